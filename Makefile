@@ -1,0 +1,50 @@
+# Two commands do everything: `make run` and `make test`. Nothing here needs root.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+MATRIX ?= quick
+export ARMWHEELS_HOME ?= $(CURDIR)/var
+export PYTHONDONTWRITEBYTECODE = 1
+
+help: ## show what can be made
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+# The stamp carries the lock file's time: a changed lock makes a fresh install.
+$(VENV)/.installed: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Armwheels needs Python 3.11 or newer")'
+	@echo "setting up $(VENV) from requirements.lock"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --no-index -e .
+	@touch $@
+
+setup: $(VENV)/.installed ## install Armwheels and fetch the toolbox into ./var
+	$(BIN)/armwheels doctor --fix --matrix $(MATRIX)
+
+run: setup ## build the quick matrix, publish it, serve it on 127.0.0.1:8080
+	$(BIN)/armwheels nightly --matrix $(MATRIX)
+	$(BIN)/armwheels-index serve
+
+nightly: setup ## build and publish MATRIX=quick without serving
+	$(BIN)/armwheels nightly --matrix $(MATRIX)
+
+serve: $(VENV)/.installed ## serve the index on 127.0.0.1:8080
+	$(BIN)/armwheels-index serve
+
+check: $(VENV)/.installed ## lint, types, import rules and the fast tests: under 3 minutes
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/pytest -n 2 -m "not slow" -p no:cacheprovider
+
+test: $(VENV)/.installed ## everything: checks, real servers, a real cross-compile, an emulated install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/pytest -p no:cacheprovider
+
+.PHONY: help setup run nightly serve check test
