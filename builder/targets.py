@@ -1,0 +1,413 @@
+"""CPU targets: flags, order, and which of them fits a machine. Pure: no I/O, no process.
+
+Order
+    ``a <= b`` says that every machine of target ``b`` runs wheels made for ``a``. It is a partial order:
+    archspec's, restricted to our targets, plus the ``above`` edges of ``configs/targets.toml``. Loading
+    checks that it agrees with the features, so that no edge can promise what a machine lacks.
+Flags
+    One flag family a target, ``-mcpu`` alone.
+Features
+    archspec's list with the mends of the file, spelled as Linux spells hardware capabilities
+    (Documentation/arch/arm64/elf_hwcaps).
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Annotated
+
+import archspec.cpu
+from packaging.version import InvalidVersion, Version
+from pydantic import Field, field_validator
+
+from builder.errors import ConfigError
+from builder.settings import Frozen, validate
+
+# Capabilities that name no instruction a compiler puts into a wheel: kernel services, timers, processor
+# state bits, cache maintenance, the behaviour of unaligned accesses, and hints, which every Armv8 CPU
+# decodes. Hypervisors and kernels differ in what they show of these, so they decide no fit.
+NOT_IN_CODE = frozenset(
+    {"afp", "bti", "cpuid", "dcpodp", "dcpop", "dgh", "dit", "ecv", "evtstrm", "ssbs", "uscat", "wfxt"}
+)
+
+Name = Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$", max_length=64)]
+
+
+class FlagsFrom(Frozen):
+    """The machine flags of a compiler from one version on."""
+
+    since: Annotated[str, Field(alias="from")]
+    flags: tuple[str, ...]
+
+    @field_validator("since")
+    @classmethod
+    def _is_version(cls, value: str) -> str:
+        return str(_version(value))
+
+    @field_validator("flags")
+    @classmethod
+    def _one_family(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if len(value) != 1 or not value[0].startswith("-mcpu="):
+            raise ValueError("one flag family a target: exactly one -mcpu=... and nothing beside it")
+        return value
+
+
+class Features(Frozen):
+    """What to add to archspec's features and what to take away."""
+
+    add: tuple[str, ...] = ()
+    remove: tuple[str, ...] = ()
+
+
+class Cache(Frozen):
+    """Cache sizes in KiB: a core's first and second level, a chip's third (0: none)."""
+
+    l1d: Annotated[int, Field(gt=0)]
+    l2: Annotated[int, Field(gt=0)]
+    l3: Annotated[int, Field(ge=0)]
+
+
+class Emulator(Frozen):
+    """A CPU model of qemu-user, and the features real machines have that the model lacks."""
+
+    cpu: str
+    lacks: tuple[str, ...] = ()
+
+
+class _Table(Frozen):
+    """One table of ``targets.toml``, as written."""
+
+    description: str
+    aliases: tuple[Name, ...]
+    also_runs: tuple[Name, ...]
+    archspec: str
+    above: tuple[Name, ...] = ()
+    parts: tuple[Annotated[str, Field(pattern=r"^0x[0-9a-f]{2}:0x[0-9a-f]{3}$")], ...]
+    features: Features = Features()
+    llvm_cpu: str
+    llvm_attributes: tuple[Annotated[str, Field(pattern=r"^[+-][a-z0-9-]+$")], ...] = ()
+    blas: str
+    acl: str
+    cache: Cache
+    emulator: Emulator | None = None
+    flags: dict[Name, tuple[FlagsFrom, ...]]
+
+    @field_validator("archspec")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        if value not in archspec.cpu.TARGETS:
+            near = difflib.get_close_matches(value, archspec.cpu.TARGETS, n=1)
+            raise ValueError(
+                f"archspec knows no '{value}'" + (f"; did you mean '{near[0]}'?" if near else "")
+            )
+        return value
+
+    @field_validator("flags")
+    @classmethod
+    def _ascending(cls, value: dict[str, tuple[FlagsFrom, ...]]) -> dict[str, tuple[FlagsFrom, ...]]:
+        for compiler, steps in value.items():
+            versions = [_version(step.since) for step in steps]
+            if not versions or versions != sorted(set(versions)):
+                raise ValueError(f"{compiler}: versions must be given, and rise")
+        return value
+
+
+class Target(Frozen):
+    """One CPU target. ``a <= b``: wheels for ``a`` run on every ``b``; ``"sve" in target``: it has SVE."""
+
+    name: Name
+    description: str
+    aliases: tuple[str, ...]
+    also_runs: tuple[str, ...]
+    parts: tuple[str, ...]
+    features: frozenset[str]
+    below: frozenset[str]
+    llvm_cpu: str
+    llvm_attributes: tuple[str, ...]
+    blas: str
+    acl: str
+    cache: Cache
+    emulator: Emulator | None
+    compilers: dict[str, tuple[FlagsFrom, ...]]
+
+    def flags(self, compiler: str, version: str) -> tuple[str, ...]:
+        """The machine flags of ``compiler`` (gcc, clang, zig) at ``version``: one ``-mcpu``.
+
+        Raises:
+            ConfigError: the compiler is unknown here, or that version does not know the CPU.
+        """
+        steps = self.compilers.get(compiler)
+        if steps is None:
+            known = ", ".join(sorted(self.compilers))
+            raise ConfigError(
+                f"{self.name}: no flags for compiler '{compiler}'; configs/targets.toml has {known}"
+            )
+        try:
+            asked = _version(version)
+        except ValueError as error:
+            raise ConfigError(f"{self.name}: {compiler}: {error}") from None
+        fitting = [step for step in steps if _version(step.since) <= asked]
+        if not fitting:
+            raise ConfigError(
+                f"{compiler} {version} does not know {self.name} ({self.description}); "
+                f"it needs {compiler} {steps[0].since} or later"
+            )
+        return fitting[-1].flags
+
+    @property
+    def in_code(self) -> frozenset[str]:
+        """The features whose instructions a wheel for this target may contain."""
+        return self.features - NOT_IN_CODE
+
+    def runs_on(self, machine: Target) -> bool:
+        """Whether wheels for this target run on every machine of target ``machine``."""
+        return self <= machine
+
+    def __contains__(self, feature: object) -> bool:
+        return feature in self.features
+
+    def __le__(self, other: Target) -> bool:
+        return self.name in other.below
+
+    def __lt__(self, other: Target) -> bool:
+        return self.name != other.name and self <= other
+
+    def __ge__(self, other: Target) -> bool:
+        return other <= self
+
+    def __gt__(self, other: Target) -> bool:
+        return other < self
+
+    def __hash__(self) -> int:
+        return hash(self.name)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Targets(Mapping[str, Target]):
+    """All targets in the order of the file; looked up by name or alias."""
+
+    def __init__(self, targets: Iterable[Target]) -> None:
+        self._by_name = {target.name: target for target in targets}
+        self._by_alias = {alias: target for target in self._by_name.values() for alias in target.aliases}
+
+    def __getitem__(self, name: str) -> Target:
+        """The target of that name or alias.
+
+        Raises:
+            ConfigError: there is none; the nearest name is suggested.
+        """
+        key = name.strip().lower().replace("_", "-")
+        found = self._by_name.get(key) or self._by_alias.get(key)
+        if found is None:
+            near = difflib.get_close_matches(key, [*self._by_name, *self._by_alias], n=1)
+            advice = f"did you mean '{near[0]}'?" if near else f"targets are {', '.join(self._by_name)}"
+            raise ConfigError(f"no target '{name}'; {advice}")
+        return found
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._by_name)
+
+    def __len__(self) -> int:
+        return len(self._by_name)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._by_name or name in self._by_alias
+
+    def directly_above(self, target: Target) -> tuple[Target, ...]:
+        """The targets that include ``target`` with no other one between."""
+        above = [other for other in self.values() if other > target]
+        return tuple(one for one in above if not any(other < one for other in above))
+
+    def host_fit(self, cpuinfo: str) -> Fit:
+        """Which target fits the machine that wrote ``cpuinfo``, the text of its ``/proc/cpuinfo``.
+
+        A target fits when the machine shows every feature that its wheels may contain; of those that fit,
+        the one that the processor's part number names, else the one with the most features.
+
+        Raises:
+            ConfigError: the text is not that of a 64-bit Arm machine.
+        """
+        machine = _parse_cpuinfo(cpuinfo)
+        named = next((one for one in self.values() if machine.parts & set(one.parts)), None)
+        fitting = [one for one in self.values() if one.in_code <= machine.features]
+        if not fitting:
+            raise ConfigError("this machine shows less than Armv8-A with floating point: no wheel fits it")
+        best = max(fitting, key=lambda one: (one == named, len(one.in_code)))
+        return Fit(
+            target=best,
+            named=named,
+            parts=tuple(sorted(machine.parts)),
+            features=machine.features,
+            next_better=self.directly_above(best),
+        )
+
+
+class Fit(Frozen):
+    """The target that fits a machine, and what its part number says it is."""
+
+    target: Target
+    named: Target | None
+    parts: tuple[str, ...]
+    features: frozenset[str]
+    next_better: tuple[Target, ...]
+
+    def why_not(self, target: Target) -> tuple[str, ...]:
+        """The features of ``target`` that the machine does not show, sorted; empty: its wheels run."""
+        return tuple(sorted(target.in_code - self.features))
+
+
+class _Machine(Frozen):
+    parts: frozenset[str]
+    features: frozenset[str]
+
+
+def load(data: Mapping[str, object], *, origin: str = "configs/targets.toml") -> Targets:
+    """Make targets of the parsed file ``data``; ``origin`` names it in messages.
+
+    Raises:
+        ConfigError: with every fault of the tables; or names that clash or are missing, an order that
+            disagrees with features, or an ``also_runs`` list that disagrees with the order.
+    """
+    tables: dict[str, _Table] = {}
+    faults: list[str] = []
+    for name, table in data.items():
+        try:
+            tables[name] = validate(_Table, table, origin=f"{origin} [{name}]")
+        except ConfigError as error:
+            faults.append(str(error))
+    if faults:
+        raise ConfigError("\n".join(faults))
+    faults += _name_faults(tables)
+    if faults:
+        raise ConfigError(f"{origin}:\n  " + "\n  ".join(faults))
+    below = _order(tables)
+    targets = [_target(name, table, below[name]) for name, table in tables.items()]
+    faults += _order_faults({target.name: target for target in targets})
+    if faults:
+        raise ConfigError(f"{origin}:\n  " + "\n  ".join(faults))
+    return Targets(targets)
+
+
+def _target(name: str, table: _Table, below: frozenset[str]) -> Target:
+    features = set(archspec.cpu.TARGETS[table.archspec].features)
+    return Target(
+        name=name,
+        description=table.description,
+        aliases=table.aliases,
+        also_runs=table.also_runs,
+        parts=table.parts,
+        features=frozenset((features | set(table.features.add)) - set(table.features.remove)),
+        below=below,
+        llvm_cpu=table.llvm_cpu,
+        llvm_attributes=table.llvm_attributes,
+        blas=table.blas,
+        acl=table.acl,
+        cache=table.cache,
+        emulator=table.emulator,
+        compilers=table.flags,
+    )
+
+
+def _name_faults(tables: Mapping[str, _Table]) -> list[str]:
+    faults = []
+    owner: dict[str, str] = {name: name for name in tables}
+    nodes: dict[str, str] = {}
+    parts: dict[str, str] = {}
+    for name, table in tables.items():
+        for alias in table.aliases:
+            if alias in owner:
+                faults.append(f"{name}: alias '{alias}' already names {owner[alias]}")
+            owner.setdefault(alias, name)
+        for part in table.parts:
+            if part in parts:
+                faults.append(f"{name}: part {part} already names {parts[part]}")
+            parts.setdefault(part, name)
+        if table.archspec in nodes:
+            faults.append(f"{name}: archspec's {table.archspec} already stands for {nodes[table.archspec]}")
+        nodes.setdefault(table.archspec, name)
+        faults += [
+            f"{name}: {key} names '{other}', which is no target"
+            for key, others in (("also_runs", table.also_runs), ("above", table.above))
+            for other in others
+            if other not in tables
+        ]
+    return faults
+
+
+def _order(tables: Mapping[str, _Table]) -> dict[str, frozenset[str]]:
+    """For each target, the names of all at or below it: archspec's order and our edges, closed."""
+    node = {name: archspec.cpu.TARGETS[table.archspec] for name, table in tables.items()}
+    below = {
+        name: {other for other in tables if node[other] <= node[name]} | {*table.above}
+        for name, table in tables.items()
+    }
+    changed = True
+    while changed:
+        changed = False
+        for names in below.values():
+            wider = set().union(*(below[other] for other in names))
+            if not wider <= names:
+                names |= wider
+                changed = True
+    return {name: frozenset(names) for name, names in below.items()}
+
+
+def _order_faults(targets: Mapping[str, Target]) -> list[str]:
+    faults = []
+    for target in targets.values():
+        for other in targets.values():
+            if target < other and other < target:
+                faults.append(f"{target} and {other} each include the other")
+            elif other < target and not other.in_code <= target.in_code:
+                lacking = ", ".join(sorted(other.in_code - target.in_code))
+                faults.append(f"{target} is said to include {other}, but lacks {lacking}")
+        listed = [targets[name] for name in target.also_runs]
+        faults += [
+            f"{target}: also_runs names {one}, which is not below it" for one in listed if not one < target
+        ]
+        for position, one in enumerate(listed):
+            faults += [
+                f"{target}: also_runs puts {one} before the better {later}"
+                for later in listed[position + 1 :]
+                if one <= later
+            ]
+    return faults
+
+
+def _parse_cpuinfo(text: str) -> _Machine:
+    """Parts and features of a ``/proc/cpuinfo``; of unlike cores, what all of them have.
+
+    The kernel prints one block a core; a process may run on any of them (arch/arm64/kernel/cpuinfo.c).
+    """
+    fields = [
+        (key.strip(), value.strip())
+        for key, separator, value in (line.partition(":") for line in text.splitlines())
+        if separator
+    ]
+    implementers = [value for key, value in fields if key == "CPU implementer"]
+    part_numbers = [value for key, value in fields if key == "CPU part"]
+    features = [frozenset(value.split()) for key, value in fields if key == "Features"]
+    if not (implementers and len(implementers) == len(part_numbers) == len(features)):
+        vendor = next((value for key, value in fields if key == "vendor_id"), None)
+        seen = f"it names {vendor}" if vendor else "it names no 'CPU implementer' and 'Features'"
+        raise ConfigError(f"this is not an Arm machine's /proc/cpuinfo: {seen}")
+    common = frozenset.intersection(*features)
+    if "asimd" not in common:
+        raise ConfigError(
+            "this is a 32-bit Arm machine (no 'asimd' feature); wheels here are for 64-bit ones"
+        )
+    pairs = zip(implementers, part_numbers, strict=True)
+    return _Machine(
+        parts=frozenset(f"0x{int(maker, 16):02x}:0x{int(part, 16):03x}" for maker, part in pairs),
+        features=common,
+    )
+
+
+def _version(text: str) -> Version:
+    try:
+        return Version(text)
+    except InvalidVersion:
+        raise ValueError(f"'{text}' is not a version number") from None
