@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import platform
 import sys
+from pathlib import Path
+from typing import Annotated
 
 import typer
 from rich.console import Console
 
-from builder.errors import ArmwheelsError
+from builder import settings, targets_view
+from builder import targets as cpu
+from builder.errors import ArmwheelsError, ConfigError
 
 app = typer.Typer(
     name="armwheels",
@@ -19,6 +24,43 @@ app = typer.Typer(
 )
 out = Console()
 err = Console(stderr=True)
+
+
+def load_targets() -> cpu.Targets:
+    """The CPU targets of ``configs/targets.toml``."""
+    path = settings.configs_dir() / "targets.toml"
+    return cpu.load(settings.read_toml(path), origin=str(path))
+
+
+@app.command()
+def targets(
+    host: Annotated[
+        bool, typer.Option("--host", help="Say which target fits this machine, and why.")
+    ] = False,
+    cpuinfo: Annotated[
+        Path | None,
+        typer.Option("--cpuinfo", metavar="FILE", help="The same for a machine whose /proc/cpuinfo is FILE."),
+    ] = None,
+) -> None:
+    """Draw the CPU targets in their order, or tell which one fits a machine.
+
+    Example: armwheels targets --cpuinfo graviton.txt
+    """
+    known = load_targets()
+    if not host and cpuinfo is None:
+        out.print(targets_view.order(known))
+        return
+    if cpuinfo is None and platform.machine() != "aarch64":
+        raise ConfigError(
+            f"this machine is not an Arm one ({platform.machine()}), so no target fits it; "
+            "copy /proc/cpuinfo of the machine you mean and name it with --cpuinfo FILE"
+        )
+    path = cpuinfo or Path("/proc/cpuinfo")
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}") from error
+    out.print(targets_view.fit(known, known.host_fit(text)))
 
 
 def main() -> None:

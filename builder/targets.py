@@ -28,7 +28,7 @@ from builder.settings import Frozen, validate
 # state bits, cache maintenance, the behaviour of unaligned accesses, and hints, which every Armv8 CPU
 # decodes. Hypervisors and kernels differ in what they show of these, so they decide no fit.
 NOT_IN_CODE = frozenset(
-    {"afp", "bti", "cpuid", "dcpodp", "dcpop", "dgh", "dit", "ecv", "evtstrm", "ssbs", "uscat", "wfxt"}
+    {"afp", "bti", "cpuid", "dcpodp", "dcpop", "dgh", "dit", "ecv", "evtstrm", "ssbs", "uscat"}
 )
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$", max_length=64)]
@@ -235,7 +235,7 @@ class Targets(Mapping[str, Target]):
         fitting = [one for one in self.values() if one.in_code <= machine.features]
         if not fitting:
             raise ConfigError("this machine shows less than Armv8-A with floating point: no wheel fits it")
-        best = max(fitting, key=lambda one: (one == named, len(one.in_code)))
+        best = max(fitting, key=lambda one: (one == named, len(one.in_code), len(one.below)))
         return Fit(
             target=best,
             named=named,
@@ -275,7 +275,7 @@ def load(data: Mapping[str, object], *, origin: str = "configs/targets.toml") ->
     faults: list[str] = []
     for name, table in data.items():
         try:
-            tables[name] = validate(_Table, table, origin=f"{origin} [{name}]")
+            tables[name] = validate(_Table, table, origin=f"{origin}, table {name}")
         except ConfigError as error:
             faults.append(str(error))
     if faults:
