@@ -1,0 +1,176 @@
+"""One-word compiler commands for a build: the compiler, its version, its target and its flags in one script.
+
+Build systems want a compiler that is one word. A wrapper also keeps the rule of one flag family: what a build
+asks for by ``-march`` (a dispatch unit, say) is turned into extensions of our ``-mcpu``, since GCC drops
+extensions where both stand. Each unit records the machine flags it was compiled with in ``.GCC.command.line``.
+"""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+
+from builder.errors import ConfigError
+from builder.model import Build
+from builder.toolbox import Toolbox
+
+WRAPPER_VERSION = 1
+"""Raised by hand when a wrapper would call its compiler differently; it enters the compile digest."""
+
+BASELINE_CPU = "generic"
+
+ZIG_EXTENSIONS = {"fp16": "fullfp16", "simd": "neon", "fp": "fp_armv8", "memtag": "mte", "profile": "spe"}
+"""GNU extension names (GCC manual, AArch64 options) where LLVM's feature has another name."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Commands:
+    """The wrappers of one build, by the names build systems ask for."""
+
+    cc: Path
+    cxx: Path
+    ar: Path
+    ranlib: Path
+    strip: Path
+
+
+def write_wrappers(build: Build, toolbox: Toolbox, folder: Path) -> Commands:
+    """Write the wrappers of ``build`` into ``folder``.
+
+    Raises:
+        ConfigError: the compiler is not one we can drive.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    match build.compiler:
+        case "zig":
+            scripts = _zig_scripts(build, toolbox)
+        case "gcc":
+            scripts = _gcc_scripts(build, toolbox)
+        case other:
+            raise ConfigError(f"no wrapper for compiler '{other}'; known are gcc and zig")
+    paths = {}
+    for name, text in scripts.items():
+        path = folder / f"aarch64-linux-gnu-{name}"
+        path.write_text(text, encoding="utf-8")
+        path.chmod(0o755)
+        paths[name] = path
+    return Commands(
+        cc=paths["cc"], cxx=paths["c++"], ar=paths["ar"], ranlib=paths["ranlib"], strip=paths["strip"]
+    )
+
+
+_COMPILER = """#!/bin/sh
+# {compiler} {version} for {flags}
+# A unit is compiled for the target; a mere link, and units outside the recipe's hot paths, for the baseline.
+cpu={baseline}
+extensions=
+kept=
+for argument; do
+    case "$argument" in
+        -|*.c|*.cc|*.cpp|*.cxx|*.C|*.c++|*.S|*.s|*.sx|*.m) case "$argument" in {hot}) cpu={cpu};; esac;;
+        -O*|-f[a-z]*) case "$argument" in *[=/]*|-fdiagnostics*) ;; *) kept="$kept $argument";; esac;;
+    esac
+done
+count=$#
+while [ "$count" -gt 0 ]; do
+    argument=$1
+    shift
+    count=$((count - 1))
+    case "$argument" in
+        -mcpu=*|-mtune=*|-g|-g[0-9]|-ggdb*) ;;
+        -march=*)
+            save=$IFS; IFS=+; set -f
+            for extension in ${{argument#-march=}}; do
+                case "$extension" in
+{extensions}
+                    armv[89]*) ;;
+                    *) extensions="$extensions+$extension";;
+                esac
+            done
+            IFS=$save; set +f;;
+        *) set -- "$@" "$argument";;
+    esac
+done
+{command}
+"""
+
+
+def _case_patterns(hot_paths: tuple[str, ...]) -> str:
+    """Shell patterns of the hot paths; a recipe without any tunes everything."""
+    if not hot_paths:
+        return "*"
+    return "|".join("*" + "*".join(shlex.quote(part) for part in path.split("*")) for path in hot_paths)
+
+
+def _cpu(build: Build) -> str:
+    return build.flags[0].removeprefix("-mcpu=")
+
+
+def _compiler(build: Build, extensions: dict[str, str], command: str, baseline: str) -> str:
+    cases = "\n".join(
+        f'                    {name}) extensions="$extensions{value}";;' for name, value in extensions.items()
+    )
+    return _COMPILER.format(
+        compiler=build.compiler,
+        version=build.compiler_version,
+        flags=" ".join(build.flags),
+        baseline=baseline,
+        cpu=_cpu(build),
+        hot=_case_patterns(build.recipe.build.hot_paths),
+        extensions=cases,
+        command=command,
+    )
+
+
+def _zig_scripts(build: Build, toolbox: Toolbox) -> dict[str, str]:
+    zig = shlex.quote(str(toolbox.zig()))
+    levels = {f"armv8.{n}-a": f"+v8_{n}a" for n in range(1, 10)}
+    renamed = {name: f"+{feature}" for name, feature in ZIG_EXTENSIONS.items()}
+    # zig makes debug information and traps on undefined behaviour unless told otherwise; neither is for a wheel.
+    flags = f"-target aarch64-linux-gnu.{build.recipe.build.glibc} -g0 -fno-sanitize=undefined"
+
+    def compiler(tool: str) -> str:
+        record = f'"{build.compiler} {build.compiler_version} -mcpu=$cpu$extensions$kept"'
+        return (
+            f'exec {zig} {tool} {flags} "-mcpu=$cpu$extensions" '
+            f'-Xclang -record-command-line -Xclang {record} "$@"'
+        )
+
+    return {
+        "cc": _compiler(build, levels | renamed, compiler("cc"), BASELINE_CPU),
+        "c++": _compiler(build, levels | renamed, compiler("c++"), BASELINE_CPU),
+        "ar": f'#!/bin/sh\nexec {zig} ar "$@"\n',
+        "ranlib": f'#!/bin/sh\nexec {zig} ranlib "$@"\n',
+        # A wheel keeps its symbol table, by which the audit names what it finds.
+        "strip": "#!/bin/sh\nexit 0\n",
+    }
+
+
+def _gcc_scripts(build: Build, toolbox: Toolbox) -> dict[str, str]:
+    gnu = toolbox.ensure("gnu") / "usr/bin"
+    sysroot = toolbox.ensure("sysroot-bullseye")
+    # The sysroot's own libstdc++ goes before the compiler's newer one, in headers and at link.
+    search = f"--sysroot={sysroot} -L{sysroot}/usr/lib/gcc/aarch64-linux-gnu/10"
+    cxx = (
+        f"-nostdinc++ -isystem {sysroot}/usr/include/c++/10 "
+        f"-isystem {sysroot}/usr/include/aarch64-linux-gnu/c++/10 -isystem {sysroot}/usr/include/c++/10/backward"
+    )
+    link = "-Wl,-z,max-page-size=0x10000 -Wl,--enable-new-dtags"
+
+    def compiler(name: str, extra: str) -> str:
+        return (
+            f'exec {gnu}/aarch64-linux-gnu-{name}-12 {search} {extra} {link} "-mcpu=$cpu$extensions" '
+            '-frecord-gcc-switches "$@"'
+        )
+
+    def tool(name: str) -> str:
+        return f'#!/bin/sh\nexec {gnu}/aarch64-linux-gnu-{name} "$@"\n'
+
+    return {
+        "cc": _compiler(build, {}, compiler("gcc", ""), BASELINE_CPU),
+        "c++": _compiler(build, {}, compiler("g++", cxx), BASELINE_CPU),
+        "ar": tool("ar"),
+        "ranlib": tool("ranlib"),
+        "strip": "#!/bin/sh\nexit 0\n",
+    }

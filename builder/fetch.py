@@ -1,0 +1,192 @@
+"""Downloads by pin: Debian packages through apt's own fetcher, PyPI files through pip's own configuration.
+
+No address stands here. apt knows the mirror, its proxies and certificates; pip knows the index.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import requests
+from pypi_simple import PyPISimple
+from requests.adapters import HTTPAdapter
+from urllib3.util import Retry
+
+from builder.errors import ToolboxError
+
+APT_HELPER = Path("/usr/lib/apt/apt-helper")
+_CHUNK = 1 << 20
+
+
+def sha256_of(path: Path) -> str:
+    """The file's sha256 in hexadecimal, read a mebibyte at a time."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+class Mirror:
+    """The Debian mirrors this machine is set up with.
+
+    ``ARMWHEELS_DEBIAN_MIRROR`` names one where the host is not Debian or its own mirror lacks a suite.
+    """
+
+    @property
+    def bases(self) -> tuple[str, ...]:
+        """Base addresses, each ending in a slash, best first.
+
+        Raises:
+            ToolboxError: apt is not configured with a Debian mirror.
+        """
+        return _mirror_bases(os.environ.get("ARMWHEELS_DEBIAN_MIRROR"))
+
+
+@cache
+def _mirror_bases(named: str | None) -> tuple[str, ...]:
+    if named:
+        return (named.rstrip("/") + "/",)
+    try:
+        listing = subprocess.run(
+            ["apt-get", "indextargets", "--no-release-info", "--format", "$(REPO_URI) $(RELEASE) $(COMPONENT)"],
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise ToolboxError(f"apt does not answer ({error}); name a mirror in ARMWHEELS_DEBIAN_MIRROR") from error
+    bases: dict[str, None] = {}
+    for line in listing.splitlines():
+        uri, release, component = (line.split() + ["", "", ""])[:3]
+        if component == "main" and "-" not in release and "security" not in uri:
+            bases[uri.rstrip("/") + "/"] = None
+    if not bases:
+        raise ToolboxError("apt names no Debian mirror; name one in ARMWHEELS_DEBIAN_MIRROR")
+    return tuple(bases)
+
+
+def fetch_debian(mirror: Mirror, path: str, sha256: str, target: Path) -> None:
+    """Fetch ``path`` (below the mirror's base) to ``target`` by apt-helper, which checks the hash.
+
+    Raises:
+        ToolboxError: no mirror has the file with this hash.
+    """
+    reasons = []
+    for base in mirror.bases:
+        with tempfile.TemporaryDirectory(dir=target.parent, prefix=".apt-") as scratch:
+            fresh = Path(scratch) / "file"
+            done = subprocess.run(
+                [
+                    str(APT_HELPER),
+                    *("-o", "Acquire::Retries=4", "-o", "APT::Sandbox::User="),
+                    *("-o", f"Dir::State={scratch}", "-o", f"Dir::Cache={scratch}"),
+                    *("download-file", base + path, str(fresh), f"SHA256:{sha256}"),
+                ],
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            if done.returncode == 0 and sha256_of(fresh) == sha256:
+                fresh.chmod(0o644)
+                fresh.rename(target)
+                return
+            said = [line for line in done.stdout.splitlines() + done.stderr.splitlines() if line[:2] in ("E:", "Er")]
+            reasons.append(" ".join(said) or f"apt-helper ended with {done.returncode}")
+    raise ToolboxError(f"{path} could not be fetched: {'; '.join(reasons)}")
+
+
+@cache
+def pip_settings() -> dict[str, str]:
+    """pip's own settings on this machine, by name (``index-url``, ``cert``, …); later sources win."""
+    listing = subprocess.run(
+        [sys.executable, "-m", "pip", "--disable-pip-version-check", "config", "list"],
+        capture_output=True,
+        text=True,
+        check=False,
+    ).stdout
+    settings: dict[str, str] = {}
+    for line in listing.splitlines():
+        key, found, value = line.partition("=")
+        section, _, name = key.rpartition(".")
+        if found and section in ("global", ":env:"):
+            settings[name] = value.strip("'\"")
+    return settings
+
+
+def pip_indexes() -> tuple[str | None, ...]:
+    """The simple indexes pip asks, first first; ``None`` stands for the default one."""
+    settings = pip_settings()
+    extra = [url for url in settings.get("extra-index-url", "").split() if url.startswith("http")]
+    return (settings.get("index-url") or None, *extra)
+
+
+def _session() -> requests.Session:
+    session = requests.Session()
+    retries = Retry(total=5, backoff_factor=0.5, status_forcelist=(429, 500, 502, 503, 504))
+    session.mount("https://", HTTPAdapter(max_retries=retries))
+    session.mount("http://", HTTPAdapter(max_retries=retries))
+    if cert := pip_settings().get("cert"):
+        session.verify = cert
+    return session
+
+
+def fetch_pypi(project: str, filename: str, sha256: str, target: Path) -> None:
+    """Fetch one file of a project from the index pip uses, by name, checked against ``sha256``.
+
+    Raises:
+        ToolboxError: no index lists it, or the bytes differ from the pin.
+    """
+    reasons = []
+    for index in pip_indexes():
+        fresh = target.with_name(f".{target.name}.{os.getpid()}")
+        try:
+            options: dict[str, Any] = {} if index is None else {"endpoint": index}
+            with PyPISimple(session=_session(), **options) as client:
+                page = client.get_project_page(project)
+                package = next((p for p in page.packages if p.filename == filename), None)
+                if package is None:
+                    reasons.append("the index does not list it")
+                    continue
+                client.download_package(package, fresh, verify=False)
+            found = sha256_of(fresh)
+            if found == sha256:
+                fresh.rename(target)
+                return
+            reasons.append(f"its sha256 is {found}, pinned is {sha256}")
+        except (requests.RequestException, ValueError) as error:
+            reasons.append(f"{type(error).__name__}: {error}")
+        finally:
+            fresh.unlink(missing_ok=True)
+    raise ToolboxError(f"{filename} could not be fetched: {'; '.join(reasons)}")
+
+
+def resolve_pypi(requirements: tuple[str, ...]) -> list[dict[str, Any]]:
+    """What pip would install for ``requirements`` on this machine, without their dependencies.
+
+    Returns pip's own installation report entries (``metadata``, ``download_info``).
+
+    Raises:
+        ToolboxError: pip finds no wheel.
+    """
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "pip", "install", "--quiet", "--dry-run", "--ignore-installed", "--no-deps"),
+            *("--only-binary", ":all:", "--report", "-", *requirements),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise ToolboxError(f"pip finds no wheel for {', '.join(requirements)}: {done.stderr.strip()}")
+    entries: list[dict[str, Any]] = json.loads(done.stdout)["install"]
+    return entries

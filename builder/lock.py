@@ -1,0 +1,172 @@
+"""Renews the pins: ``configs/toolchains.lock`` by signed Debian indices and pip, build requirements by uv."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from email.parser import Parser
+from pathlib import Path
+
+from builder.errors import ToolboxError
+from builder.fetch import Mirror, pip_settings, resolve_pypi
+from builder.model import Recipe
+from builder.settings import configs_dir
+from builder.toolbox import Parts, PinnedFile, Pins, PyPITool, Toolchains, debian_parts, python_name
+
+KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
+
+Report = Callable[[str], None]
+
+
+def refresh_toolchains(toolchains: Toolchains, home: Path, report: Report) -> Pins:
+    """Ask the mirror's signed indices and pip what every part is now; returns the new pins.
+
+    Raises:
+        ToolboxError: with every package that no index knows.
+    """
+    pinned: dict[str, tuple[PinnedFile, ...]] = {}
+    by_suite: dict[str, dict[str, Parts]] = {}
+    for name, part in debian_parts(toolchains).items():
+        by_suite.setdefault(part.suite, {})[name] = part
+    faults: list[str] = []
+    for suite, parts in by_suite.items():
+        report(f"reading the signed indices of {suite}")
+        apt = PrivateApt(home / "apt" / suite, suite, Mirror())
+        apt.update()
+        for name, part in parts.items():
+            files = []
+            for package in part.packages:
+                try:
+                    files.append(apt.show(package, part.architecture))
+                except ToolboxError as error:
+                    faults.append(f"{name}: {error}")
+            pinned[name] = tuple(files)
+    for name, tool in toolchains.tools.items():
+        if isinstance(tool, PyPITool):
+            report(f"asking pip about {', '.join(tool.requirements)}")
+            pinned[name] = tuple(_pypi_pin(entry) for entry in resolve_pypi(tool.requirements))
+    if faults:
+        raise ToolboxError("\n".join(faults))
+    return Pins(parts=dict(sorted(pinned.items())))
+
+
+def write_pins(pins: Pins) -> Path:
+    """Replace ``configs/toolchains.lock`` at once."""
+    path = configs_dir() / "toolchains.lock"
+    fresh = path.with_suffix(".fresh")
+    fresh.write_text(json.dumps(pins.model_dump(mode="json"), indent=1) + "\n", encoding="utf-8")
+    fresh.replace(path)
+    return path
+
+
+class PrivateApt:
+    """apt with lists and settings of its own, so that it needs no root and changes nothing of the host's."""
+
+    def __init__(self, folder: Path, suite: str, mirror: Mirror) -> None:
+        self.suite = suite
+        for name in ("state/lists/partial", "cache/archives/partial", "etc"):
+            (folder / name).mkdir(parents=True, exist_ok=True)
+        (folder / "state/status").touch()
+        (folder / "etc/sources.list").write_text(
+            f"deb [arch=amd64,arm64 signed-by={KEYRING}] {mirror.bases[0]} {suite} main\n", encoding="utf-8"
+        )
+        self._config = folder / "apt.conf"
+        self._config.write_text(
+            f'Dir::State "{folder}/state";\nDir::State::status "{folder}/state/status";\n'
+            f'Dir::Cache "{folder}/cache";\nDir::Etc::sourcelist "{folder}/etc/sources.list";\n'
+            'Dir::Etc::sourceparts "-";\nAPT::Architecture "amd64";\n'
+            'APT::Architectures { "amd64"; "arm64"; };\nAPT::Sandbox::User "";\nAcquire::Languages "none";\n',
+            encoding="utf-8",
+        )
+
+    def update(self) -> None:
+        """Fetch the suite's indices; apt checks their signature against Debian's keyring."""
+        self._run("apt-get", "update", "--quiet", "--error-on=any")
+
+    def show(self, package: str, architecture: str) -> PinnedFile:
+        """The newest version of ``package`` in the suite.
+
+        Raises:
+            ToolboxError: the suite does not have it for this architecture.
+        """
+        for name in (f"{package}:{architecture}", f"{package}:all"):
+            try:
+                text = self._run("apt-cache", "show", "--no-all-versions", name)
+            except ToolboxError:
+                continue
+            fields = Parser().parsestr(text.split("\n\n")[0] + "\n")
+            return PinnedFile(
+                name=package,
+                version=fields["Version"],
+                sha256=fields["SHA256"],
+                size=int(fields["Size"]),
+                path=fields["Filename"],
+            )
+        raise ToolboxError(f"{self.suite} has no package {package} for {architecture}")
+
+    def _run(self, *command: str) -> str:
+        environment = {**os.environ, "APT_CONFIG": str(self._config), "LC_ALL": "C.UTF-8"}
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+        if done.returncode:
+            raise ToolboxError(f"{' '.join(command)} failed: {done.stderr.strip()}")
+        return done.stdout
+
+
+def _pypi_pin(entry: dict[str, dict[str, object]]) -> PinnedFile:
+    download = entry["download_info"]
+    archive = download["archive_info"]
+    if not isinstance(archive, dict):
+        raise ToolboxError(f"pip's report has no hash for {download['url']}")
+    return PinnedFile(
+        name=str(entry["metadata"]["name"]),
+        version=str(entry["metadata"]["version"]),
+        sha256=str(archive["hashes"]["sha256"]),
+        path=str(download["url"]).rsplit("/", 1)[-1].partition("#")[0],
+    )
+
+
+def requirements_lock(recipe: str, purpose: str, tag: str) -> Path:
+    """The hashed requirements of a recipe: ``purpose`` is ``build`` or ``tests``."""
+    return configs_dir() / "locks" / f"{recipe}-{purpose}-{tag}.txt"
+
+
+def refresh_requirements(recipe: Recipe, tag: str, report: Report) -> list[Path]:
+    """Resolve a recipe's build and test requirements for one Python into hashed files, by uv.
+
+    Build requirements run on this machine (x86-64), test requirements under emulation (aarch64).
+    """
+    written = []
+    wanted = {
+        "build": (recipe.build.requires, "x86_64-manylinux_2_28"),
+        "tests": (recipe.verify.requires, "aarch64-manylinux_2_28"),
+    }
+    for purpose, (requires, platform) in wanted.items():
+        if not requires:
+            continue
+        path = requirements_lock(recipe.name, purpose, tag)
+        path.parent.mkdir(exist_ok=True)
+        report(f"resolving {path.name}")
+        with tempfile.TemporaryDirectory() as scratch:
+            source = Path(scratch) / "requirements.in"
+            source.write_text("\n".join(requires) + "\n", encoding="utf-8")
+            index = pip_settings().get("index-url")
+            done = subprocess.run(
+                [
+                    *(str(Path(sys.executable).parent / "uv"), "pip", "compile", "--quiet", "--generate-hashes"),
+                    *("--no-header", "--no-annotate", "--no-emit-index-url", "--upgrade", "--only-binary", ":all:"),
+                    *("--python-version", python_name(tag).removeprefix("python"), "--python-platform", platform),
+                    *("-o", str(path), str(source)),
+                ],
+                capture_output=True,
+                text=True,
+                check=False,
+                env={**os.environ, **({"UV_DEFAULT_INDEX": index} if index else {})},
+            )
+        if done.returncode:
+            raise ToolboxError(f"uv finds no set of requirements for {path.name}:\n{done.stderr.strip()}")
+        written.append(path)
+    return written

@@ -1,0 +1,241 @@
+"""What flows through the stages: recipes, matrices and builds, frozen and free of I/O."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from packaging.utils import canonicalize_name
+from packaging.version import InvalidVersion, Version
+from pydantic import Field, field_validator, model_validator
+
+from builder.audit import Expectations
+from builder.settings import Frozen
+
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Name = Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")]
+PythonTag = Annotated[str, Field(pattern=r"^cp3[0-9]+$")]
+
+
+class Patch(Frozen):
+    """A patch of our own, kept beside the recipe and pinned by hash."""
+
+    file: str
+    sha256: Sha256
+
+
+class SdistSource(Frozen):
+    """A source distribution of PyPI."""
+
+    kind: Literal["sdist"]
+    filename: str
+    sha256: Sha256
+
+
+class ArchiveSource(Frozen):
+    """A tar archive at an address, or a file beside the recipe."""
+
+    kind: Literal["archive"]
+    url: str
+    sha256: Sha256
+
+
+class GitSource(Frozen):
+    """A commit of a git repository, with its submodules; the commit's hash pins the content."""
+
+    kind: Literal["git"]
+    url: str
+    commit: Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]
+    submodules: bool = True
+
+
+class DebianFile(Frozen):
+    """One file of a Debian source package; ``into`` is where an extra original tarball belongs."""
+
+    path: str
+    sha256: Sha256
+    into: str = "."
+
+
+class DebianSource(Frozen):
+    """A Debian source package: original tarballs, and the patches chosen from its ``debian/patches``."""
+
+    kind: Literal["debian"]
+    files: tuple[DebianFile, ...]
+    quilt: tuple[str, ...] = ()
+
+
+Source = Annotated[SdistSource | ArchiveSource | GitSource | DebianSource, Field(discriminator="kind")]
+
+
+class VersionSource(Frozen):
+    """Where one version of a recipe comes from. ``epoch`` is its SOURCE_DATE_EPOCH, seconds since 1970."""
+
+    source: Source
+    patches: tuple[Patch, ...] = ()
+    epoch: Annotated[int, Field(ge=315532800)]
+
+
+class WheelDependency(Frozen):
+    """A library taken ready-made from a wheel of PyPI, and described to the build by pkg-config.
+
+    ``libraries`` and ``headers`` are folders inside the wheel. It is machine code that others compiled, and the
+    passport says so.
+    """
+
+    name: str
+    version: str
+    filename: str
+    sha256: Sha256
+    libraries: str
+    headers: str
+    pkg_config: str
+    link: str
+    cflags: tuple[str, ...] = ()
+    licence: str
+    licence_files: tuple[str, ...]
+
+
+class Backend(Frozen):
+    """One mathematics library a recipe can be built with."""
+
+    default: bool = False
+    options: tuple[str, ...] = ()
+    dependencies: tuple[WheelDependency, ...] = ()
+
+
+class TargetOptions(Frozen):
+    """What a recipe adds for one target."""
+
+    options: tuple[str, ...] = ()
+
+
+class BuildSettings(Frozen):
+    """How the package's own build is run."""
+
+    frontend: Literal["meson-python", "setuptools", "scikit-build-core"]
+    compiler: str
+    glibc: Annotated[str, Field(pattern=r"^2\.[0-9]+$")] = "2.28"
+    requires: tuple[str, ...]
+    options: tuple[str, ...] = ()
+    cflags: tuple[str, ...] = ()
+    environment: dict[str, str] = {}
+    meson_properties: dict[str, str] = {}
+    hot_paths: tuple[str, ...] = ()
+
+
+class VerifySettings(Frozen):
+    """What is run under emulation: a script of ``builder/wheel_tests`` and a part of the package's own suite."""
+
+    script: str
+    requires: tuple[str, ...] = ()
+    pytest: tuple[str, ...] = ()
+    timeout_minutes: Annotated[int, Field(gt=0)] = 20
+
+
+class Recipe(Frozen):
+    """How one framework is built: ``configs/recipes/<name>.toml``."""
+
+    name: Name
+    about: str
+    homepage: str
+    build_number: Annotated[int, Field(ge=0)]
+    build: BuildSettings
+    versions: dict[str, VersionSource]
+    backends: dict[Name, Backend]
+    targets: dict[Name, TargetOptions] = {}
+    audit: Expectations = Expectations()
+    promises: dict[Name, tuple[str, ...]] = {}
+    verify: VerifySettings
+
+    @field_validator("versions")
+    @classmethod
+    def _versions_are_pep440(cls, versions: dict[str, VersionSource]) -> dict[str, VersionSource]:
+        for version in versions:
+            try:
+                parsed = Version(version)
+            except InvalidVersion:
+                raise ValueError(f"'{version}' is not a version (PEP 440)") from None
+            if parsed.local:
+                raise ValueError(f"'{version}' has a local part, which belongs to Armwheels")
+        return versions
+
+    @model_validator(mode="after")
+    def _one_default_backend(self) -> Recipe:
+        defaults = [name for name, backend in self.backends.items() if backend.default]
+        if len(defaults) != 1:
+            raise ValueError(f"exactly one backend must have `default = true`; found {defaults or 'none'}")
+        return self
+
+    @property
+    def project(self) -> str:
+        """The name on the index (PEP 503)."""
+        return str(canonicalize_name(self.name))
+
+
+class Cells(Frozen):
+    """A block of a matrix: the product of its lists."""
+
+    recipe: Name
+    versions: Annotated[tuple[str, ...], Field(min_length=1)]
+    pythons: Annotated[tuple[PythonTag, ...], Field(min_length=1)]
+    targets: Annotated[tuple[Name, ...], Field(min_length=1)]
+    backends: Annotated[tuple[Name, ...], Field(min_length=1)]
+    required: bool = False
+
+
+class Matrix(Frozen):
+    """One table of ``configs/matrices.toml``."""
+
+    description: str
+    cells: Annotated[tuple[Cells, ...], Field(min_length=1)]
+
+
+class Build(Frozen):
+    """One cell of a matrix, with everything the later stages need and the digests that name its outputs.
+
+    ``compile_inputs`` is what the compiler sees, as plain data; ``compile_digest`` is its sha256, and
+    ``wheel_digest`` adds what repair does.
+    """
+
+    id: str
+    recipe: Recipe
+    version: str
+    python: PythonTag
+    identifier: str
+    target: Name
+    backend: Name
+    required: bool
+    compiler: str
+    compiler_version: str
+    flags: tuple[str, ...]
+    options: tuple[str, ...]
+    compile_inputs: dict[str, Any]
+    compile_digest: Sha256
+    wheel_digest: Sha256
+
+    @property
+    def source(self) -> VersionSource:
+        return self.recipe.versions[self.version]
+
+    @property
+    def dependencies(self) -> tuple[WheelDependency, ...]:
+        return self.recipe.backends[self.backend].dependencies
+
+    @property
+    def default_backend(self) -> bool:
+        return self.recipe.backends[self.backend].default
+
+    @property
+    def local(self) -> str:
+        """The local version: the target, then a backend that is not the default (PEP 440)."""
+        parts = [self.target] if self.default_backend else [self.target, self.backend]
+        return ".".join(parts).replace("-", ".")
+
+    @property
+    def full_version(self) -> str:
+        return f"{self.version}+{self.local}"
+
+    @property
+    def build_tag(self) -> str:
+        """The build number and the first eight digits of the wheel digest."""
+        return f"{self.recipe.build_number}_{self.wheel_digest[:8]}"

@@ -1,0 +1,251 @@
+"""Recipe x version x Python x target x backend -> builds with their digests, and what is new about each. Pure.
+
+The compile digest covers what the compiler sees: source, patches, flags, toolchain hashes, options. The wheel
+digest adds what repair does. Audit and verify are in neither, so improving them re-checks and rebuilds nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+from builder.errors import ConfigError
+from builder.model import Build, Cells, Matrix, Recipe
+from builder.targets import Targets
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ingredients:
+    """What a plan needs to know besides recipes and targets, read at the edge and passed in.
+
+    ``tool_digests`` names each part of the toolbox, ``lock_digests`` the hashed requirement files by
+    ``(recipe, python)``, ``compilers`` the version and the tools of each compiler, ``identifiers`` the
+    cibuildwheel identifier of each Python, ``stages`` the hand-raised stage versions, ``repair_tools`` the
+    versions of the tools that write the final bytes.
+    """
+
+    tool_digests: Mapping[str, str]
+    lock_digests: Mapping[tuple[str, str], str]
+    compilers: Mapping[str, tuple[str, tuple[str, ...]]]
+    identifiers: Mapping[str, str]
+    source_inputs: Mapping[tuple[str, str], Mapping[str, object]]
+    stages: Mapping[str, int]
+    repair_tools: Mapping[str, str]
+
+
+def digest(inputs: Mapping[str, Any]) -> str:
+    """sha256 of plain data in one canonical spelling (sorted keys, no spaces)."""
+    text = json.dumps(inputs, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def make_builds(
+    matrix: Matrix, recipes: Mapping[str, Recipe], targets: Targets, ingredients: Ingredients
+) -> tuple[Build, ...]:
+    """Every cell of the matrix as a build, in the matrix's own order.
+
+    Raises:
+        ConfigError: with every cell that names what no recipe, toolchain or target file knows.
+    """
+    builds: dict[str, Build] = {}
+    faults: list[str] = []
+    for cells in matrix.cells:
+        faults += _unknown(cells, recipes, ingredients)
+        if faults:
+            continue
+        recipe = recipes[cells.recipe]
+        for version in cells.versions:
+            for python in cells.pythons:
+                for target in cells.targets:
+                    for backend in cells.backends:
+                        try:
+                            build = make_build(
+                                recipe,
+                                version=version,
+                                python=python,
+                                target=target,
+                                backend=backend,
+                                required=cells.required,
+                                targets=targets,
+                                ingredients=ingredients,
+                            )
+                        except ConfigError as error:
+                            faults.append(str(error))
+                        else:
+                            builds.setdefault(build.id, build)
+    if faults:
+        raise ConfigError("\n".join(dict.fromkeys(faults)))
+    return tuple(builds.values())
+
+
+def _unknown(cells: Cells, recipes: Mapping[str, Recipe], ingredients: Ingredients) -> list[str]:
+    """What a block of cells names and nothing defines."""
+    recipe = recipes.get(cells.recipe)
+    if recipe is None:
+        return [f"no recipe '{cells.recipe}'; there are {', '.join(sorted(recipes))}"]
+    faults = [
+        f"recipe {recipe.name} has no {what} '{name}'; it has {', '.join(sorted(known)) or 'none'}"
+        for what, names, known in (
+            ("version", cells.versions, recipe.versions),
+            ("backend", cells.backends, recipe.backends),
+        )
+        for name in names
+        if name not in known
+    ]
+    faults += [
+        f"no Python '{python}' in toolchains.toml; there are {', '.join(sorted(ingredients.identifiers))}"
+        for python in cells.pythons
+        if python not in ingredients.identifiers
+    ]
+    if recipe.build.compiler not in ingredients.compilers:
+        faults.append(f"recipe {recipe.name} names the unknown compiler '{recipe.build.compiler}'")
+    return faults
+
+
+def make_build(
+    recipe: Recipe,
+    *,
+    version: str,
+    python: str,
+    target: str,
+    backend: str,
+    required: bool,
+    targets: Targets,
+    ingredients: Ingredients,
+) -> Build:
+    """One cell with its digests.
+
+    Raises:
+        ConfigError: the target is unknown, or the recipe's compiler does not know its CPU.
+    """
+    cpu = targets[target]
+    compiler = recipe.build.compiler
+    compiler_version, tools = ingredients.compilers[compiler]
+    flags = cpu.flags(compiler, compiler_version)
+    options = (
+        *recipe.build.options,
+        *recipe.backends[backend].options,
+        *(recipe.targets[cpu.name].options if cpu.name in recipe.targets else ()),
+    )
+    parts = (*tools, f"python-{python}", f"headers-{python}")
+    compile_inputs: dict[str, Any] = {
+        "stage": ingredients.stages["compile"],
+        "source": dict(ingredients.source_inputs[recipe.name, version]),
+        "python": python,
+        "compiler": f"{compiler} {compiler_version}",
+        "flags": list(flags),
+        "options": list(options),
+        "settings": recipe.build.model_dump(mode="json", exclude={"requires", "options", "compiler"}),
+        "dependencies": {d.name: d.sha256 for d in recipe.backends[backend].dependencies},
+        "requirements": ingredients.lock_digests[recipe.name, python],
+        "toolchain": {part: ingredients.tool_digests[part] for part in parts},
+    }
+    compile_digest = digest(compile_inputs)
+    wheel_inputs = {
+        "stage": ingredients.stages["repair"],
+        "compile": compile_digest,
+        "target": cpu.name,
+        "backend": backend,
+        "default_backend": recipe.backends[backend].default,
+        "build_number": recipe.build_number,
+        "userland": ingredients.tool_digests[f"userland-{python}"],
+        "tools": dict(ingredients.repair_tools),
+    }
+    suffix = "" if backend == "none" else f"-{backend}"
+    return Build(
+        id=f"{recipe.project}-{version}-{python}-{cpu.name}{suffix}",
+        recipe=recipe,
+        version=version,
+        python=python,
+        identifier=ingredients.identifiers[python],
+        target=cpu.name,
+        backend=backend,
+        required=required,
+        compiler=compiler,
+        compiler_version=compiler_version,
+        flags=flags,
+        options=options,
+        compile_inputs=compile_inputs,
+        compile_digest=compile_digest,
+        wheel_digest=digest(wheel_inputs),
+    )
+
+
+class State(Enum):
+    """How much of a build is done already, least first."""
+
+    NEW = "new"
+    COMPILED = "compiled"
+    BUILT = "built"
+    PUBLISHED = "published"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Known:
+    """What earlier runs left: digests that have an output, and the inputs each build was last made from."""
+
+    compiled: frozenset[str] = frozenset()
+    built: frozenset[str] = frozenset()
+    published: frozenset[str] = frozenset()
+    last_inputs: Mapping[str, Mapping[str, Any]] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """One build with how far it is and why."""
+
+    build: Build
+    state: State
+    why: str
+
+
+def make_plan(builds: Iterable[Build], known: Known) -> tuple[Step, ...]:
+    """Say of each build what is left to do, and why."""
+    return tuple(_step(build, known) for build in builds)
+
+
+def _step(build: Build, known: Known) -> Step:
+    if build.wheel_digest in known.published:
+        return Step(build=build, state=State.PUBLISHED, why="the index has this wheel digest")
+    if build.wheel_digest in known.built:
+        return Step(build=build, state=State.BUILT, why="the wheel is here, not yet published")
+    if build.compile_digest in known.compiled:
+        return Step(build=build, state=State.COMPILED, why="compiled; only repair differs or is missing")
+    before = (known.last_inputs or {}).get(build.id)
+    if before is None:
+        return Step(build=build, state=State.NEW, why="never built here")
+    changed = differences(before, build.compile_inputs)
+    return Step(build=build, state=State.NEW, why="changed: " + ("; ".join(changed) or "its earlier output is gone"))
+
+
+def differences(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """What differs between two sets of compile inputs, in words, one entry a key."""
+    found: list[str] = []
+    for key in sorted({*before, *now}):
+        old, new = before.get(key), now.get(key)
+        name = f"{prefix}{key}"
+        if old == new:
+            continue
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            found += differences(old, new, f"{name}.")
+        elif isinstance(old, list) and isinstance(new, list):
+            added = [f"+{item}" for item in new if item not in old]
+            removed = [f"-{item}" for item in old if item not in new]
+            found.append(f"{name} {' '.join(map(str, removed + added)) or 'in another order'}")
+        elif _is_hash(old) and _is_hash(new):
+            found.append(f"{name} {str(old)[:8]} -> {str(new)[:8]}")
+        else:
+            found.append(f"{name} {_said(old)} -> {_said(new)}")
+    return found
+
+
+def _is_hash(value: object) -> bool:
+    return isinstance(value, str) and len(value) == 64
+
+
+def _said(value: object) -> str:
+    return "none" if value is None else str(value)

@@ -1,0 +1,227 @@
+"""From a pinned source to a clean tree with its patches applied.
+
+Kinds: an sdist of PyPI, an archive, a git commit with its submodules, and a Debian source package. A tree is
+made beside its final place and renamed, so it is whole or absent; its name carries the digest of its pins.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import tarfile
+import tempfile
+from pathlib import Path
+
+import httpx2
+from filelock import FileLock
+from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_exponential
+
+from builder.errors import SourceError, ToolboxError
+from builder.fetch import Mirror, fetch_debian, fetch_pypi, sha256_of
+from builder.model import ArchiveSource, DebianSource, GitSource, Patch, SdistSource, VersionSource
+from builder.settings import configs_dir
+
+SOURCE_VERSION = 1
+"""Raised by hand when the same pins would give another tree; it enters the compile digest."""
+
+
+def source_inputs(source: VersionSource) -> dict[str, object]:
+    """What names a tree: the pins of the source and of its patches, as plain data."""
+    return {"source_version": SOURCE_VERSION, **source.model_dump(mode="json")}
+
+
+def source_digest(source: VersionSource) -> str:
+    """sha256 of :func:`source_inputs`; it names the tree."""
+    return hashlib.sha256(json.dumps(source_inputs(source), sort_keys=True).encode()).hexdigest()
+
+
+def origin(source: VersionSource) -> tuple[str, str]:
+    """What the passport says of the source: a name people recognise, and a sha256.
+
+    A git source is pinned by its commit; the sha256 is then that of the commit's name and address.
+    """
+    match source.source:
+        case SdistSource(filename=filename, sha256=sha256):
+            return filename, sha256
+        case ArchiveSource(url=url, sha256=sha256):
+            return url, sha256
+        case GitSource(url=url, commit=commit):
+            return f"{url}@{commit}", hashlib.sha256(f"{url}@{commit}".encode()).hexdigest()
+        case DebianSource(files=files):
+            names = [file.path.rsplit("/", 1)[-1] for file in files]
+            return ", ".join(names), hashlib.sha256("".join(f.sha256 for f in files).encode()).hexdigest()
+
+
+def prepare(project: str, source: VersionSource, home: Path) -> Path:
+    """Fetch, check, unpack and patch; returns the folder of the tree, which callers copy and never change.
+
+    Raises:
+        SourceError: the source cannot be had, its hash differs, or a patch does not apply.
+    """
+    final = home / "sources" / f"{project}-{source_digest(source)[:12]}"
+    if final.is_dir():
+        return final
+    final.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{final}.lock"):
+        if final.is_dir():
+            return final
+        for leftover in final.parent.glob(f".{final.name}-*"):
+            shutil.rmtree(leftover, ignore_errors=True)
+        fresh = Path(tempfile.mkdtemp(prefix=f".{final.name}-", dir=final.parent))
+        try:
+            tree = fresh / "tree"
+            match source.source:
+                case SdistSource() as sdist:
+                    _unpack(_sdist(project, sdist, home), tree, fresh)
+                case ArchiveSource() as archive:
+                    _unpack(_archive(archive, home), tree, fresh)
+                case GitSource() as git:
+                    _clone(git, tree)
+                case DebianSource() as debian:
+                    _debian(debian, tree, fresh, home)
+            for patch in source.patches:
+                _apply(_checked_patch(patch), tree)
+            tree.rename(final)
+        finally:
+            shutil.rmtree(fresh, ignore_errors=True)
+    return final
+
+
+def _sdist(project: str, source: SdistSource, home: Path) -> Path:
+    target = home / "downloads" / source.sha256 / source.filename
+    if not target.is_file():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            fetch_pypi(project, source.filename, source.sha256, target)
+        except ToolboxError as error:
+            raise SourceError(str(error)) from error
+    return target
+
+
+def _archive(source: ArchiveSource, home: Path) -> Path:
+    filename = source.url.rsplit("/", 1)[-1]
+    target = home / "downloads" / source.sha256 / filename
+    if target.is_file():
+        return target
+    target.parent.mkdir(parents=True, exist_ok=True)
+    fresh = target.with_name(f".{filename}")
+    if "://" in source.url:
+        try:
+            _download(source.url, fresh)
+        except httpx2.HTTPError as error:
+            raise SourceError(f"{source.url} could not be fetched: {error}") from error
+    else:
+        local = configs_dir() / "recipes" / source.url
+        if not local.is_file():
+            raise SourceError(f"{local}: no such archive")
+        shutil.copyfile(local, fresh)
+    found = sha256_of(fresh)
+    if found != source.sha256:
+        fresh.unlink()
+        raise SourceError(f"{source.url}: sha256 is {found}, the recipe pins {source.sha256}")
+    fresh.rename(target)
+    return target
+
+
+@retry(
+    retry=retry_if_exception_type(httpx2.TransportError),
+    stop=stop_after_attempt(5),
+    wait=wait_exponential(max=20),
+    reraise=True,
+)
+def _download(url: str, target: Path) -> None:
+    with httpx2.stream("GET", url, follow_redirects=True, timeout=60) as response, target.open("wb") as file:
+        response.raise_for_status()
+        for chunk in response.iter_bytes(1 << 20):
+            file.write(chunk)
+
+
+def _unpack(archive: Path, tree: Path, scratch: Path) -> None:
+    """Unpack a tar archive and move its single top folder, or all of it, to ``tree``."""
+    into = scratch / f"unpacked-{archive.name}"
+    try:
+        with tarfile.open(archive) as tar:
+            tar.extractall(into, filter="data")
+    except (tarfile.TarError, OSError) as error:
+        raise SourceError(f"{archive.name} could not be unpacked: {error}") from error
+    top = list(into.iterdir())
+    tree.parent.mkdir(parents=True, exist_ok=True)
+    (top[0] if len(top) == 1 and top[0].is_dir() else into).rename(tree)
+
+
+def _clone(source: GitSource, tree: Path) -> None:
+    """Check out one commit with its submodules, and nothing of the history."""
+    tree.mkdir()
+    # Submodules of a local repository are themselves local; git refuses those unless told otherwise.
+    local = [] if "://" in source.url else ["-c", "protocol.file.allow=always"]
+    git = ["git", *local, "-C", str(tree)]
+    _run([*git, "init", "--quiet"])
+    _run([*git, "fetch", "--quiet", "--depth=1", source.url, source.commit])
+    _run([*git, "checkout", "--quiet", "FETCH_HEAD"])
+    if source.submodules:
+        _run([*git, "submodule", "update", "--quiet", "--init", "--recursive", "--depth=1"])
+
+
+def _debian(source: DebianSource, tree: Path, scratch: Path, home: Path) -> None:
+    """Lay the tarballs of a Debian source package into one tree and apply the chosen quilt patches."""
+    mirror = Mirror()
+    for number, file in enumerate(source.files):
+        filename = file.path.rsplit("/", 1)[-1]
+        target = home / "downloads" / file.sha256 / filename
+        if not target.is_file():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                fetch_debian(mirror, file.path, file.sha256, target)
+            except ToolboxError as error:
+                raise SourceError(str(error)) from error
+        if number == 0:
+            _unpack(target, tree, scratch)
+        else:
+            place = tree / file.into
+            if place.is_dir() and file.into != ".":
+                shutil.rmtree(place)
+            part = scratch / f"part-{number}"
+            _unpack(target, part, scratch)
+            if file.into == ".":
+                part = part if not (part / "debian").is_dir() else part / "debian"
+                place = tree / "debian" if part.name == "debian" or (part / "patches").is_dir() else tree
+            shutil.copytree(part, place, symlinks=True, dirs_exist_ok=True)
+    for name in source.quilt:
+        patch = tree / "debian/patches" / name
+        if not patch.is_file():
+            raise SourceError(f"the Debian source has no patch {name}")
+        _apply(patch, tree)
+
+
+def _checked_patch(patch: Patch) -> Path:
+    path = configs_dir() / "recipes" / patch.file
+    if not path.is_file():
+        raise SourceError(f"{path}: no such patch")
+    found = sha256_of(path)
+    if found != patch.sha256:
+        raise SourceError(f"{patch.file}: sha256 is {found}, the recipe pins {patch.sha256}")
+    return path
+
+
+def _apply(patch: Path, tree: Path) -> None:
+    # git would look for a repository around the tree and then apply nothing; the ceiling hides it.
+    environment = {**os.environ, "GIT_CEILING_DIRECTORIES": str(tree.parent)}
+    done = subprocess.run(
+        ["git", "apply", "--whitespace=nowarn", str(patch)],
+        cwd=tree,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise SourceError(f"{patch.name} does not apply:\n{done.stderr.strip()}")
+
+
+def _run(command: list[str]) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SourceError(f"{' '.join(command[:1] + command[-3:])} failed: {done.stderr.strip()}")
