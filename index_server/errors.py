@@ -1,0 +1,98 @@
+"""Every failure as a class: an exit code for the command line, a status for HTTP.
+
+A message says what happened, then what to do. Requests collect all their reasons before they fail. Errors
+are caught once on each side: in :mod:`index_server.cli` and in :mod:`index_server.app`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+
+class IndexServerError(Exception):
+    """Base of every error that becomes a sentence instead of a traceback."""
+
+    exit_code: ClassVar[int] = 1
+
+
+class CheckFailedError(IndexServerError):
+    """``armwheels-index check`` found faults; they are printed before this is raised."""
+
+    exit_code = 1
+
+
+class ConfigError(IndexServerError):
+    """A file in ``configs/`` or a setting is wrong; the message lists every fault."""
+
+    exit_code = 3
+
+
+class StoreError(IndexServerError):
+    """The store cannot be opened, or holds something that cannot be right."""
+
+    exit_code = 4
+
+
+class MissingObjectError(StoreError):
+    """No object has this key."""
+
+
+class PortInUseError(IndexServerError):
+    """The address to serve on is taken or not ours."""
+
+    exit_code = 5
+
+
+class RequestError(IndexServerError):
+    """A request that is answered with ``status`` and all of ``reasons`` (RFC 9457 on the API)."""
+
+    status: ClassVar[int] = 400
+    title: ClassVar[str] = "the request was refused"
+
+    def __init__(self, *reasons: str, **members: object) -> None:
+        super().__init__("\n".join(reasons))
+        self.reasons: Sequence[str] = reasons
+        self.members = members
+
+
+class BadUploadError(RequestError):
+    """The file or its form has faults; every one is named."""
+
+    status = 400
+    title = "the file was not taken"
+
+
+class UnauthorizedError(RequestError):
+    """No token, an unknown token, or one that has expired."""
+
+    status = 401
+    title = "a valid token is needed"
+
+
+class NotFoundError(RequestError):
+    """The index holds no such thing."""
+
+    status = 404
+    title = "not found"
+
+
+class ConflictError(RequestError):
+    """The request contradicts what is already written."""
+
+    status = 409
+    title = "this contradicts what is already written"
+
+
+class TooLargeError(RequestError):
+    """The body is larger than this index takes."""
+
+    status = 413
+    title = "too large"
+
+
+class NoSpaceError(RequestError):
+    """The store's disk is full (RFC 4918 section 11.5)."""
+
+    status = 507
+    title = "the index has no space left"

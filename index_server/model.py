@@ -1,0 +1,194 @@
+"""What the index remembers: frozen data, written once, as JSON with sorted keys.
+
+Times are UTC, spelled as PEP 700 wants them (``2026-11-23T05:22:04.123456Z``). Sizes are bytes. Digests are
+lower-case hexadecimal sha256 unless the name says otherwise.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import UTC, datetime
+from typing import Annotated, Literal, Self, TypeVar
+
+import orjson
+from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
+
+from index_server.errors import StoreError
+
+Sha256 = Annotated[str, StringConstraints(pattern=r"\A[0-9a-f]{64}\Z")]
+Session = Annotated[str, StringConstraints(pattern=r"\A[A-Za-z0-9_-]{22,64}\Z")]
+GENESIS = "0" * 64  # the hash that stands before a channel's first move
+
+
+class Stored(BaseModel):
+    """Base of all that lies in the store."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    def encode(self) -> bytes:
+        """The bytes as stored; the same model always gives the same bytes, so that hashes may name them."""
+        return orjson.dumps(self.model_dump(mode="json"), option=orjson.OPT_SORT_KEYS)
+
+    @classmethod
+    def decode(cls, data: bytes, *, key: str) -> Self:
+        """Read stored bytes back.
+
+        Raises:
+            StoreError: they are not what was written; ``key`` says which object.
+        """
+        try:
+            return cls.model_validate_json(data)
+        except ValidationError as error:
+            raise StoreError(f"{key}: damaged: {error}") from error
+
+
+StoredT = TypeVar("StoredT", bound=Stored)
+
+
+class Tuned(Stored):
+    """The part of a wheel's passport that decides who sees the wheel."""
+
+    build: str
+    recipe: str
+    version: str  # upstream's (PEP 440), without our local part
+    python: str
+    target: str
+    backend: str
+    default_backend: bool
+    wheel_digest: Sha256
+
+
+class Record(Stored):
+    """What the index knows of one file."""
+
+    format: Literal[1] = 1
+    project: str  # normalised (PEP 503)
+    name: str  # as METADATA spells it
+    filename: str  # PEP 427; PEP 691 `filename`
+    version: str  # normalised (PEP 440), with the local part; PEP 700 `versions`
+    build_tag: str  # "" where there is none
+    python_tag: str  # PEP 425
+    abi_tag: str
+    platform_tag: str
+    size: int  # PEP 700 `size`
+    sha256: Sha256  # PEP 691 `hashes`
+    blake2_256: str
+    metadata_sha256: Sha256  # PEP 714 `core-metadata`
+    requires_python: str | None  # PEP 503 and 691
+    summary: str
+    uploaded_at: str  # PEP 700 `upload-time`
+    uploaded_by: str
+    tuned: Tuned | None  # None: no passport, so the file belongs to every target
+
+
+class SessionFile(Stored):
+    """One file held by an upload session."""
+
+    project: str
+    filename: str
+    sha256: Sha256
+    at: str
+
+
+class Shard(Stored):
+    """A project's part of a snapshot; the sha256 of its bytes is its name."""
+
+    format: Literal[1] = 1
+    project: str
+    records: tuple[Record, ...]  # by file name
+
+
+class ShardRef(Stored):
+    """What a snapshot says of a project, enough to list it without reading its shard."""
+
+    shard: Sha256
+    files: int
+    offers: tuple[str, ...]  # see views.offers
+
+
+class SnapshotRequest(Stored):
+    """What a snapshot is made from, pinned before it is made: asking again gives the same answer."""
+
+    channel: str
+    parent: str | None
+    at: str
+    files: tuple[SessionFile, ...]
+
+
+class Snapshot(Stored):
+    """An immutable set of records."""
+
+    format: Literal[1] = 1
+    id: str  # such as 20261123-1
+    parent: str | None
+    created_at: str
+    request: Sha256  # names session and idempotency key without telling them
+    projects: dict[str, ShardRef]
+
+
+class SnapshotAnswer(Stored):
+    """What became of a request for a snapshot."""
+
+    id: str
+    created: bool
+    parent: str | None
+    files: int
+    added: tuple[str, ...]
+    replaced: tuple[str, ...]
+
+
+class Move(Stored):
+    """One entry of a channel's journal."""
+
+    format: Literal[1] = 1
+    kind: Literal["move"] = "move"
+    channel: str
+    serial: int
+    snapshot: str
+    previous_hash: Sha256  # of the bytes of the entry before, or GENESIS
+    nonce: str
+    at: str
+    by: str
+    approvals: tuple[str, ...]
+    message: str
+
+
+class Evidence(Stored):
+    """What was found out about a file after it was closed."""
+
+    sha256: Sha256  # of the file
+    kind: str
+    at: str
+    by: str
+    body: object
+
+
+class Token(Stored):
+    """An upload token; the object's key is the sha256 of the secret."""
+
+    name: str
+    created_at: str
+    expires_at: str | None
+
+
+class FilePointer(Stored):
+    """Where a wheel digest was published."""
+
+    project: str
+    filename: str
+
+
+class Hint(Stored):
+    """The last serial known of a channel; may be behind, never trusted further than that."""
+
+    serial: int
+
+
+def stamp(moment: datetime) -> str:
+    """Spell an aware time in UTC (PEP 700: ``yyyy-mm-ddThh:mm:ss.ffffffZ``)."""
+    return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def sha256_hex(data: bytes) -> str:
+    """The sha256 of ``data``."""
+    return hashlib.sha256(data).hexdigest()
