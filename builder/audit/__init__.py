@@ -1,0 +1,23 @@
+"""Read-only verdicts about a wheel, ours or another project's.
+
+:func:`audit_wheel` reads one file and answers with an :class:`AuditReport`; it changes nothing. What a recipe
+expects of its wheels is an :class:`Expectations`.
+"""
+
+from builder.audit.archive import Wheel, open_wheel
+from builder.audit.flags import machine_flags, observed_flags
+from builder.audit.model import AllowedCode, AuditReport, Expectations, Verdict
+from builder.audit.report import audit_wheel, passport_target
+
+__all__ = [
+    "AllowedCode",
+    "AuditReport",
+    "Expectations",
+    "Verdict",
+    "Wheel",
+    "audit_wheel",
+    "machine_flags",
+    "observed_flags",
+    "open_wheel",
+    "passport_target",
+]

@@ -1,0 +1,196 @@
+"""Opens a wheel for reading: its members, metadata and passport."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from email.parser import HeaderParser
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from packaging.tags import Tag, parse_tag
+from packaging.utils import InvalidWheelFilename, parse_wheel_filename
+
+from builder.errors import AuditError
+
+ELF_MAGIC = b"\x7fELF"
+ARCHIVE_MAGIC = b"!<arch>\n"
+_READ_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class Wheel:
+    """A wheel file: what its name says, what it holds. Bytes are read when asked for."""
+
+    path: Path
+    sha256: str
+    size: int
+    project: str
+    version: str
+    build: str
+    tags: frozenset[Tag]
+    names: tuple[str, ...]
+    dist_info: str
+
+    def read(self, name: str) -> bytes:
+        """The bytes of one member.
+
+        Raises:
+            AuditError: the member is damaged, encrypted or packed in a way zipfile does not know.
+        """
+        with self._reading(name), zipfile.ZipFile(self.path) as archive:
+            return archive.read(name)
+
+    def binaries(self) -> Iterator[tuple[str, bytes]]:
+        """Path and bytes of every ELF file, told by its first bytes, and of every object in a static archive.
+
+        Raises:
+            AuditError: as :meth:`read`.
+        """
+        with self._reading("directory"), zipfile.ZipFile(self.path) as archive:
+            for info in archive.infolist():
+                if info.is_dir():
+                    continue
+                with self._reading(info.filename), archive.open(info) as member:
+                    head = member.read(len(ARCHIVE_MAGIC))
+                    binary = head.startswith(ELF_MAGIC) or head == ARCHIVE_MAGIC
+                    data = head + member.read() if binary else b""
+                if data.startswith(ELF_MAGIC):
+                    yield info.filename, data
+                elif data:
+                    for inner, body in _archive_objects(info.filename, data):
+                        yield f"{info.filename}({inner})", body
+
+    @contextmanager
+    def _reading(self, name: str) -> Iterator[None]:
+        try:
+            yield
+        except (
+            zipfile.BadZipFile,
+            zlib.error,
+            EOFError,
+            NotImplementedError,
+            RuntimeError,
+            OSError,
+        ) as error:
+            raise AuditError(f"{self.path.name}: member {name} cannot be read: {error}") from error
+
+    @property
+    def platforms(self) -> frozenset[str]:
+        """The platform parts of the file name's tags."""
+        return frozenset(tag.platform for tag in self.tags)
+
+    @property
+    def is_pure(self) -> bool:
+        """Whether the file name claims every platform."""
+        return self.platforms == {"any"}
+
+    @cached_property
+    def metadata_tags(self) -> frozenset[Tag]:
+        """The ``Tag`` lines of ``WHEEL``, expanded."""
+        text = self.read(f"{self.dist_info}/WHEEL").decode("utf-8", errors="replace")
+        values = HeaderParser().parsestr(text).get_all("Tag", [])
+        try:
+            return frozenset().union(*(parse_tag(value.strip()) for value in values))
+        except ValueError as error:
+            raise AuditError(f"{self.path.name}: WHEEL has a line that is no tag: {error}") from error
+
+    @cached_property
+    def passport(self) -> dict[str, Any] | None:
+        """The parsed ``armwheels.json``; ``None`` for a wheel that others built.
+
+        Raises:
+            AuditError: it is there, but is no JSON object.
+        """
+        name = f"{self.dist_info}/armwheels.json"
+        if name not in self.names:
+            return None
+        try:
+            data = json.loads(self.read(name))
+        except ValueError as error:
+            raise AuditError(f"{self.path.name}: the passport is not JSON: {error}") from error
+        if not isinstance(data, dict):
+            raise AuditError(f"{self.path.name}: the passport is not a JSON object")
+        return data
+
+    @property
+    def sbom(self) -> str:
+        """Where our repair puts its bill of materials (PEP 770)."""
+        return f"{self.dist_info}/sboms/armwheels.cdx.json"
+
+    @property
+    def grafts(self) -> tuple[str, ...]:
+        """Files in the top-level ``*.libs`` folder: shared libraries copied in by a repair."""
+        return tuple(n for n in self.names if is_graft(n) and not n.endswith("/"))
+
+
+def is_graft(name: str) -> bool:
+    """Whether a member lies in the top-level ``*.libs`` folder, where auditwheel puts what it copies in."""
+    parts = PurePosixPath(name).parts
+    return len(parts) > 1 and parts[0].endswith(".libs")
+
+
+def open_wheel(path: Path) -> Wheel:
+    """Read name, directory and hash of the wheel at ``path``.
+
+    Raises:
+        AuditError: it is missing, no zip file, or not named or laid out as a wheel.
+    """
+    try:
+        project, version, build, tags = parse_wheel_filename(path.name)
+    except InvalidWheelFilename as error:
+        raise AuditError(f"{path.name}: not the name of a wheel: {error}") from error
+    digest = hashlib.sha256()
+    try:
+        with path.open("rb") as stream:
+            while chunk := stream.read(_READ_BYTES):
+                digest.update(chunk)
+        with zipfile.ZipFile(path) as archive:
+            names = tuple(archive.namelist())
+    except (OSError, zipfile.BadZipFile) as error:
+        raise AuditError(f"{path}: not a readable wheel: {error}") from error
+    if len(names) != len(set(names)):
+        raise AuditError(f"{path.name}: holds two members of one name")
+    folders = {PurePosixPath(name).parts[0] for name in names if PurePosixPath(name).parts}
+    infos = sorted(folder for folder in folders if folder.endswith(".dist-info"))
+    if len(infos) != 1 or f"{infos[0]}/WHEEL" not in names:
+        raise AuditError(
+            f"{path.name}: needs exactly one *.dist-info folder with a WHEEL file, has {infos or 'none'}"
+        )
+    return Wheel(
+        path=path,
+        sha256=digest.hexdigest(),
+        size=path.stat().st_size,
+        project=project,
+        version=str(version),
+        build="".join(str(part) for part in build),
+        tags=tags,
+        names=names,
+        dist_info=infos[0],
+    )
+
+
+def _archive_objects(archive: str, data: bytes) -> Iterator[tuple[str, bytes]]:
+    """The ELF objects of a static archive (System V and GNU layout of ar(5))."""
+    position, long_names = len(ARCHIVE_MAGIC), b""
+    while position + 60 <= len(data):
+        header = data[position : position + 60]
+        name = header[:16].rstrip()
+        try:
+            length = int(header[48:58])
+        except ValueError:
+            raise AuditError(f"{archive}: the static archive has a damaged header") from None
+        body = data[position + 60 : position + 60 + length]
+        position += 60 + length + length % 2
+        if name == b"//":
+            long_names = body
+        elif body.startswith(ELF_MAGIC):
+            if name.startswith(b"/") and name[1:].isdigit():
+                name = long_names[int(name[1:]) :].split(b"\n", 1)[0]
+            yield name.rstrip(b"/").decode("utf-8", errors="replace"), body

@@ -1,0 +1,91 @@
+"""Asks LLVM's machine-code tool which instruction words a CPU can decode."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from builder.errors import AuditError
+
+Words = NDArray[np.uint32]
+Mask = NDArray[np.bool_]
+
+# Words a run: the text of a run is 20 bytes a word, the answer as long again where all is refused.
+_CHUNK = 1_000_000
+
+_REFUSED = re.compile(rb"^<stdin>:(\d+):\d+: warning: invalid instruction encoding", re.MULTILINE)
+_UNKNOWN = re.compile(rb"^.*is not a recognized (?:processor|feature).*$", re.MULTILINE)
+_BYTE = (
+    np.array([f"0x{value:02x} ".encode() for value in range(256)], dtype="S5").view(np.uint8).reshape(256, 5)
+)
+
+
+class Decoder(Protocol):
+    """Tells which instruction words a CPU knows."""
+
+    def decodable(self, words: Words, cpu: str, attributes: tuple[str, ...] = ()) -> Mask:
+        """For each word whether ``cpu`` with ``attributes`` (LLVM's names, signed) decodes it."""
+
+
+class LlvmMc:
+    """A :class:`Decoder` that runs ``llvm-mc --disassemble``.
+
+    Args:
+        tool: path of llvm-mc; version 19 or later, since older ones do not know every target.
+    """
+
+    def __init__(self, tool: Path) -> None:
+        self._tool = tool
+
+    def decodable(self, words: Words, cpu: str, attributes: tuple[str, ...] = ()) -> Mask:
+        """Decode each word once.
+
+        Raises:
+            AuditError: the tool does not run, or does not know the CPU or an attribute.
+        """
+        parts = [
+            self._run(words[start : start + _CHUNK], cpu, attributes)
+            for start in range(0, len(words), _CHUNK)
+        ]
+        return np.concatenate(parts) if parts else np.zeros(0, dtype=np.bool_)
+
+    def _run(self, words: Words, cpu: str, attributes: tuple[str, ...]) -> Mask:
+        command = [str(self._tool), "--triple=aarch64-linux-gnu", f"--mcpu={cpu}", "--disassemble"]
+        if attributes:
+            command.append(f"--mattr={','.join(attributes)}")
+        try:
+            run = subprocess.run(
+                command, input=spell(words), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, check=False
+            )
+        except OSError as error:
+            raise AuditError(f"{self._tool}: does not run: {error.strerror or error}") from error
+        unknown = _UNKNOWN.search(run.stderr)
+        if unknown:
+            said = unknown.group(0).decode(errors="replace")
+            raise AuditError(f"{self._tool} is too old for this target (needs LLVM 19): {said}")
+        if run.returncode:
+            last = run.stderr.decode(errors="replace").strip().splitlines()[-1:] or ["no message"]
+            raise AuditError(f"{self._tool}: exit code {run.returncode}: {last[0]}")
+        mask = np.ones(len(words), dtype=np.bool_)
+        mask[refused_lines(run.stderr)] = False
+        return mask
+
+
+def spell(words: Words) -> bytes:
+    """The words as llvm-mc reads them: four bytes in memory order, one word a line."""
+    text = _BYTE[words.astype("<u4").view(np.uint8)].reshape(len(words), 20)
+    text[:, 19] = ord("\n")
+    return text.tobytes()
+
+
+def refused_lines(stderr: bytes) -> NDArray[np.intp]:
+    """Line numbers, from 0, that llvm-mc's warnings name as no instruction.
+
+    A potentially undefined encoding is only unpredictable, not unknown, and does not count.
+    """
+    return np.array([int(line) - 1 for line in _REFUSED.findall(stderr)], dtype=np.intp)

@@ -1,0 +1,247 @@
+"""Reads what an audit needs of one ELF file: kind, load segments, dynamic section, flags, code, symbols.
+
+Tables are read with numpy, since a mathematics library holds a hundred thousand symbols and ten million
+instructions. Layouts are those of the System V ABI and of the ELF for the Arm 64-bit Architecture.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+from elftools.common.exceptions import ELFError
+from elftools.elf.constants import SH_FLAGS
+from elftools.elf.dynamic import DynamicSegment
+from elftools.elf.elffile import ELFFile
+from elftools.elf.gnuversions import GNUVerNeedSection
+from elftools.elf.sections import Section
+from numpy.typing import NDArray
+
+Addresses = NDArray[np.uint64]
+Words = NDArray[np.uint32]
+
+_SYMBOL = np.dtype(
+    [("name", "<u4"), ("info", "u1"), ("other", "u1"), ("section", "<u2"), ("value", "<u8"), ("size", "<u8")]
+)
+_STT_NOTYPE, _STT_FUNC, _STT_GNU_IFUNC = 0, 2, 10
+_STT_MASK = 0xF
+# Where pyelftools puts the string of a dynamic tag.
+_TAG_TEXT = {"DT_NEEDED": "needed", "DT_RPATH": "rpath", "DT_RUNPATH": "runpath"}
+# Objects of a static archive have no addresses yet: each section gets a range of its own.
+_OBJECT_SECTION_SHIFT = 40
+
+
+class MalformedElfError(Exception):
+    """The file starts as an ELF file but does not hold together."""
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A LOAD segment: file offset, address and alignment in bytes."""
+
+    offset: int
+    address: int
+    alignment: int
+
+
+@dataclass(frozen=True)
+class Code:
+    """Instruction words of one executable section, and which of them mapping symbols call data."""
+
+    section: str
+    address: int
+    words: Words
+    data: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Symbols:
+    """Function symbols, sorted by address."""
+
+    starts: Addresses
+    ends: Addresses
+    names: tuple[str, ...]
+
+    def at(self, addresses: Addresses) -> NDArray[np.intp]:
+        """For each address the index of the function that holds it, or -1."""
+        if not len(self.starts):
+            return np.full(len(addresses), -1, dtype=np.intp)
+        index = np.searchsorted(self.starts, addresses, side="right") - 1
+        inside = (index >= 0) & (addresses < self.ends[np.maximum(index, 0)])
+        return np.where(inside, index, -1)
+
+
+NO_SYMBOLS = Symbols(np.zeros(0, dtype=np.uint64), np.zeros(0, dtype=np.uint64), ())
+
+
+@dataclass(frozen=True)
+class Elf:
+    """One ELF file of a wheel."""
+
+    member: str
+    machine: str
+    bits: int
+    little_endian: bool
+    kind: str
+    has_sections: bool = False
+    segments: tuple[Segment, ...] = ()
+    rpaths: tuple[tuple[str, str], ...] = ()
+    needed: tuple[str, ...] = ()
+    versions: tuple[tuple[str, str], ...] = ()
+    command_lines: tuple[str, ...] = ()
+    image: bytes = field(default=b"", repr=False)
+
+    @property
+    def is_aarch64(self) -> bool:
+        """Whether it is 64-bit little-endian Arm."""
+        return self.machine == "EM_AARCH64" and self.bits == 64 and self.little_endian
+
+    @property
+    def is_loadable(self) -> bool:
+        """Whether the dynamic loader maps it (an object of a static archive is only linked)."""
+        return self.kind in {"ET_DYN", "ET_EXEC"}
+
+    def code(self) -> Iterator[Code]:
+        """The executable sections, with what ``$d`` mapping symbols mark as data.
+
+        Raises:
+            MalformedElfError: a section lies outside the file.
+        """
+        elf = ELFFile(io.BytesIO(self.image))
+        table = _symbol_table(elf, self.image, ".symtab")
+        for index, section in enumerate(elf.iter_sections()):
+            if not section["sh_flags"] & SH_FLAGS.SHF_EXECINSTR or section["sh_type"] == "SHT_NOBITS":
+                continue
+            body = _bytes(self.image, section)
+            words = np.frombuffer(body, dtype="<u4", count=len(body) // 4)
+            address = index << _OBJECT_SECTION_SHIFT if self.kind == "ET_REL" else section["sh_addr"]
+            base = 0 if self.kind == "ET_REL" else section["sh_addr"]
+            yield Code(section.name, address, words, _data_mask(table, index, base, len(words)))
+
+    def symbols(self) -> Symbols:
+        """Functions by address: of the symbol table, else of the dynamic one."""
+        elf = ELFFile(io.BytesIO(self.image))
+        table = _symbol_table(elf, self.image, ".symtab")
+        if not len(table.entries):
+            table = _symbol_table(elf, self.image, ".dynsym")
+        kinds = table.entries["info"] & _STT_MASK
+        functions = ((kinds == _STT_FUNC) | (kinds == _STT_GNU_IFUNC)) & (table.entries["section"] != 0)
+        entries = table.entries[functions]
+        starts = entries["value"].astype(np.uint64)
+        if self.kind == "ET_REL":
+            starts += entries["section"].astype(np.uint64) << np.uint64(_OBJECT_SECTION_SHIFT)
+        order = np.argsort(starts, kind="stable")
+        starts, sizes = starts[order], entries["size"][order]
+        # Hand-written assembly may leave the size out: such a function reaches to the next one.
+        following = np.append(starts[1:], np.uint64(2**64 - 1)) if len(starts) else starts
+        ends = np.where(sizes == 0, following, starts + sizes)
+        names = tuple(table.name(int(offset)) for offset in entries["name"][order])
+        return Symbols(starts, ends, names)
+
+
+def read(member: str, data: bytes) -> Elf:
+    """Read the ELF file ``data``; of a foreign machine only what it is.
+
+    Raises:
+        MalformedElfError: its tables contradict each other or leave the file.
+    """
+    try:
+        elf = ELFFile(io.BytesIO(data))
+        facts = Elf(
+            member=member,
+            machine=str(elf["e_machine"]),
+            bits=elf.elfclass,
+            little_endian=elf.little_endian,
+            kind=str(elf["e_type"]),
+        )
+        return _dynamic_facts(facts, elf, data) if facts.is_aarch64 else facts
+    except (ELFError, ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
+        raise MalformedElfError(f"{member}: {error}") from error
+
+
+def _dynamic_facts(facts: Elf, elf: ELFFile, data: bytes) -> Elf:
+    rpaths: list[tuple[str, str]] = []
+    needed: list[str] = []
+    versions: list[tuple[str, str]] = []
+    lines: list[str] = []
+    for segment in elf.iter_segments():
+        if isinstance(segment, DynamicSegment):
+            for tag in segment.iter_tags():
+                if tag.entry.d_tag == "DT_NEEDED":
+                    needed.append(getattr(tag, _TAG_TEXT["DT_NEEDED"]))
+                elif tag.entry.d_tag in _TAG_TEXT:
+                    kind = str(tag.entry.d_tag)
+                    rpaths.append((kind.removeprefix("DT_"), getattr(tag, _TAG_TEXT[kind])))
+    for section in elf.iter_sections():
+        if isinstance(section, GNUVerNeedSection):
+            versions += [
+                (str(need.name), str(one.name)) for need, ones in section.iter_versions() for one in ones
+            ]
+        elif section.name == ".GCC.command.line":
+            body = bytes(_bytes(data, section)).decode("utf-8", errors="replace")
+            lines += [line for line in body.split("\0") if line]
+    return Elf(
+        member=facts.member,
+        machine=facts.machine,
+        bits=facts.bits,
+        little_endian=facts.little_endian,
+        kind=facts.kind,
+        has_sections=elf.num_sections() > 0,
+        segments=tuple(
+            Segment(one["p_offset"], one["p_vaddr"], one["p_align"])
+            for one in elf.iter_segments()
+            if one["p_type"] == "PT_LOAD"
+        ),
+        rpaths=tuple(rpaths),
+        needed=tuple(needed),
+        versions=tuple(versions),
+        command_lines=tuple(lines),
+        image=data,
+    )
+
+
+def _bytes(data: bytes, section: Section) -> memoryview:
+    start, size = section["sh_offset"], section["sh_size"]
+    if start + size > len(data):
+        raise MalformedElfError(f"section {section.name} leaves the file")
+    return memoryview(data)[start : start + size]
+
+
+@dataclass(frozen=True)
+class _Table:
+    """A symbol table and its strings."""
+
+    entries: NDArray[np.void]
+    strings: bytes
+
+    def name(self, offset: int) -> str:
+        end = self.strings.find(b"\0", offset)
+        return self.strings[offset : end if end >= 0 else None].decode("utf-8", errors="replace")
+
+
+def _symbol_table(elf: ELFFile, image: bytes, name: str) -> _Table:
+    section = elf.get_section_by_name(name)
+    if section is None:
+        return _Table(np.zeros(0, dtype=_SYMBOL), b"")
+    body = _bytes(image, section)
+    entries = np.frombuffer(body, dtype=_SYMBOL, count=len(body) // _SYMBOL.itemsize)
+    return _Table(entries, bytes(_bytes(image, elf.get_section(section["sh_link"]))))
+
+
+def _data_mask(table: _Table, section: int, base: int, count: int) -> NDArray[np.bool_]:
+    """Which of a section's words lie between a ``$d`` mapping symbol and the next ``$x``."""
+    mask = np.zeros(count, dtype=np.bool_)
+    entries = table.entries
+    own = entries[(entries["section"] == section) & (entries["info"] & _STT_MASK == _STT_NOTYPE)]
+    marks = sorted(
+        (int(entry["value"]) - base, mark[1])
+        for entry in own
+        if (mark := table.name(int(entry["name"]))[:2]) in {"$d", "$x"}
+    )
+    for position, (offset, kind) in enumerate(marks):
+        if kind == "d":
+            end = marks[position + 1][0] if position + 1 < len(marks) else count * 4
+            mask[max(offset, 0) // 4 : (end + 3) // 4] = True
+    return mask

@@ -1,0 +1,110 @@
+"""Reads back which machine flags reached the compiler.
+
+GCC (``-frecord-gcc-switches``), clang (``-frecord-command-line``) and our own wrappers leave the command line
+of each compile unit in a section ``.GCC.command.line``, as strings that end with a zero byte.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from builder.audit import elf
+from builder.audit.archive import is_graft, open_wheel
+from builder.audit.elf import Elf
+from builder.audit.model import Verdict, counted, failed, not_applicable, passed
+from builder.errors import AuditError
+
+_MACHINE_FLAGS = ("-mcpu=", "-march=", "-mtune=")
+_SHOWN = 3
+
+
+def units(one: Elf) -> tuple[str, ...]:
+    """The command lines of a file's compile units.
+
+    GCC before 11 records every switch as a string of its own, which the linker merges: such a section says
+    what was used, not where, and stands for one unit.
+    """
+    lines = one.command_lines
+    if lines and all(" " not in line for line in lines):
+        return (" ".join(lines),)
+    return lines
+
+
+def machine_flags(command_lines: Iterable[str]) -> tuple[str, ...]:
+    """The distinct ``-mcpu``, ``-march`` and ``-mtune`` flags of the command lines, sorted."""
+    return tuple(
+        sorted({flag for line in command_lines for flag in line.split() if flag.startswith(_MACHINE_FLAGS)})
+    )
+
+
+def observed_flags(path: Path) -> tuple[str, ...]:
+    """The distinct machine flags in the wheel at ``path``, for its passport; grafts are left out.
+
+    Raises:
+        AuditError: the wheel or one of its binaries cannot be read.
+    """
+    lines: list[str] = []
+    for name, data in open_wheel(path).binaries():
+        if not is_graft(name):
+            try:
+                lines += units(elf.read(name, data))
+            except elf.MalformedElfError as error:
+                raise AuditError(f"{path.name}: {error}") from error
+    return machine_flags(lines)
+
+
+def check_flags(
+    elves: Iterable[Elf], expected: tuple[str, ...] | None, observed: tuple[str, ...] | None
+) -> Verdict:
+    """Every compile unit carries the expected machine flags and none of another family.
+
+    ``expected`` are the passport's or the recipe's flags, ``None`` for a wheel of unknown build. An extension
+    suffix (``-mcpu=neoverse-v1+nosve``) is the same flag. ``observed`` is what the passport says was read
+    back. Grafts were compiled by others and are not asked; every other loadable file must have a record.
+    """
+    check = "flags"
+    own = [one for one in elves if not is_graft(one.member)]
+    recorded = {one.member: units(one) for one in own}
+    lines = [line for each in recorded.values() for line in each]
+    found = machine_flags(lines)
+    data = {"units": len(lines), "flags": list(found)}
+    if expected is None:
+        said = (
+            f"{len(lines):,} recorded units used {' '.join(found) or 'no machine flag'}"
+            if lines
+            else "none recorded"
+        )
+        return not_applicable(check, f"no flags are promised; {said}", **data)
+    silent = [one.member for one in own if one.is_loadable and not recorded[one.member]]
+    faults = [f"{member}: no record of its compiler's command line" for member in silent]
+    for member, each in recorded.items():
+        faults += [f"{member}: {fault} in: {line}" for line in each if (fault := _fault(line, expected))]
+    if observed is not None and observed != found:
+        faults.append(
+            f"the passport says {' '.join(observed) or 'none'}, the files say {' '.join(found) or 'none'}"
+        )
+    if faults:
+        shown = "".join(f"\n{fault}" for fault in faults[:_SHOWN])
+        more = f"\nand {len(faults) - _SHOWN:,} more" if len(faults) > _SHOWN else ""
+        return failed(
+            check, f"{' '.join(expected)} did not reach every unit{shown}{more}", **data, faults=faults[:50]
+        )
+    if not lines:
+        return failed(check, "nothing was compiled, although flags are promised", **data)
+    return passed(
+        check, f"{' '.join(found)} in {counted(len(lines), 'unit')} of {counted(len(own), 'file')}", **data
+    )
+
+
+def _fault(line: str, expected: tuple[str, ...]) -> str | None:
+    """What is wrong with one command line; ``None`` if nothing."""
+    used = machine_flags([line])
+    allowed = {flag for flag in used if any(flag == want or flag.startswith(f"{want}+") for want in expected)}
+    missing = [
+        want for want in expected if not any(flag == want or flag.startswith(f"{want}+") for flag in allowed)
+    ]
+    if missing:
+        return f"{' '.join(missing)} is missing"
+    strange = sorted(set(used) - allowed)
+    return f"{' '.join(strange)} stands beside it" if strange else None

@@ -1,0 +1,252 @@
+"""Which instructions a wheel holds beyond Armv8.0-A, where they stand, and whether the target has them.
+
+Method: every word of executable sections is decoded as plain Armv8-A, each distinct word once. Of the few
+that are refused, LLVM tells which the target's CPU decodes and which any CPU at all does; the rest is data
+within code. Two kinds of code may hold more than the target has, since they look before they leap: what a
+recipe allows by name, and the atomics of libgcc and compiler-rt, which test a flag first.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from builder.audit.decode import Decoder, Mask, Words
+from builder.audit.elf import NO_SYMBOLS, Code, Elf
+from builder.audit.extensions import BLIND, DATA, EXTENSIONS, OTHER, SCALABLE_SPACES, SPACE_MASK, SPACE_SHIFT
+from builder.audit.model import AllowedCode, Verdict, failed, not_applicable, passed
+from builder.targets import Target
+
+# The outline atomics' test, as lse.S of libgcc and compiler-rt has it: adrp x16; ldrb w16, [x16, #n];
+# cbz w16. The instruction after it runs only where the flag says that it may.
+_GUARD = ((3, 0x9F00001F, 0x90000010), (2, 0xFFC003FF, 0x39400210), (1, 0xFF00001F, 0x34000010))
+_OUTLINE_PREFIXES = ("__aarch64_cas", "__aarch64_swp", "__aarch64_ld")
+OUTLINE = "outline atomics"
+_TOP = 12
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Occurrences of one extension in one function: ``symbol`` is ``None`` where no symbol covers it."""
+
+    member: str
+    symbol: str | None
+    extension: str
+    legal: bool
+    rule: str | None
+    count: int
+    address: int
+
+    @property
+    def where(self) -> str:
+        """Symbol, or address where there is none."""
+        return self.symbol or f"0x{self.address:x}"
+
+
+@dataclass(frozen=True)
+class Survey:
+    """All findings of a wheel, and how much code there was."""
+
+    instructions: int
+    data_words: int
+    findings: tuple[Finding, ...]
+
+
+@dataclass(frozen=True)
+class _Beyond:
+    """Where a member goes beyond Armv8-A; arrays run in step."""
+
+    member: str
+    addresses: NDArray[np.uint64]
+    guarded: Mask
+    symbols: NDArray[np.intp]
+    names: tuple[str, ...]
+
+
+def survey(elves: Iterable[Elf], target: Target, allow: tuple[AllowedCode, ...], decoder: Decoder) -> Survey:
+    """Count what goes beyond Armv8-A in all ``elves``, by member, function and extension.
+
+    Raises:
+        AuditError: the decoder does not run.
+        MalformedElfError: a section leaves its file.
+    """
+    codes = [(elf, code) for elf in elves for code in elf.code()]
+    words = _distinct(code.words[~code.data] for _, code in codes)
+    strange = words[~decoder.decodable(words, "generic") | _is_blind(words)]
+    kinds, legal = classify(strange, target, decoder)
+    names = sorted(set(kinds))
+    numbers = np.array([names.index(kind) for kind in kinds], dtype=np.int64)
+    findings: list[Finding] = []
+    for elf, code in codes:
+        slot, one = _beyond(elf, code, strange)
+        findings += _group(one, names, numbers[slot], legal[slot], allow)
+    return Survey(
+        instructions=sum(len(code.words) for _, code in codes),
+        data_words=sum(int(code.data.sum()) for _, code in codes)
+        + sum(finding.count for finding in findings if finding.extension == DATA),
+        findings=tuple(finding for finding in findings if finding.extension != DATA),
+    )
+
+
+def classify(words: Words, target: Target, decoder: Decoder) -> tuple[list[str], Mask]:
+    """For each distinct word the extension it belongs to, and whether ``target`` has it.
+
+    Words that no CPU decodes are called data; those are not legal, and no instruction either.
+    """
+    kinds = np.full(len(words), OTHER, dtype=object)
+    legal = decoder.decodable(words, target.llvm_cpu, target.llvm_attributes)
+    kinds[~decoder.decodable(words, "generic", ("+all",))] = DATA
+    left = kinds == OTHER
+    for blind in BLIND:
+        seen = left & (words & np.uint32(blind.mask) == np.uint32(blind.value))
+        kinds[seen] = blind.name
+        legal[seen] = blind.feature in target
+        left &= ~seen
+    scalable = np.isin(words >> np.uint32(SPACE_SHIFT) & np.uint32(SPACE_MASK), SCALABLE_SPACES)
+    for extension in EXTENSIONS:
+        index = np.flatnonzero(left & (scalable == extension.scalable))
+        if not len(index):
+            continue
+        own = index[decoder.decodable(words[index], "generic", extension.attributes)]
+        kinds[own] = extension.name
+        left[own] = False
+    return [str(kind) for kind in kinds], legal
+
+
+def _distinct(parts: Iterable[Words]) -> Words:
+    """The distinct words of all parts, sorted."""
+    each = [np.unique(part) for part in parts]
+    return np.unique(np.concatenate(each)) if each else np.zeros(0, dtype=np.uint32)
+
+
+def _is_blind(words: Words) -> Mask:
+    mask = np.zeros(len(words), dtype=np.bool_)
+    for blind in BLIND:
+        mask |= words & np.uint32(blind.mask) == np.uint32(blind.value)
+    return mask
+
+
+def _beyond(elf: Elf, code: Code, strange: Words) -> tuple[NDArray[np.intp], _Beyond]:
+    """Where ``code`` holds one of the ``strange`` words, and which one each is."""
+    slot = np.searchsorted(strange, code.words)
+    known = np.append(strange, np.uint32(0))[slot] == code.words
+    index = np.flatnonzero(known & (slot < len(strange)) & ~code.data)
+    addresses = np.uint64(code.address) + index.astype(np.uint64) * np.uint64(4)
+    symbols = elf.symbols() if len(index) else NO_SYMBOLS
+    one = _Beyond(
+        member=elf.member,
+        addresses=addresses,
+        guarded=_guarded(code.words, index),
+        symbols=symbols.at(addresses),
+        names=symbols.names,
+    )
+    return slot[index], one
+
+
+def _guarded(words: Words, index: NDArray[np.intp]) -> Mask:
+    """Which of the words at ``index`` stand right behind the outline atomics' test."""
+    guarded = index >= len(_GUARD)
+    for back, mask, value in _GUARD:
+        before = words[np.maximum(index - back, 0)]
+        guarded &= before & np.uint32(mask) == np.uint32(value)
+    return guarded
+
+
+def _group(
+    one: _Beyond, names: list[str], kinds: NDArray[np.int64], legal: Mask, allow: tuple[AllowedCode, ...]
+) -> list[Finding]:
+    """Findings of a member: one for each function, extension and kind of permission."""
+    key = ((one.symbols + 1) * len(names) + kinds) * 4 + one.guarded * 2 + legal
+    values, first, counts = np.unique(key, return_index=True, return_counts=True)
+    findings = []
+    for value, at, count in zip(values.tolist(), first.tolist(), counts.tolist(), strict=True):
+        number, flags = divmod(value, 4)
+        symbol, kind = divmod(number, len(names))
+        name = one.names[symbol - 1] if symbol else None
+        rule = _permission(one.member, name, flags >= 2, names[kind], allow)
+        findings.append(
+            Finding(one.member, name, names[kind], bool(flags & 1), rule, count, int(one.addresses[at]))
+        )
+    return findings
+
+
+def _permission(
+    member: str, symbol: str | None, guarded: bool, extension: str, allow: tuple[AllowedCode, ...]
+) -> str | None:
+    """Why code may hold more than the target has; ``None`` where nothing permits it."""
+    if extension == "lse" and (guarded or (symbol or "").startswith(_OUTLINE_PREFIXES)):
+        return OUTLINE
+    return next((rule.why for rule in allow if rule.covers(member, symbol)), None)
+
+
+def check_instructions(found: Survey, target: Target) -> Verdict:
+    """Every instruction is one that the target's CPU has, or stands where a choice at run time guards it."""
+    check = "instructions"
+    allowed: Counter[str] = Counter()
+    for one in found.findings:
+        if not one.legal and one.rule is not None:
+            allowed[one.rule] += one.count
+    bad = [one for one in found.findings if not one.legal and one.rule is None]
+    data = {
+        "instructions": found.instructions,
+        "data_words": found.data_words,
+        "allowed": dict(allowed.most_common()),
+    }
+    aside = "".join(f"; {count:,} set aside: {why}" for why, count in allowed.most_common())
+    aside += f"; {found.data_words:,} words of data" if found.data_words else ""
+    if not bad:
+        return passed(check, f"all {found.instructions:,} run on {target}{aside}", **data)
+    kinds: Counter[str] = Counter()
+    places: Counter[tuple[str, str, str]] = Counter()
+    for one in bad:
+        kinds[one.extension] += one.count
+        places[one.member, one.where, one.extension] += one.count
+    top = places.most_common(_TOP)
+    named = ", ".join(f"{name} {count:,}" for name, count in kinds.most_common())
+    where = "".join(
+        f"\n{member}: {symbol} ({kind} {count:,} times)" for (member, symbol, kind), count in top[:3]
+    )
+    more = f"\nand {len(places) - 3:,} more places" if len(places) > 3 else ""
+    return failed(
+        check,
+        f"{sum(kinds.values()):,} of {found.instructions:,} do not run on {target}: "
+        f"{named}{aside}{where}{more}",
+        **data,
+        violations=dict(kinds.most_common()),
+        top=[
+            {"member": member, "symbol": symbol, "extension": kind, "count": count}
+            for (member, symbol, kind), count in top
+        ],
+    )
+
+
+def check_tuned(found: Survey, promises: tuple[str, ...]) -> Verdict:
+    """Each promised extension is seen at least once outside code chosen at run time."""
+    check = "tuned-code"
+    plain: Counter[str] = Counter()
+    chosen: Counter[str] = Counter()
+    members: dict[str, Counter[str]] = {}
+    for one in found.findings:
+        if one.rule is None:
+            plain[one.extension] += one.count
+            members.setdefault(one.member, Counter())[one.extension] += one.count
+        else:
+            chosen[one.extension] += one.count
+    data = {
+        "extensions": dict(plain.most_common()),
+        "run_time_chosen": dict(chosen.most_common()),
+        "members": {member: dict(counts.most_common()) for member, counts in members.items()},
+    }
+    seen = ", ".join(f"{name} {count:,}" for name, count in plain.most_common()) or "none beyond Armv8-A"
+    missing = [promise for promise in promises if not plain[promise]]
+    if missing:
+        only = [name for name in missing if chosen[name]]
+        hint = f" ({', '.join(only)} only in code chosen at run time)" if only else ""
+        return failed(check, f"promised but not seen: {', '.join(missing)}{hint}; seen: {seen}", **data)
+    if not promises:
+        return not_applicable(check, f"nothing was promised; seen: {seen}", **data)
+    return passed(check, f"seen: {seen}", **data)

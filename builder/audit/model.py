@@ -1,0 +1,128 @@
+"""What an audit is given and what it answers: expectations, verdicts, the report. Frozen data, no I/O."""
+
+from __future__ import annotations
+
+import re
+from fnmatch import fnmatchcase
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, field_validator
+
+from builder.audit.extensions import EXTENSION_NAMES
+from builder.settings import Frozen
+
+Outcome = Literal["pass", "fail", "not-applicable"]
+
+
+class AllowedCode(Frozen):
+    """Code chosen at run time, which may hold instructions beyond the target.
+
+    In a recipe::
+
+        [[audit.allow]]
+        member = "numpy.libs/libscipy_openblas*"
+        symbol = ".*_(NEOVERSE[A-Z0-9]+|A64FX)"
+        why = "OpenBLAS picks its kernels by the CPU it finds"
+    """
+
+    member: Annotated[str, Field(min_length=1, description="glob over paths in the wheel")]
+    symbol: Annotated[
+        str | None,
+        Field(description="regular expression for the whole symbol; without it, all code of the member"),
+    ] = None
+    why: Annotated[str, Field(min_length=1)]
+
+    @field_validator("symbol")
+    @classmethod
+    def _compiles(cls, value: str | None) -> str | None:
+        if value is not None:
+            try:
+                re.compile(value)
+            except re.error as error:
+                raise ValueError(f"not a regular expression: {error}") from None
+        return value
+
+    def covers_member(self, member: str) -> bool:
+        """Whether the rule speaks of ``member``; an archive's object is matched with and without its part."""
+        return fnmatchcase(member, self.member) or fnmatchcase(member.partition("(")[0], self.member)
+
+    def covers(self, member: str, symbol: str | None) -> bool:
+        """Whether the rule allows code of ``symbol`` (``None``: no symbol is known there) in ``member``."""
+        if not self.covers_member(member):
+            return False
+        return self.symbol is None or (symbol is not None and re.fullmatch(self.symbol, symbol) is not None)
+
+
+class Expectations(Frozen):
+    """What a recipe promises of its wheels, beyond what holds for every wheel.
+
+    ``promises`` are extension names (:data:`builder.audit.extensions.EXTENSION_NAMES`) that must be seen at
+    least once outside code chosen at run time. ``flags`` are machine flags each recorded compile unit must
+    carry; without it the passport's are expected. ``max_size_bytes`` limits the wheel file.
+    """
+
+    allow: tuple[AllowedCode, ...] = ()
+    promises: tuple[str, ...] = ()
+    max_size_bytes: Annotated[int, Field(gt=0)] | None = None
+    flags: tuple[str, ...] | None = None
+
+    @field_validator("promises")
+    @classmethod
+    def _known(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        unknown = sorted(set(value) - set(EXTENSION_NAMES))
+        if unknown:
+            raise ValueError(
+                f"no such extension: {', '.join(unknown)}; known are {', '.join(EXTENSION_NAMES)}"
+            )
+        return value
+
+
+class Verdict(Frozen):
+    """The answer of one check: a sentence for people, ``data`` for machines."""
+
+    check: str
+    outcome: Outcome
+    detail: str
+    data: dict[str, Any] = Field(default_factory=dict)
+
+
+class AuditReport(Frozen):
+    """All verdicts about one wheel file. ``size`` is in bytes; it passed when no check failed."""
+
+    filename: str
+    sha256: str
+    size: int
+    target: str
+    passed: bool
+    verdicts: tuple[Verdict, ...]
+
+    def verdict(self, check: str) -> Verdict:
+        """The verdict of that check.
+
+        Raises:
+            KeyError: there is no such check.
+        """
+        for one in self.verdicts:
+            if one.check == check:
+                return one
+        raise KeyError(check)
+
+
+def passed(check: str, detail: str, **data: Any) -> Verdict:
+    """A verdict of agreement."""
+    return Verdict(check=check, outcome="pass", detail=detail, data=data)
+
+
+def failed(check: str, detail: str, **data: Any) -> Verdict:
+    """A verdict of refusal; ``detail`` is the reason."""
+    return Verdict(check=check, outcome="fail", detail=detail, data=data)
+
+
+def not_applicable(check: str, detail: str, **data: Any) -> Verdict:
+    """A verdict that nothing could be said, with the reason."""
+    return Verdict(check=check, outcome="not-applicable", detail=detail, data=data)
+
+
+def counted(count: int, noun: str) -> str:
+    """``1 file``, ``2 files``."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"

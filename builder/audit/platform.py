@@ -1,0 +1,167 @@
+"""Does the platform tag hold? auditwheel's policies and symbol analysis, and nothing of our own, decide."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from auditwheel.architecture import Architecture
+from auditwheel.error import AuditwheelError
+from auditwheel.libc import Libc
+from auditwheel.policy import ExternalReference
+from auditwheel.wheel_abi import WheelAbIInfo, analyze_wheel_abi, get_wheel_elfdata
+
+from builder.audit.archive import Wheel
+from builder.audit.elf import Elf
+from builder.audit.model import Verdict, failed, not_applicable, passed
+
+# PEP 600's names, and PEP 599's older one for glibc 2.17.
+_TAG = re.compile(r"^(manylinux|musllinux)_(\d+)_(\d+)_aarch64$")
+_LEGACY = {"manylinux2014_aarch64": "manylinux_2_17_aarch64"}
+_VERSIONED = ("GLIBC", "GLIBCXX", "CXXABI", "GCC")
+_NUMBERS = re.compile(r"\d+")
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A platform tag: which C library, and the version it asks for."""
+
+    tag: str
+    libc: str
+    version: tuple[int, int]
+
+
+def claims(wheel: Wheel) -> tuple[list[Claim], list[str]]:
+    """The file name's platform tags as claims, lowest first; and those that are none."""
+    found, strange = [], []
+    for tag in sorted(wheel.platforms):
+        match = _TAG.match(_LEGACY.get(tag, tag))
+        if match:
+            found.append(Claim(tag, match[1], (int(match[2]), int(match[3]))))
+        else:
+            strange.append(tag)
+    return sorted(found, key=lambda one: one.version), strange
+
+
+def check_tag(wheel: Wheel) -> Verdict:
+    """The file name's tags are those of ``WHEEL``, and each is a platform that Arm wheels may claim."""
+    check = "tag"
+    name, metadata = ({str(tag) for tag in tags} for tags in (wheel.tags, wheel.metadata_tags))
+    data = {"filename": sorted(name), "metadata": sorted(metadata)}
+    if name != metadata:
+        return failed(
+            check,
+            f"file name says {_some(name - metadata)}, WHEEL says {_some(metadata - name)} instead",
+            **data,
+        )
+    if wheel.is_pure:
+        return passed(check, "any platform, in file name and WHEEL", **data)
+    found, strange = claims(wheel)
+    if strange:
+        return failed(
+            check, f"{', '.join(strange)} promises no C library on 64-bit Arm that could be checked", **data
+        )
+    if len({one.libc for one in found}) > 1:
+        return failed(check, "claims glibc and musl at once", **data)
+    return passed(check, f"{', '.join(one.tag for one in found)}, in file name and WHEEL", **data)
+
+
+def check_platform(wheel: Wheel, elves: Iterable[Elf]) -> tuple[Verdict, Verdict]:
+    """Verdicts ``symbols`` and ``libraries``: what the binaries need is what the lowest claimed tag grants.
+
+    ``symbols``: no symbol version newer than the tag's policy. ``libraries``: every needed library lies in
+    the wheel or is granted by the policy.
+    """
+    if wheel.is_pure:
+        return not_applicable("symbols", "no machine code"), not_applicable("libraries", "no machine code")
+    found, strange = claims(wheel)
+    if strange or not found:
+        why = "no manylinux or musllinux tag to hold it against"
+        return failed("symbols", why), failed("libraries", why)
+    try:
+        info = _analyze(wheel, found[0].libc)
+    except (AuditwheelError, RuntimeError, ValueError, AssertionError, LookupError) as error:
+        why = f"auditwheel cannot analyse it: {' '.join(str(error).split()) or type(error).__name__}"
+        return failed("symbols", why), failed("libraries", why)
+    return _symbols(found[0], info, list(elves)), _libraries(found[0], info)
+
+
+def _analyze(wheel: Wheel, libc: str) -> WheelAbIInfo:
+    # auditwheel remembers its answers by path, and a path may hold another wheel by now.
+    get_wheel_elfdata.cache_clear()
+    return analyze_wheel_abi(
+        Libc.GLIBC if libc == "manylinux" else Libc.MUSL,
+        Architecture.aarch64,
+        wheel.path,
+        frozenset(),
+        disable_isa_ext_check=True,
+        allow_graft=False,
+        args_ldpaths="",  # the libraries of this machine say nothing about an Arm one
+    )
+
+
+def _symbols(lowest: Claim, info: WheelAbIInfo, elves: list[Elf]) -> Verdict:
+    check = "symbols"
+    needs: dict[str, str] = {}
+    for versions in info.versioned_symbols.values():
+        for version in versions:
+            family = version.partition("_")[0]
+            if family in _VERSIONED and _key(version) > _key(needs.get(family, "")):
+                needs[family] = version
+    proven = info.sym_policy.name
+    data = {"needs": needs, "proves": proven, "claims": lowest.tag}
+    said = ", ".join(needs[family] for family in _VERSIONED if family in needs) or "no versioned symbol"
+    least = _version(proven)
+    if least is not None and least <= lowest.version:
+        return passed(check, f"needs {said}: {proven}", **data)
+    granted = _granted(lowest, info)
+    symbols = granted.policy.symbol_versions if granted else {}
+    where = [
+        f"{one.member} needs {version} of {library}"
+        for one in elves
+        for library, version in one.versions
+        if (parts := version.partition("_"))[0] in symbols and parts[2] not in symbols[parts[0]]
+    ]
+    promise = f"{proven} is the best they allow" if least else "no manylinux tag allows them"
+    return failed(check, "\n".join([f"{lowest.tag} is claimed, but {promise}: {said}", *where[:3]]), **data)
+
+
+def _libraries(lowest: Claim, info: WheelAbIInfo) -> Verdict:
+    check = "libraries"
+    granted = _granted(lowest, info)
+    if granted is None:
+        return failed(check, f"auditwheel has no policy for {lowest.tag}")
+    foreign, forbidden = sorted(granted.libs), sorted(granted.blacklist)
+    data = {"policy": granted.policy.name, "missing": foreign, "forbidden": forbidden}
+    if foreign:
+        return failed(
+            check, f"neither in the wheel nor granted by {lowest.tag}: {', '.join(foreign)}", **data
+        )
+    if forbidden:
+        return failed(check, f"symbols that {lowest.tag} forbids, of {', '.join(forbidden)}", **data)
+    return passed(check, f"all in the wheel or granted by {granted.policy.name}", **data)
+
+
+def _granted(lowest: Claim, info: WheelAbIInfo) -> ExternalReference | None:
+    """The best policy that the claimed tag includes, with what the wheel needs beyond it."""
+    fitting = [
+        (version, reference)
+        for reference in info.external_refs.values()
+        if (version := _version(reference.policy.name)) and version <= lowest.version
+    ]
+    return max(fitting, key=lambda one: one[0])[1] if fitting else None
+
+
+def _version(policy: str) -> tuple[int, int] | None:
+    """The C library's version in a policy's name; ``None`` for the plain ``linux`` policy."""
+    match = _TAG.match(policy)
+    return (int(match[2]), int(match[3])) if match else None
+
+
+def _key(text: str) -> tuple[int, ...]:
+    return tuple(int(number) for number in _NUMBERS.findall(text))
+
+
+def _some(tags: set[str]) -> str:
+    return ", ".join(sorted(tags)) or "nothing more"

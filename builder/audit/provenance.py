@@ -1,0 +1,116 @@
+"""Checks of what a wheel says of itself: licences of what was copied in, and the passport.
+
+The rule for grafts, which our repair follows: ``*.dist-info/sboms/armwheels.cdx.json`` (CycloneDX) has for
+every file in ``*.libs/`` a component with the property ``armwheels:file`` set to the file's path in the wheel
+and with at least one licence; and ``*.dist-info/licenses/<component name>/`` holds the text.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import jsonschema
+from packaging.version import Version
+
+from builder.audit.archive import Wheel
+from builder.audit.model import Verdict, counted, failed, not_applicable, passed
+from builder.errors import AuditError
+from builder.targets import Target
+
+FILE_PROPERTY = "armwheels:file"
+_BUILD_DIGEST_DIGITS = 8
+
+
+def check_licences(wheel: Wheel) -> Verdict:
+    """Every grafted library has a licence in the bill of materials, and its text in the wheel."""
+    check = "licences"
+    if not wheel.grafts:
+        return not_applicable(check, "nothing was copied in from elsewhere")
+    if wheel.passport is None:
+        return not_applicable(
+            check,
+            f"{counted(len(wheel.grafts), 'file')} copied in by another project, without proof of licences",
+        )
+    try:
+        components = _components(wheel)
+    except AuditError as error:
+        return failed(check, str(error))
+    faults = [fault for name in wheel.grafts if (fault := _graft_fault(wheel, name, components.get(name)))]
+    data = {"grafts": list(wheel.grafts), "faults": faults}
+    if faults:
+        return failed(check, "\n".join(faults), **data)
+    return passed(check, f"licences are there for {counted(len(wheel.grafts), 'file')} copied in", **data)
+
+
+def check_passport(wheel: Wheel, target: Target, schema: Mapping[str, Any]) -> Verdict:
+    """The passport keeps its schema, agrees with the file name, and names ``target`` or a lesser one."""
+    check = "passport"
+    passport = wheel.passport
+    if passport is None:
+        return not_applicable(check, "none: another project built it")
+    validator = jsonschema.Draft202012Validator(schema)
+    faults = [
+        f"{'.'.join(str(part) for part in error.absolute_path) or 'passport'}: {error.message}"
+        for error in sorted(
+            validator.iter_errors(passport), key=lambda error: list(map(str, error.absolute_path))
+        )
+    ]
+    if not faults:
+        faults = _disagreements(wheel, passport, target)
+    if faults:
+        return failed(check, "\n".join(faults), faults=faults)
+    return passed(check, f"{passport['build']}, agrees with the file name", build=passport["build"])
+
+
+def _disagreements(wheel: Wheel, passport: Mapping[str, Any], target: Target) -> list[str]:
+    faults = []
+    version = Version(wheel.version)
+    if version.public != str(Version(passport["version"])):
+        faults.append(f"is of version {passport['version']}, the file name says {version.public}")
+    local = passport["target"].replace("-", ".")
+    if not passport["default_backend"]:
+        local += f".{passport['backend'].replace('-', '.')}"
+    if version.local != local:
+        faults.append(f"is for '{local}', the file name says '{version.local or 'no target'}'")
+    digest = passport["digests"]["wheel"][:_BUILD_DIGEST_DIGITS]
+    if not wheel.build.endswith(f"_{digest}"):
+        faults.append(f"has wheel digest {digest}, the file name's build tag is '{wheel.build or 'missing'}'")
+    interpreters = {tag.interpreter for tag in wheel.tags}
+    if passport["python"].rstrip("t") not in interpreters and not any(
+        tag.abi == "abi3" for tag in wheel.tags
+    ):
+        faults.append(f"is for {passport['python']}, the file name says {', '.join(sorted(interpreters))}")
+    if passport["target"] != target.name and passport["target"] not in target.below:
+        faults.append(f"is for {passport['target']}, whose wheels do not run on every {target}")
+    if wheel.sbom not in wheel.names:
+        faults.append(f"stands without its bill of materials {wheel.sbom}")
+    return faults
+
+
+def _components(wheel: Wheel) -> dict[str, dict[str, Any]]:
+    """The bill's components by the file each describes."""
+    if wheel.sbom not in wheel.names:
+        raise AuditError(f"libraries were copied in, but there is no {wheel.sbom}")
+    try:
+        bill = json.loads(wheel.read(wheel.sbom))
+        return {
+            entry["value"]: component
+            for component in bill["components"]
+            for entry in component.get("properties", [])
+            if entry["name"] == FILE_PROPERTY
+        }
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise AuditError(f"{wheel.sbom} is no CycloneDX document: {error}") from error
+
+
+def _graft_fault(wheel: Wheel, name: str, component: Mapping[str, Any] | None) -> str | None:
+    if component is None:
+        return f"{name}: no component of the bill of materials names it"
+    if not component.get("licenses"):
+        return f"{name}: its component '{component.get('name')}' states no licence"
+    folder = f"{wheel.dist_info}/licenses/{component.get('name')}/"
+    if not any(member.startswith(folder) and not member.endswith("/") for member in wheel.names):
+        return f"{name}: no licence text under {folder}"
+    return None

@@ -1,0 +1,134 @@
+"""Audits one wheel: reads it once and puts all verdicts together."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from builder.audit import elf
+from builder.audit.archive import Wheel, open_wheel
+from builder.audit.checks import check_alignment, check_machine, check_rpath, check_size
+from builder.audit.decode import Decoder, LlvmMc
+from builder.audit.elf import Elf, MalformedElfError
+from builder.audit.flags import check_flags
+from builder.audit.instructions import check_instructions, check_tuned, survey
+from builder.audit.model import AuditReport, Expectations, Verdict, failed, not_applicable
+from builder.audit.platform import check_platform, check_tag
+from builder.audit.provenance import check_licences, check_passport
+from builder.errors import AuditError, ConfigError
+from builder.settings import configs_dir
+from builder.targets import Target, Targets
+
+DEFAULT_TARGET = "generic"
+
+
+def audit_wheel(
+    path: Path,
+    *,
+    targets: Targets,
+    target: Target | None = None,
+    expectations: Expectations | None = None,
+    llvm_mc: Path,
+) -> AuditReport:
+    """All verdicts about the wheel at ``path``, which is only read.
+
+    Without ``target`` the passport's is taken, else ``generic``. ``llvm_mc`` is the tool of LLVM 19 or later.
+
+    Raises:
+        AuditError: the wheel cannot be read at all, or llvm-mc does not run.
+        ConfigError: the passport's schema is missing.
+    """
+    wheel = open_wheel(path)
+    chosen = target or targets[passport_target(wheel) or DEFAULT_TARGET]
+    return judge(wheel, chosen, expectations or Expectations(), LlvmMc(llvm_mc))
+
+
+def passport_target(wheel: Wheel) -> str | None:
+    """The target that the wheel's passport names; ``None`` without a passport.
+
+    Raises:
+        AuditError: the passport is unreadable or names none.
+    """
+    if wheel.passport is None:
+        return None
+    name = wheel.passport.get("target")
+    if not isinstance(name, str):
+        raise AuditError(f"{wheel.path.name}: its passport names no target; say one with --target")
+    return name
+
+
+def judge(wheel: Wheel, target: Target, expectations: Expectations, decoder: Decoder) -> AuditReport:
+    """All verdicts about an opened wheel.
+
+    Raises:
+        AuditError: a member cannot be read, or the decoder does not run.
+        ConfigError: the passport's schema is missing.
+    """
+    elves: list[Elf] = []
+    malformed: dict[str, str] = {}
+    for member, data in wheel.binaries():
+        try:
+            elves.append(elf.read(member, data))
+        except MalformedElfError as error:
+            malformed[member] = str(error)
+    arm = [one for one in elves if one.is_aarch64]
+    passport = wheel.passport or {}
+    verdicts = (
+        check_machine(wheel, elves, malformed),
+        check_tag(wheel),
+        *check_platform(wheel, arm),
+        *_code_verdicts(arm, target, expectations, decoder),
+        check_flags(arm, _promised_flags(expectations, passport), _observed_flags(passport)),
+        check_alignment(arm),
+        check_rpath(arm),
+        check_licences(wheel),
+        check_size(wheel, expectations.max_size_bytes),
+        check_passport(wheel, target, _passport_schema()),
+    )
+    return AuditReport(
+        filename=wheel.path.name,
+        sha256=wheel.sha256,
+        size=wheel.size,
+        target=target.name,
+        passed=all(verdict.outcome != "fail" for verdict in verdicts),
+        verdicts=verdicts,
+    )
+
+
+def _code_verdicts(
+    arm: list[Elf], target: Target, expectations: Expectations, decoder: Decoder
+) -> tuple[Verdict, Verdict]:
+    if not arm:
+        none = not_applicable("instructions", "no Arm code")
+        if expectations.promises:
+            return none, failed(
+                "tuned-code", f"{', '.join(expectations.promises)} promised, but there is no Arm code"
+            )
+        return none, not_applicable("tuned-code", "no Arm code")
+    try:
+        found = survey(arm, target, expectations.allow, decoder)
+    except MalformedElfError as error:
+        return failed("instructions", str(error)), failed("tuned-code", str(error))
+    return check_instructions(found, target), check_tuned(found, expectations.promises)
+
+
+def _promised_flags(expectations: Expectations, passport: dict[str, Any]) -> tuple[str, ...] | None:
+    if expectations.flags is not None:
+        return expectations.flags
+    flags = passport.get("flags")
+    return tuple(map(str, flags)) if isinstance(flags, list) else None
+
+
+def _observed_flags(passport: dict[str, Any]) -> tuple[str, ...] | None:
+    flags = passport.get("flags_observed")
+    return tuple(map(str, flags)) if isinstance(flags, list) else None
+
+
+def _passport_schema() -> dict[str, Any]:
+    path = configs_dir() / "passport.schema.json"
+    try:
+        schema: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path}: the passport's schema cannot be read: {error}") from error
+    return schema
