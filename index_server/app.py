@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import errno
 from collections.abc import AsyncIterator
-from typing import Annotated, Any
+from typing import Annotated
 
 import anyio.to_thread
 import orjson
-from fastapi import APIRouter, Body, Depends, FastAPI, Path, Query, Request, Response
+from fastapi import APIRouter, Depends, FastAPI, Path, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from starlette.exceptions import HTTPException
@@ -23,6 +23,7 @@ from index_server import intake, tokens
 from index_server.catalog import Catalog
 from index_server.errors import (
     BadUploadError,
+    MalformedError,
     NoSpaceError,
     NotFoundError,
     RequestError,
@@ -41,7 +42,7 @@ DRAINED = 64 << 20  # bytes read off a refused upload, so that the client gets t
 
 SessionPath = Annotated[Session, Path()]
 DigestPath = Annotated[Sha256, Path()]
-KindPath = Annotated[str, Path(pattern=r"\A[a-z0-9]+(-[a-z0-9]+)*\Z", max_length=64)]
+KindPath = Annotated[str, Path(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$", max_length=64)]
 Nonce = Annotated[str, StringConstraints(min_length=8, max_length=200)]
 
 
@@ -189,16 +190,16 @@ def adopt(session: SessionPath, filename: str, catalog: TheCatalog, _: ThePublis
 
 
 @router.put("/api/evidence/{sha256}/{kind}")
-def add_evidence(
-    sha256: DigestPath,
-    kind: KindPath,
-    body: Annotated[Any, Body()],
-    catalog: TheCatalog,
-    publisher: ThePublisher,
+async def add_evidence(
+    request: Request, sha256: DigestPath, kind: KindPath, catalog: TheCatalog, publisher: ThePublisher
 ) -> Response:
     """Add what was found out about a file; the newest of a kind is the one that counts."""
-    evidence = catalog.add_evidence(sha256, kind, body, publisher.name)
-    return _json({"sha256": sha256, "kind": kind, "at": evidence.at, "by": evidence.by})
+    try:
+        body = orjson.loads(await request.body())
+    except orjson.JSONDecodeError as error:
+        raise MalformedError(f"the body is not JSON: {error}") from error
+    added = await anyio.to_thread.run_sync(catalog.add_evidence, sha256, kind, body, publisher.name)
+    return _json({"sha256": sha256, "kind": kind, "at": added.at, "by": added.by})
 
 
 @router.get("/api/evidence/{sha256}/{kind}")
@@ -207,7 +208,7 @@ def evidence(sha256: DigestPath, kind: KindPath, catalog: TheCatalog) -> Respons
     found = catalog.find_evidence(sha256, kind)
     if found is None:
         raise NotFoundError(f"there is no {kind} evidence about this file")
-    return _json(found.body, headers={"last-modified-at": found.at})
+    return _json(found.body)
 
 
 @router.get("/api/evidence/{sha256}")
@@ -317,8 +318,8 @@ def health(catalog: TheCatalog) -> Response:
 # Answers
 
 
-def _json(data: object, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    return Response(orjson.dumps(data), status, headers, media_type="application/json")
+def _json(data: object) -> Response:
+    return Response(orjson.dumps(data), media_type="application/json")
 
 
 def _stored(model: Stored, status: int = 200) -> Response:
@@ -352,7 +353,7 @@ async def _malformed(_: Request, error: Exception) -> Response:
     if not isinstance(error, RequestValidationError):
         raise error
     reasons = [f"{'.'.join(map(str, fault['loc'][1:]))}: {fault['msg']}" for fault in error.errors()]
-    return _problem(400, "the request is malformed", reasons, {})
+    return _problem(MalformedError.status, MalformedError.title, reasons, {})
 
 
 async def _http_error(_: Request, error: Exception) -> Response:

@@ -63,6 +63,13 @@ class BadUploadError(RequestError):
     title = "the file was not taken"
 
 
+class MalformedError(RequestError):
+    """The request is not what the contract says."""
+
+    status = 400
+    title = "the request is malformed"
+
+
 class UnauthorizedError(RequestError):
     """No token, an unknown token, or one that has expired."""
 

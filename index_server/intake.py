@@ -43,9 +43,7 @@ class Upload:
     fields: dict[str, str] = field(default_factory=dict)
     filename: str | None = None
     size: int = 0
-    sha256: str = ""
-    blake2_256: str = ""
-    md5: str = ""
+    digests: dict[str, str] = field(default_factory=dict)  # by the name of the form field that states them
 
 
 async def receive(chunks: AsyncIterator[bytes], content_type: str, path: Path) -> Upload:
@@ -104,8 +102,8 @@ def examine(
         abi_tag=name.abi_tag,
         platform_tag=name.platform_tag,
         size=upload.size,
-        sha256=upload.sha256,
-        blake2_256=upload.blake2_256,
+        sha256=upload.digests["sha256_digest"],
+        blake2_256=upload.digests["blake2_256_digest"],
         metadata_sha256=sha256_hex(wheel.metadata),
         requires_python=str(parsed.requires_python) if parsed.requires_python else None,
         summary=(parsed.summary or "")[:300],
@@ -125,12 +123,7 @@ def _form_faults(upload: Upload) -> list[str]:
         faults.append("the form's protocol_version must be 1")
     if fields.get("filetype", "bdist_wheel") != "bdist_wheel":
         faults.append(f"only wheels are taken here, not {fields['filetype']!a}")
-    actual = {
-        "sha256_digest": upload.sha256,
-        "blake2_256_digest": upload.blake2_256,
-        "md5_digest": upload.md5,
-    }
-    for key, digest in actual.items():
+    for key, digest in upload.digests.items():
         stated = fields.get(key, "")
         if stated and stated.lower() != digest:
             faults.append(f"{key} says {stated!a} and the bytes that arrived have {digest}")
@@ -171,11 +164,8 @@ class _Form:
         self.file = file
         self.pending = bytearray()  # of the file, not yet hashed and written
         self.ended = False
-        self._hashes = (
-            hashlib.sha256(),
-            hashlib.blake2b(digest_size=32),
-            hashlib.md5(usedforsecurity=False),
-        )
+        self._sha256 = hashlib.sha256()
+        self._blake2 = hashlib.blake2b(digest_size=32)
         self._parts = 0
         self._form_size = 0
         self._header = (bytearray(), bytearray())
@@ -197,13 +187,15 @@ class _Form:
 
     def flush(self) -> None:
         data, self.pending = self.pending, bytearray()
-        for engine in self._hashes:
-            engine.update(data)
+        self._sha256.update(data)
+        self._blake2.update(data)
         self.file.write(data)
 
     def finish(self) -> Upload:
-        digests = [engine.hexdigest() for engine in self._hashes]
-        self.upload.sha256, self.upload.blake2_256, self.upload.md5 = digests
+        self.upload.digests = {
+            "sha256_digest": self._sha256.hexdigest(),
+            "blake2_256_digest": self._blake2.hexdigest(),
+        }
         return self.upload
 
     def _part_begin(self) -> None:

@@ -15,8 +15,8 @@ from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
 
 from index_server.errors import StoreError
 
-Sha256 = Annotated[str, StringConstraints(pattern=r"\A[0-9a-f]{64}\Z")]
-Session = Annotated[str, StringConstraints(pattern=r"\A[A-Za-z0-9_-]{22,64}\Z")]
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+Session = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{22,64}$")]
 GENESIS = "0" * 64  # the hash that stands before a channel's first move
 
 

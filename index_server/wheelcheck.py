@@ -263,6 +263,9 @@ def _check_passport(
         faults.append(f"passport: version {data['version']!a} is not a version (PEP 440)")
         return None
     faults += [f"passport: {reason}" for ok, reason in _agreements(data, version, name, targets) if not ok]
+    if data["digests"]["wheel"].endswith("\n"):  # Python's `$` in the schema's patterns lets it through
+        faults.append("passport: digests.wheel ends in a line break")
+        return None
     return Tuned(
         build=data["build"],
         recipe=data["recipe"],

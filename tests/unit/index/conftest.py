@@ -1,0 +1,54 @@
+"""What the index's unit tests share: targets, settings, stores of each kind."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from index_stores import MemoryStore
+
+from index_server.settings import ROOT, Settings, passport_validator
+from index_server.store import DirectoryStore, ObjectStore
+from index_server.views import Targets
+
+TARGETS = {
+    "generic": {"description": "any", "aliases": ["armv8-a"], "also_runs": []},
+    "neoverse-n1": {"description": "N1", "aliases": ["graviton2"], "also_runs": ["generic"]},
+    "neoverse-v1": {
+        "description": "V1",
+        "aliases": ["graviton3"],
+        "also_runs": ["neoverse-n1", "generic"],
+        "flags": ["for the builder alone"],
+    },
+}
+STORE_KINDS = ["directory", "memory"]
+
+
+@pytest.fixture(scope="session")
+def targets() -> Targets:
+    return Targets.from_mapping(TARGETS)
+
+
+@pytest.fixture(scope="session")
+def settings(targets: Targets) -> Settings:
+    schema = ROOT / "configs" / "passport.schema.json"
+    return Settings(
+        store="memory",
+        targets=targets,
+        channels={"nightly": "newest", "stable": "chosen"},
+        passport=passport_validator(schema.read_text(), origin=schema),
+    )
+
+
+@pytest.fixture
+def make_store(tmp_path: Path) -> Callable[[str], ObjectStore]:
+    def make(kind: str) -> ObjectStore:
+        return DirectoryStore(tmp_path / "store") if kind == "directory" else MemoryStore()
+
+    return make
+
+
+@pytest.fixture(params=STORE_KINDS)
+def store(request: pytest.FixtureRequest, make_store: Callable[[str], ObjectStore]) -> ObjectStore:
+    return make_store(request.param)

@@ -1,0 +1,103 @@
+"""Stores for tests: one in memory, and a wrapper that kills its caller at a chosen call."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from threading import Lock
+
+from index_server.errors import MissingObjectError
+from index_server.store import CHUNK, ObjectStore, check_key
+
+
+class MemoryStore:
+    """The promises of an object store, kept in a dictionary."""
+
+    def __init__(self) -> None:
+        self.objects: dict[str, bytes] = {}
+        self._lock = Lock()
+
+    def create(self, key: str, data: bytes) -> bool:
+        with self._lock:
+            if check_key(key) in self.objects:
+                return False
+            self.objects[key] = data
+            return True
+
+    def create_from(self, key: str, path: Path) -> bool:
+        return self.create(key, path.read_bytes())
+
+    def get(self, key: str) -> bytes:
+        try:
+            return self.objects[check_key(key)]
+        except KeyError:
+            raise MissingObjectError(key) from None
+
+    def size(self, key: str) -> int | None:
+        data = self.objects.get(check_key(key))
+        return None if data is None else len(data)
+
+    def read(self, key: str, start: int, stop: int) -> Iterator[bytes]:
+        data = self.get(key)[start:stop]
+        return (data[at : at + CHUNK] for at in range(0, len(data), CHUNK))
+
+    def keys(self, prefix: str) -> Iterator[str]:
+        return iter(sorted(key for key in self.objects if key.startswith(prefix)))
+
+    def put_hint(self, key: str, data: bytes) -> None:
+        self.objects[check_key(key)] = data
+
+    @contextmanager
+    def scratch(self) -> Iterator[Path]:
+        with tempfile.NamedTemporaryFile() as file:
+            yield Path(file.name)
+
+
+class KilledError(BaseException):
+    """The process died here; nothing may catch this."""
+
+
+class DyingStore:
+    """Passes calls on until the fuse has burnt down, then dies before or after the next one."""
+
+    def __init__(self, inner: ObjectStore) -> None:
+        self.inner = inner
+        self.fuse: int | None = None
+        self.after = False
+
+    def _call(self, function: Callable[..., object], *args: object) -> object:
+        if self.fuse is not None:
+            if self.fuse == 0 and not self.after:
+                raise KilledError
+            result = function(*args)
+            if self.fuse == 0:
+                raise KilledError
+            self.fuse -= 1
+            return result
+        return function(*args)
+
+    def create(self, key: str, data: bytes) -> bool:
+        return bool(self._call(self.inner.create, key, data))
+
+    def create_from(self, key: str, path: Path) -> bool:
+        return bool(self._call(self.inner.create_from, key, path))
+
+    def put_hint(self, key: str, data: bytes) -> None:
+        self._call(self.inner.put_hint, key, data)
+
+    def get(self, key: str) -> bytes:
+        return self.inner.get(key)
+
+    def size(self, key: str) -> int | None:
+        return self.inner.size(key)
+
+    def read(self, key: str, start: int, stop: int) -> Iterator[bytes]:
+        return self.inner.read(key, start, stop)
+
+    def keys(self, prefix: str) -> Iterator[str]:
+        return self.inner.keys(prefix)
+
+    def scratch(self) -> AbstractContextManager[Path]:
+        return self.inner.scratch()
