@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+import os
 import platform
-import shutil
+import secrets
+import subprocess
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
+from rich.progress import track
 
 from builder import audit as auditing
-from builder import settings, targets_view
-from builder import targets as cpu
+from builder import console, settings, stages, targets_view
+from builder import doctor as doctor_room
+from builder import lock as lock_room
+from builder import nightly as nightly_room
+from builder import verify as verify_room
 from builder.audit import table as audit_table
-from builder.errors import ArmwheelsError, ConfigError
+from builder.emulate import EmulatedPython, model_of
+from builder.errors import ArmwheelsError, ConfigError, IncompleteError
+from builder.model import Build
+from builder.plan import make_builds, make_plan
+from builder.toolbox import Toolbox, load_pins, load_toolchains
 
 app = typer.Typer(
     name="armwheels",
@@ -27,12 +38,6 @@ app = typer.Typer(
 )
 out = Console()
 err = Console(stderr=True)
-
-
-def load_targets() -> cpu.Targets:
-    """The CPU targets of ``configs/targets.toml``."""
-    path = settings.configs_dir() / "targets.toml"
-    return cpu.load(settings.read_toml(path), origin=str(path))
 
 
 @app.command()
@@ -49,7 +54,7 @@ def targets(
 
     Example: armwheels targets --cpuinfo graviton.txt
     """
-    known = load_targets()
+    known = stages.load_targets()
     if not host and cpuinfo is None:
         out.print(targets_view.order(known))
         return
@@ -66,16 +71,6 @@ def targets(
     out.print(targets_view.fit(known, known.host_fit(text)))
 
 
-def find_llvm_mc(named: Path | None) -> Path:
-    """The llvm-mc to decode with: the one named, else the newest on the search path."""
-    if named is not None:
-        return named
-    found = shutil.which("llvm-mc-19") or shutil.which("llvm-mc")
-    if found is None:
-        raise ConfigError("llvm-mc is not on the search path; install LLVM 19 or name it with --llvm-mc PATH")
-    return Path(found)
-
-
 @app.command()
 def audit(
     wheel: Annotated[Path, typer.Argument(metavar="WHEEL", help="A wheel file, ours or another project's.")],
@@ -84,23 +79,19 @@ def audit(
         typer.Option("--target", metavar="T", help="CPU target or alias; else the passport's, else generic."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
-    llvm_mc: Annotated[
-        Path | None,
-        typer.Option(
-            "--llvm-mc", envvar="ARMWHEELS_LLVM_MC", metavar="PATH", help="llvm-mc of LLVM 19 or later."
-        ),
-    ] = None,
 ) -> None:
     """Judge a wheel without changing it; exit code 0 when it passed, 1 when it failed.
 
     Example: armwheels audit msgpack-1.2.4-cp311-cp311-manylinux2014_aarch64.whl --target graviton3
     """
-    known = load_targets()
+    known = stages.load_targets()
+    chosen = known[target] if target else None
     report = auditing.audit_wheel(
         wheel,
         targets=known,
-        target=known[target] if target else None,
-        llvm_mc=find_llvm_mc(llvm_mc),
+        target=chosen,
+        expectations=stages.expectations_of(wheel, known, chosen),
+        llvm_mc=Toolbox(console.Live(err).say).llvm_mc(),
     )
     if as_json:
         typer.echo(report.model_dump_json(indent=2))
@@ -110,12 +101,238 @@ def audit(
         raise typer.Exit(1)
 
 
+class Bench:
+    """Everything a command needs, read once: configuration, toolbox, workshop."""
+
+    def __init__(self) -> None:
+        self.live = console.Live(out)
+        self.toolbox = Toolbox(self.live.say)
+        self.targets = stages.load_targets()
+        self.recipes = stages.load_recipes()
+        self.workshop = stages.Workshop(self.toolbox, self.targets)
+        self.ingredients = stages.gather_ingredients(self.recipes, self.toolbox.toolchains, self.toolbox.pins)
+
+    def builds(self, matrix: str) -> tuple[Build, ...]:
+        return make_builds(stages.load_matrix(matrix), self.recipes, self.targets, self.ingredients)
+
+    def parts(self, builds: tuple[Build, ...]) -> list[str]:
+        """The parts of the toolbox these builds need, in the order they are used."""
+        wanted: dict[str, None] = {}
+        for build in builds:
+            for part in build.compile_inputs["toolchain"]:
+                wanted[part] = None
+            wanted[f"userland-{build.python}"] = None
+        return [*wanted, "qemu", "llvm", "pip"]
+
+
+MatrixOption = Annotated[
+    str, typer.Option("--matrix", metavar="NAME", help="A table of configs/matrices.toml.")
+]
+
+
+@app.command()
+def plan(matrix: MatrixOption = "quick") -> None:
+    """Print each build of a matrix: what is new, what is cached or published, and why.
+
+    Example: armwheels plan --matrix quick
+    """
+    bench = Bench()
+    builds = bench.builds(matrix)
+    with nightly_room.open_index(bench.toolbox.home) as index:
+        published = nightly_room.published_builds(index, builds)
+    out.print(console.plan_table(make_plan(builds, bench.workshop.known(builds, published))), highlight=False)
+
+
+@app.command()
+def doctor(
+    fix: Annotated[bool, typer.Option("--fix", help="Fetch what is missing.")] = False,
+    matrix: MatrixOption = "quick",
+) -> None:
+    """Tell what this machine and the toolbox have, what is missing and what to do.
+
+    Example: armwheels doctor --fix
+    """
+    bench = Bench()
+    parts = bench.parts(bench.builds(matrix))
+    if fix:
+        for part in parts:
+            bench.toolbox.ensure(part)
+    findings = doctor_room.examine(bench.toolbox, parts)
+    out.print(doctor_room.draw(findings))
+    if any(finding.fault for finding in findings):
+        raise typer.Exit(1)
+
+
+@app.command()
+def lock(
+    refresh: Annotated[
+        bool, typer.Option("--refresh", help="Renew all pins; digests change with them.")
+    ] = False,
+) -> None:
+    """Show what is pinned, or renew the pins by signed indices and hashed resolutions.
+
+    Example: armwheels lock --refresh
+    """
+    toolchains = load_toolchains()
+    if refresh:
+        home = settings.home_dir()
+        say = console.Live(out).say
+        pins = lock_room.refresh_toolchains(toolchains, home, say)
+        for recipe in stages.load_recipes().values():
+            for tag in toolchains.pythons:
+                lock_room.refresh_requirements(recipe, tag, say)
+        say(f"wrote {lock_room.write_pins(pins)}")
+    pins = load_pins()
+    for part in sorted(pins.parts):
+        files = pins.files(part)
+        newest = f"{files[0].name} {files[0].version}" if files else "nothing"
+        out.print(f"{part:20} {len(files):3} files  {pins.digest(part)[:12]}  {newest}", highlight=False)
+
+
+@app.command()
+def build(
+    build_id: Annotated[str, typer.Argument(metavar="BUILD", help="An id as `armwheels plan` prints it.")],
+    matrix: MatrixOption = "quick",
+) -> None:
+    """Compile, repair, audit and run one build, without publishing it.
+
+    Example: armwheels build numpy-2.4.6-cp311-neoverse-v1-openblas
+    """
+    bench = Bench()
+    builds = {one.id: one for one in bench.builds(matrix)}
+    if build_id not in builds:
+        raise ConfigError(f"matrix {matrix} has no build '{build_id}'; it has {', '.join(builds)}")
+    with bench.live():
+        wheel = bench.workshop.make(builds[build_id], bench.live.for_build(builds[build_id]))
+    out.print(console.verify_table(wheel.verify), highlight=False)
+    out.print(f"{wheel.path}\nsha256 {wheel.sha256}", highlight=False, soft_wrap=True)
+    if wheel.faults:
+        err.print("\n".join(wheel.faults), highlight=False, markup=False)
+        raise typer.Exit(1)
+
+
+@app.command()
+def verify(
+    wheel: Annotated[Path, typer.Argument(metavar="WHEEL", help="A wheel that Armwheels built.")],
+    target: Annotated[
+        str | None,
+        typer.Option("--target", metavar="T", help="Run it as this target; else as the passport's."),
+    ] = None,
+) -> None:
+    """Install a wheel in a clean aarch64 environment and run its recipe's tests under emulation.
+
+    Example: armwheels verify numpy-2.4.6+neoverse.v1-1_3fa9c2d1-cp311-cp311-manylinux_2_27_aarch64.whl
+    """
+    bench = Bench()
+    passport = auditing.open_wheel(wheel).passport
+    if passport is None:
+        raise ConfigError(f"{wheel.name} has no passport, so no recipe says how to test it")
+    recipe = bench.recipes.get(passport["recipe"])
+    if recipe is None:
+        raise ConfigError(f"{wheel.name} was made from recipe '{passport['recipe']}', which is not here")
+    report = verify_room.verify(
+        wheel.resolve(),
+        recipe=recipe,
+        python=passport["python"],
+        target=bench.targets[target or passport["target"]],
+        targets=bench.targets,
+        toolbox=bench.toolbox,
+        progress=bench.live.say,
+    )
+    out.print(console.verify_table(report), highlight=False)
+    if not report.passed:
+        raise typer.Exit(1)
+
+
+@app.command()
+def publish(
+    wheels: Annotated[list[Path], typer.Argument(metavar="WHEEL…", help="Wheels to appear together.")],
+    channel: Annotated[str, typer.Option("--channel", help="The channel to move.")] = "nightly",
+) -> None:
+    """Upload wheels into one session, make one snapshot of them and move a channel to it.
+
+    The index is ARMWHEELS_INDEX with ARMWHEELS_TOKEN, else the local store.
+
+    Example: armwheels publish dist/*.whl
+    """
+    session = secrets.token_urlsafe(24)
+    with nightly_room.open_index(settings.home_dir()) as index:
+        state = index.channel(channel)
+        for wheel in track(wheels, description="uploading", console=out, transient=True):
+            index.upload(wheel, session)
+        made = index.make_snapshot(session, channel)
+        if made.id != state.snapshot:
+            index.move(channel, made.id, state.serial, "armwheels publish")
+    said = (
+        f"{channel} moved to {made.id}"
+        if made.id != state.snapshot
+        else f"nothing new; {channel} stays at {made.id}"
+    )
+    out.print(said, highlight=False)
+
+
+@app.command()
+def nightly(
+    matrix: MatrixOption = "quick",
+    channel: Annotated[str, typer.Option("--channel", help="The channel to move.")] = "nightly",
+) -> None:
+    """Build what is new of a matrix, publish it as one snapshot and move the channel once.
+
+    Killed at any moment, the same command goes on from there. Exit code 11: a build is missing.
+
+    Example: armwheels nightly --matrix quick
+    """
+    bench = Bench()
+    builds = bench.builds(matrix)
+    with nightly_room.open_index(bench.toolbox.home) as index, bench.live():
+        report = nightly_room.run_nightly(
+            matrix,
+            builds,
+            bench.workshop,
+            index,
+            channel=channel,
+            progress_for=bench.live.for_build,
+            on_plan=lambda steps: out.print(console.plan_table(steps), highlight=False),
+            on_cell=lambda cell: out.print(console.cell_line(cell), highlight=False),
+        )
+    out.print(console.nightly_table(report, os.environ.get("ARMWHEELS_INDEX")), highlight=False)
+    if report.missing:
+        raise IncompleteError(f"{len(report.missing)} of {len(report.cells)} builds are missing")
+
+
+@app.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+def python(
+    arguments: Annotated[
+        list[str] | None, typer.Argument(metavar="[ARG]…", help="What Python is to run.")
+    ] = None,
+    target: Annotated[str, typer.Option("--target", metavar="T", help="The CPU to emulate.")] = "neoverse-v1",
+    tag: Annotated[
+        str, typer.Option("--python", metavar="TAG", help="Which CPython, as in wheel tags.")
+    ] = "cp311",
+    environment: Annotated[
+        Path | None,
+        typer.Option("--venv", metavar="DIR", help="A virtual environment, made if it is not there."),
+    ] = None,
+) -> None:
+    """Run the toolbox's aarch64 Python, pip included, on an emulated CPU.
+
+    Example: armwheels python --venv var/try -- -m pip install --index-url URL numpy
+    """
+    toolbox = Toolbox(console.Live(err).say)
+    emulated = EmulatedPython(toolbox, tag, model_of(stages.load_targets()[target]).cpu)
+    folder = environment.resolve() if environment else None
+    if folder is not None and not folder.is_dir():
+        emulated.create_environment(folder)
+    command = emulated.command(arguments or [], environment=folder)
+    raise typer.Exit(subprocess.run(command, env=emulated.variables(), check=False).returncode)
+
+
 def main() -> None:
     """Run the command; an :class:`ArmwheelsError` ends it with that error's exit code."""
     try:
         app()
     except ArmwheelsError as error:
-        err.print(f"[bold red]error:[/] {error}", highlight=False, markup=True)
+        err.print(f"[bold red]error:[/] {escape(str(error))}", highlight=False)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         err.print("interrupted; run the same command again to go on from here")

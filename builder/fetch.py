@@ -57,16 +57,24 @@ def _mirror_bases(named: str | None) -> tuple[str, ...]:
         return (named.rstrip("/") + "/",)
     try:
         listing = subprocess.run(
-            ["apt-get", "indextargets", "--no-release-info", "--format", "$(REPO_URI) $(RELEASE) $(COMPONENT)"],
+            [
+                "apt-get",
+                "indextargets",
+                "--no-release-info",
+                "--format",
+                "$(REPO_URI) $(RELEASE) $(COMPONENT)",
+            ],
             capture_output=True,
             text=True,
             check=True,
         ).stdout
     except (OSError, subprocess.CalledProcessError) as error:
-        raise ToolboxError(f"apt does not answer ({error}); name a mirror in ARMWHEELS_DEBIAN_MIRROR") from error
+        raise ToolboxError(
+            f"apt does not answer ({error}); name a mirror in ARMWHEELS_DEBIAN_MIRROR"
+        ) from error
     bases: dict[str, None] = {}
     for line in listing.splitlines():
-        uri, release, component = (line.split() + ["", "", ""])[:3]
+        uri, release, component = [*line.split(), "", "", ""][:3]
         if component == "main" and "-" not in release and "security" not in uri:
             bases[uri.rstrip("/") + "/"] = None
     if not bases:
@@ -99,7 +107,11 @@ def fetch_debian(mirror: Mirror, path: str, sha256: str, target: Path) -> None:
                 fresh.chmod(0o644)
                 fresh.rename(target)
                 return
-            said = [line for line in done.stdout.splitlines() + done.stderr.splitlines() if line[:2] in ("E:", "Er")]
+            said = [
+                line
+                for line in done.stdout.splitlines() + done.stderr.splitlines()
+                if line[:2] in ("E:", "Er")
+            ]
             reasons.append(" ".join(said) or f"apt-helper ended with {done.returncode}")
     raise ToolboxError(f"{path} could not be fetched: {'; '.join(reasons)}")
 
@@ -179,7 +191,16 @@ def resolve_pypi(requirements: tuple[str, ...]) -> list[dict[str, Any]]:
     """
     done = subprocess.run(
         [
-            *(sys.executable, "-m", "pip", "install", "--quiet", "--dry-run", "--ignore-installed", "--no-deps"),
+            *(
+                sys.executable,
+                "-m",
+                "pip",
+                "install",
+                "--quiet",
+                "--dry-run",
+                "--ignore-installed",
+                "--no-deps",
+            ),
             *("--only-binary", ":all:", "--report", "-", *requirements),
         ],
         capture_output=True,

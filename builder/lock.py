@@ -156,9 +156,27 @@ def refresh_requirements(recipe: Recipe, tag: str, report: Report) -> list[Path]
             index = pip_settings().get("index-url")
             done = subprocess.run(
                 [
-                    *(str(Path(sys.executable).parent / "uv"), "pip", "compile", "--quiet", "--generate-hashes"),
-                    *("--no-header", "--no-annotate", "--no-emit-index-url", "--upgrade", "--only-binary", ":all:"),
-                    *("--python-version", python_name(tag).removeprefix("python"), "--python-platform", platform),
+                    *(
+                        str(Path(sys.executable).parent / "uv"),
+                        "pip",
+                        "compile",
+                        "--quiet",
+                        "--generate-hashes",
+                    ),
+                    *(
+                        "--no-header",
+                        "--no-annotate",
+                        "--no-emit-index-url",
+                        "--upgrade",
+                        "--only-binary",
+                        ":all:",
+                    ),
+                    *(
+                        "--python-version",
+                        python_name(tag).removeprefix("python"),
+                        "--python-platform",
+                        platform,
+                    ),
                     *("-o", str(path), str(source)),
                 ],
                 capture_output=True,

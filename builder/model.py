@@ -118,8 +118,8 @@ class BuildSettings(Frozen):
     requires: tuple[str, ...]
     options: tuple[str, ...] = ()
     cflags: tuple[str, ...] = ()
-    environment: dict[str, str] = {}
-    meson_properties: dict[str, str] = {}
+    environment: dict[str, str] = Field(default_factory=dict)
+    meson_properties: dict[str, str] = Field(default_factory=dict)
     hot_paths: tuple[str, ...] = ()
 
 
@@ -142,9 +142,9 @@ class Recipe(Frozen):
     build: BuildSettings
     versions: dict[str, VersionSource]
     backends: dict[Name, Backend]
-    targets: dict[Name, TargetOptions] = {}
+    targets: dict[Name, TargetOptions] = Field(default_factory=dict)
     audit: Expectations = Expectations()
-    promises: dict[Name, tuple[str, ...]] = {}
+    promises: dict[Name, tuple[str, ...]] = Field(default_factory=dict)
     verify: VerifySettings
 
     @field_validator("versions")
@@ -170,6 +170,10 @@ class Recipe(Frozen):
     def project(self) -> str:
         """The name on the index (PEP 503)."""
         return str(canonicalize_name(self.name))
+
+    def expectations(self, target: str) -> Expectations:
+        """What the audit expects of this recipe's wheel for one target."""
+        return self.audit.model_copy(update={"promises": self.promises.get(target, ())})
 
 
 class Cells(Frozen):

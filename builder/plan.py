@@ -219,7 +219,9 @@ def _step(build: Build, known: Known) -> Step:
     if before is None:
         return Step(build=build, state=State.NEW, why="never built here")
     changed = differences(before, build.compile_inputs)
-    return Step(build=build, state=State.NEW, why="changed: " + ("; ".join(changed) or "its earlier output is gone"))
+    return Step(
+        build=build, state=State.NEW, why="changed: " + ("; ".join(changed) or "its earlier output is gone")
+    )
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> list[str]:

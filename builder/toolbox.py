@@ -211,7 +211,7 @@ class Toolbox:
         if wanted:
             known = sum(file.size or 0 for file in wanted) / 1e6
             megabytes = f", {known:.0f} MB" if known >= 1 else ""
-            self._report(f"fetching {part}: {len(wanted)} file{'s'[:len(wanted) > 1]}{megabytes}")
+            self._report(f"fetching {part}: {len(wanted)} file{'s'[: len(wanted) > 1]}{megabytes}")
         debian = part not in self.toolchains.tools or self.toolchains.tools[part].kind == "debian"
 
         def fetch_one(file: PinnedFile) -> None:
@@ -309,7 +309,7 @@ def _unpack_deb(package: Path, into: Path, keep: Iterable[str]) -> None:
 def _relative_symlinks(root: Path) -> None:
     """Packages link to absolute paths, meant for the root; below ours they must stay inside it."""
     for path in root.rglob("*"):
-        if path.is_symlink() and (target := os.readlink(path)).startswith("/"):
+        if path.is_symlink() and (target := str(path.readlink())).startswith("/"):
             inside = os.path.relpath(root / target[1:], path.parent)
             path.unlink()
             path.symlink_to(inside)

@@ -1,0 +1,154 @@
+"""What a person sees while stages run: one live line a build, and tables of plans, runs and results."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console, Group, RenderableType
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+)
+from rich.table import Table
+from rich.text import Text
+
+from builder.model import Build
+from builder.nightly import Cell, NightlyReport
+from builder.plan import State, Step
+from builder.verify import VerifyReport
+
+_STATE_STYLES = {
+    State.NEW: "bold yellow",
+    State.COMPILED: "cyan",
+    State.BUILT: "cyan",
+    State.PUBLISHED: "green",
+}
+_OUTCOME_STYLES = {"pass": "green", "fail": "bold red", "recorded": "dim"}
+
+
+class Live:
+    """A live progress line on a terminal; elsewhere one plain line whenever the stage changes."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._progress = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.fields[build]}", style="bold"),
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            console=console,
+            transient=True,
+        )
+
+    @contextmanager
+    def __call__(self) -> Iterator[Live]:
+        if self._console.is_terminal:
+            with self._progress:
+                yield self
+        else:
+            yield self
+
+    def say(self, text: str) -> None:
+        """A line that stays."""
+        self._console.print(f"[dim]{escape(text)}[/]", highlight=False)
+
+    def for_build(self, build: Build) -> _BuildProgress:
+        """What the stages of one build report to."""
+        return _BuildProgress(self._progress, self._console, build.id)
+
+
+class _BuildProgress:
+    def __init__(self, progress: Progress, console: Console, build: str) -> None:
+        self._progress = progress
+        self._console = console
+        self._build = build
+        self._stage = ""
+        self._told = time.monotonic()
+        self._task = progress.add_task("", build=build, total=None, visible=False)
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        if self._console.is_terminal:
+            self._progress.update(
+                self._task, description=what, completed=done, total=total or None, visible=True
+            )
+            return
+        now = time.monotonic()
+        if what != self._stage or (total and now - self._told > 30):
+            count = f" {done}/{total}" if total else ""
+            self._console.print(f"{self._build}: {what}{count}", highlight=False, markup=False)
+            self._stage, self._told = what, now
+
+    def end(self) -> None:
+        """Take the line away."""
+        self._progress.remove_task(self._task)
+
+
+def plan_table(steps: tuple[Step, ...]) -> RenderableType:
+    """What is new, what is here and why; a line a build, and its reason below."""
+    lines = [Text("plan", style="bold")]
+    for step in steps:
+        head = Text.assemble((f"{step.state.value:10}", _STATE_STYLES[step.state]), (step.build.id, "bold"))
+        digests = f"compile {step.build.compile_digest[:8]}  wheel {step.build.wheel_digest[:8]}"
+        lines += [head, Text(f"          {digests}  {step.why}", style="dim")]
+    return Group(*lines)
+
+
+def cell_line(cell: Cell) -> RenderableType:
+    """One line when a build is done; its reasons below it when there is no wheel."""
+    style = "bold red" if cell.missing else "green"
+    head = Text.assemble((f"{cell.outcome:17}", style), (cell.build.id, "bold"))
+    if cell.wheel is not None and not cell.missing:
+        head.append(f"  {cell.wheel.path.stat().st_size / 1e6:.1f} MB, lesser CPU: ", style="dim")
+        head.append(cell.wheel.verify.lesser.outcome, style="cyan")
+    if not cell.detail:
+        return head
+    return Group(head, Text("    " + cell.detail.replace("\n", "\n    "), style="dim"))
+
+
+def nightly_table(report: NightlyReport, url: str | None) -> RenderableType:
+    """The end of a run: what is there, what is missing and where the channel stands."""
+    made = len(report.cells) - len(report.missing)
+    minutes, seconds = divmod(round(report.seconds), 60)
+    lines: list[RenderableType] = [
+        Text(""),
+        Text.assemble(
+            (f"{made} of {len(report.cells)} wheels", "bold green" if not report.missing else "bold yellow"),
+            f" of matrix {report.matrix} in {minutes} min {seconds:02} s",
+        ),
+        Text.assemble(
+            f"{report.channel}: ", (report.snapshot or "no snapshot yet", "bold"), f" ({report.detail})"
+        ),
+    ]
+    for cell in report.missing:
+        first = cell.detail.splitlines()[0] if cell.detail else "no reason was given"
+        lines.append(Text.assemble(("missing ", "bold red"), cell.build.id, f": {first}"))
+    if url:
+        lines.append(Text(f"published to {url}", style="dim"))
+    return Group(*lines)
+
+
+def verify_table(report: VerifyReport) -> RenderableType:
+    """What running a wheel under emulation showed."""
+    table = Table(title=f"{report.filename} on {report.cpu}", title_justify="left", box=None, pad_edge=False)
+    for heading in ("check", "outcome", "seconds", "detail"):
+        table.add_column(heading, justify="right" if heading == "seconds" else "left")
+    for check in report.checks:
+        table.add_row(
+            check.name,
+            Text(check.outcome, style=_OUTCOME_STYLES[check.outcome]),
+            f"{check.seconds:.1f}",
+            check.detail,
+        )
+    lesser = report.lesser
+    where = f"on {lesser.target} ({lesser.cpu})" if lesser.outcome != "no-model" else "on a lesser CPU"
+    table.add_row(where, Text(lesser.outcome, style="cyan"), "", lesser.detail)
+    return Group(table, Text(f"{report.emulator}: {report.cpu_note}", style="dim"))

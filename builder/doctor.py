@@ -1,0 +1,122 @@
+"""What this machine and the toolbox have, what is missing and what to do about it."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from builder.emulate import EmulatedPython
+from builder.errors import ToolboxError
+from builder.fetch import APT_HELPER
+from builder.toolbox import Toolbox
+
+_DISK_NEEDED = 6e9
+"""Bytes that the toolbox, two NumPy work folders and the store take, with room."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One thing looked at; ``fault`` is what to do about it, empty when it is well."""
+
+    name: str
+    detail: str
+    fault: str = ""
+
+
+def examine(toolbox: Toolbox, parts: list[str]) -> list[Finding]:
+    """Look at the host, the mirrors and each part of the toolbox."""
+    return [*_host(toolbox), *(_part(toolbox, part) for part in parts), *_emulation(toolbox, parts)]
+
+
+def _host(toolbox: Toolbox) -> list[Finding]:
+    machine = platform.machine()
+    findings = [
+        Finding(
+            name="machine",
+            detail=f"{machine}, {len(os.sched_getaffinity(0))} processors, "
+            f"{psutil.virtual_memory().total / 2**30:.0f} GiB",
+            fault=""
+            if machine == "x86_64"
+            else "builds run on x86-64; native Arm hosts are not supported yet",
+        )
+    ]
+    folder = toolbox.home if toolbox.home.is_dir() else toolbox.home.parent
+    free = shutil.disk_usage(folder).free
+    findings.append(
+        Finding(
+            name="disk",
+            detail=f"{free / 1e9:.0f} GB free for {toolbox.home.name}/",
+            fault=""
+            if free > _DISK_NEEDED
+            else "make room, or set ARMWHEELS_HOME to a folder with 6 GB free",
+        )
+    )
+    for tool, wanted in (("dpkg-deb", "dpkg"), ("git", "git"), ("tar", "tar")):
+        found = shutil.which(tool)
+        findings.append(
+            Finding(name=tool, detail=found or "not found", fault="" if found else f"install {wanted}")
+        )
+    findings.append(
+        Finding(
+            name="apt-helper",
+            detail=str(APT_HELPER) if APT_HELPER.exists() else "not found",
+            fault="" if APT_HELPER.exists() else "Armwheels fetches through apt: use Debian 12 or 13",
+        )
+    )
+    try:
+        bases = toolbox.mirror.bases
+        findings.append(Finding(name="Debian mirror", detail=f"{len(bases)} configured"))
+    except ToolboxError as error:
+        findings.append(Finding(name="Debian mirror", detail="none", fault=str(error)))
+    return findings
+
+
+def _part(toolbox: Toolbox, part: str) -> Finding:
+    files = len(toolbox.pins.files(part))
+    if toolbox.has(part):
+        return Finding(name=part, detail=f"{files} pinned files, unpacked")
+    return Finding(
+        name=part, detail=f"{files} pinned files, not fetched", fault="run `armwheels doctor --fix`"
+    )
+
+
+def _emulation(toolbox: Toolbox, parts: list[str]) -> list[Finding]:
+    """Does an arm64 Python really run here? Only asked when everything for it is there."""
+    userlands = [part for part in parts if part.startswith("userland-")]
+    if not toolbox.has("qemu") or not all(toolbox.has(part) for part in [*userlands, "pip"]):
+        return []
+    findings = []
+    for part in userlands:
+        tag = part.removeprefix("userland-")
+        done = EmulatedPython(toolbox, tag, "max").run(["-c", "import platform; print(platform.machine())"])
+        works = done.stdout.strip() == "aarch64"
+        said = done.stderr.strip()[-200:]
+        findings.append(
+            Finding(
+                name=f"emulated {tag}",
+                detail="runs, by an explicit emulator command" if works else said or "does not run",
+                fault="" if works else f"delete {toolbox.path(part)} and run `armwheels doctor --fix`",
+            )
+        )
+    registered = Path("/proc/sys/fs/binfmt_misc/qemu-aarch64").exists()
+    findings.append(
+        Finding(name="binfmt_misc", detail="aarch64 registered, not used" if registered else "not used")
+    )
+    return findings
+
+
+def draw(findings: list[Finding]) -> RenderableType:
+    """A table; what needs doing stands in red."""
+    table = Table(box=None, pad_edge=False, show_header=False)
+    for finding in findings:
+        mark = Text("ok", style="green") if not finding.fault else Text("!!", style="bold red")
+        table.add_row(mark, finding.name, Text(finding.detail), Text(finding.fault, style="red"))
+    return table

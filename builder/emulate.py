@@ -1,0 +1,183 @@
+"""An arm64 CPython under qemu-user: always an explicit command, never binfmt.
+
+A machine where arm64 binaries "just run" would prove nothing more, and most machines have no such set-up.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import FileLock
+
+from builder.errors import VerifyError
+from builder.targets import Target, Targets
+from builder.toolbox import Toolbox, python_name
+
+SUPERSET_CPU = "max"
+"""qemu's model with every extension it knows; it runs any target's code and refuses none."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """A CPU model of the emulator and what is known of how it differs from the real CPU."""
+
+    cpu: str
+    lacks: tuple[str, ...]
+    exact: bool
+
+    @property
+    def note(self) -> str:
+        if not self.exact:
+            return "the emulator has no model of this CPU: `max` runs everything and refuses nothing"
+        if self.lacks:
+            return f"the model lacks {', '.join(self.lacks)}, which real machines have"
+        return "the emulator's own model of this CPU"
+
+
+def model_of(target: Target) -> Model:
+    """The emulator's model for a target; where it has none, the superset, marked as such."""
+    if target.emulator is None:
+        return Model(cpu=SUPERSET_CPU, lacks=(), exact=False)
+    return Model(cpu=target.emulator.cpu, lacks=target.emulator.lacks, exact=True)
+
+
+def lesser_model(target: Target, targets: Targets) -> tuple[Target, Model] | None:
+    """The best target below this one whose model the emulator has and which differs; ``None`` if there is none."""
+    for name in target.also_runs:
+        lesser = targets[name]
+        if lesser.emulator is not None and lesser.emulator.cpu != model_of(target).cpu:
+            return lesser, model_of(lesser)
+    return None
+
+
+class EmulatedPython:
+    """Runs the CPython of one wheel tag on one CPU model."""
+
+    def __init__(self, toolbox: Toolbox, tag: str, cpu: str) -> None:
+        self.toolbox = toolbox
+        self.tag = tag
+        self.cpu = cpu
+        self._qemu = toolbox.qemu()
+        self._root = toolbox.userland(tag)
+        self._pip = _unpacked_pip(toolbox)
+
+    def on(self, cpu: str) -> EmulatedPython:
+        """The same Python on another CPU model."""
+        return EmulatedPython(self.toolbox, self.tag, cpu)
+
+    def command(self, arguments: Sequence[str], *, environment: Path | None = None) -> list[str]:
+        """The command line: emulator, CPU, root, Python (of a virtual environment if given), arguments."""
+        python = (environment or self._root / "usr") / "bin" / python_name(self.tag)
+        return [str(self._qemu), "-L", str(self._root), "-cpu", self.cpu, str(python), *arguments]
+
+    def variables(self, extra: Mapping[str, str] | None = None) -> dict[str, str]:
+        """The environment variables: the user's own, less what concerns the host's Python, and pip on the path."""
+        dropped = ("PYTHON", "PIP_FIND_LINKS", "LD_", "VIRTUAL_ENV", "OPENBLAS_")
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(dropped)}
+        paths = [str(self._pip), *((extra or {}).get("PYTHONPATH", "").split(":"))]
+        joined = ":".join(path for path in paths if path)
+        return {
+            **kept,
+            "PIP_NO_COMPILE": "1",
+            "OPENBLAS_NUM_THREADS": "2",
+            **(extra or {}),
+            "PYTHONPATH": joined,
+        }
+
+    def run(
+        self,
+        arguments: Sequence[str],
+        *,
+        environment: Path | None = None,
+        extra: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
+        timeout: float = 600,
+    ) -> subprocess.CompletedProcess[str]:
+        """Run and capture; ``timeout`` in seconds.
+
+        Raises:
+            VerifyError: the emulator cannot be started, or the time is over.
+        """
+        try:
+            return subprocess.run(
+                self.command(arguments, environment=environment),
+                env=self.variables(extra),
+                cwd=cwd,
+                capture_output=True,
+                text=True,
+                errors="replace",
+                timeout=timeout,
+                check=False,
+                stdin=subprocess.DEVNULL,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise VerifyError(
+                f"{' '.join(arguments[:2])} ran for more than {timeout:.0f} s under emulation"
+            ) from error
+        except OSError as error:
+            raise VerifyError(f"the emulator could not be started: {error}") from error
+
+    def create_environment(self, folder: Path) -> Path:
+        """Make a clean virtual environment in ``folder`` by the arm64 Python itself (:pep:`405`).
+
+        Raises:
+            VerifyError: it could not be made.
+        """
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        done = self.run(["-m", "venv", "--without-pip", str(folder)])
+        if done.returncode:
+            raise VerifyError(f"no virtual environment under emulation: {done.stderr.strip()[-500:]}")
+        return folder
+
+
+def _unpacked_pip(toolbox: Toolbox) -> Path:
+    return toolbox.ensure("pip")
+
+
+def test_requirements(toolbox: Toolbox, lock: Path, tag: str) -> Path:
+    """A folder with hashed aarch64 or pure packages for tests under emulation, made once by the host's pip.
+
+    Raises:
+        VerifyError: pip refuses one.
+    """
+    import hashlib
+    import sys
+
+    named = hashlib.sha256(lock.read_bytes()).hexdigest()[:12]
+    folder = toolbox.home / "envs" / f"{lock.stem}-{named}"
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{folder}.lock"):
+        if not folder.is_dir():
+            fresh = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+            platforms = [f"--platform=manylinux_2_{minor}_aarch64" for minor in (17, 27, 28)]
+            done = subprocess.run(
+                [
+                    *(sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "--quiet"),
+                    *("--require-hashes", "--no-deps", "--only-binary", ":all:", "--no-compile"),
+                    *("--implementation", "cp", "--python-version", python_name(tag).removeprefix("python")),
+                    *(
+                        *platforms,
+                        "--platform=manylinux2014_aarch64",
+                        "--target",
+                        str(fresh),
+                        "-r",
+                        str(lock),
+                    ),
+                ],
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            if done.returncode:
+                shutil.rmtree(fresh, ignore_errors=True)
+                raise VerifyError(f"{lock.name} could not be installed: {done.stderr.strip()[-800:]}")
+            fresh.chmod(0o755)
+            fresh.rename(folder)
+    return folder

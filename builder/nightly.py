@@ -1,0 +1,244 @@
+"""The whole pipeline over a matrix: build what is new, publish it as one snapshot, move the channel once.
+
+A build that fails never blocks the others; a required one that is missing keeps the channel where it is.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from builder.compile import Progress
+from builder.errors import ArmwheelsError, PublishError
+from builder.fetch import sha256_of
+from builder.model import Build
+from builder.plan import State, Step, make_plan
+from builder.publish import Index, Published
+from builder.settings import Frozen
+from builder.stages import Wheel, Workshop
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """What became of one build: the published or fresh file, or the reason why there is none."""
+
+    build: Build
+    outcome: str
+    filename: str | None = None
+    sha256: str | None = None
+    detail: str = ""
+    wheel: Wheel | None = None
+
+    @property
+    def missing(self) -> bool:
+        return self.filename is None
+
+
+@dataclass(frozen=True, kw_only=True)
+class NightlyReport:
+    """One run over a matrix. ``snapshot`` is the channel's after the run; ``moved`` tells whether it is new."""
+
+    matrix: str
+    channel: str
+    cells: tuple[Cell, ...]
+    snapshot: str | None
+    moved: bool
+    detail: str
+    seconds: float
+
+    @property
+    def missing(self) -> tuple[Cell, ...]:
+        return tuple(cell for cell in self.cells if cell.missing)
+
+
+class Session(Frozen):
+    """An upload session kept over kills: the same wheels go on in the same session."""
+
+    name: str
+    files: tuple[str, ...]
+
+
+def published_builds(index: Index, builds: tuple[Build, ...]) -> dict[str, Published]:
+    """What the index has of these builds, by wheel digest."""
+    found = {build.wheel_digest: index.find_build(build.wheel_digest) for build in builds}
+    return {digest: published for digest, published in found.items() if published is not None}
+
+
+def run_nightly(
+    matrix: str,
+    builds: tuple[Build, ...],
+    workshop: Workshop,
+    index: Index,
+    *,
+    channel: str,
+    progress_for: Callable[[Build], Progress],
+    on_plan: Callable[[tuple[Step, ...]], None],
+    on_cell: Callable[[Cell], None],
+) -> NightlyReport:
+    """Build what the index does not have, then publish.
+
+    Raises:
+        PublishError: the index does not answer or refuses; what was built is kept for the next run.
+    """
+    start = time.monotonic()
+    published = published_builds(index, builds)
+    plan = make_plan(builds, workshop.known(builds, published))
+    on_plan(plan)
+    cells = []
+    for step in plan:
+        cell = _cell(step, workshop, published.get(step.build.wheel_digest), progress_for(step.build))
+        on_cell(cell)
+        cells.append(cell)
+    snapshot, moved, detail = _publish(matrix, tuple(cells), workshop, index, channel)
+    return NightlyReport(
+        matrix=matrix,
+        channel=channel,
+        cells=tuple(cells),
+        snapshot=snapshot,
+        moved=moved,
+        detail=detail,
+        seconds=time.monotonic() - start,
+    )
+
+
+def _cell(step: Step, workshop: Workshop, published: Published | None, progress: Progress) -> Cell:
+    """Make one build unless the index has it; its failure becomes the cell's reason."""
+    build = step.build
+    if published is not None:
+        return Cell(
+            build=build,
+            outcome="published before",
+            filename=published.filename,
+            sha256=published.sha256,
+            detail=_difference(build, workshop, published),
+        )
+    try:
+        wheel = workshop.make(build, progress)
+    except ArmwheelsError as error:
+        return Cell(build=build, outcome="failed", detail=str(error))
+    if wheel.faults:
+        return Cell(build=build, outcome="refused", detail="\n".join(wheel.faults), wheel=wheel)
+    outcome = "built" if step.state is State.NEW else "finished"
+    return Cell(build=build, outcome=outcome, filename=wheel.path.name, sha256=wheel.sha256, wheel=wheel)
+
+
+def _difference(build: Build, workshop: Workshop, published: Published) -> str:
+    """A rebuild of a published digest that differs: the published bytes win, and it is said."""
+    here = workshop.wheel_folder(build)
+    if not here.is_dir():
+        return ""
+    [path] = here.glob("*.whl")
+    if sha256_of(path) == published.sha256:
+        return ""
+    return f"the wheel built here differs from the published one ({published.sha256[:12]}), which stays"
+
+
+def _publish(
+    matrix: str, cells: tuple[Cell, ...], workshop: Workshop, index: Index, channel: str
+) -> tuple[str | None, bool, str]:
+    """Upload, snapshot and move; returns the channel's snapshot, whether it moved, and why not."""
+    state = index.channel(channel)
+    there = index.snapshot_files(state.snapshot) if state.snapshot else {}
+    files = {cell.filename: cell for cell in cells if cell.filename is not None}
+    news = sorted(name for name in files if name not in there)
+    required = [cell.build.id for cell in cells if cell.missing and cell.build.required]
+    if not files:
+        return state.snapshot, False, "nothing was built"
+    if not news:
+        return state.snapshot, False, _held(required) or "nothing new: no snapshot was made"
+    session = _session(workshop.toolbox.home, matrix, tuple(news))
+    for name in news:
+        cell = files[name]
+        if cell.wheel is None:
+            index.adopt(name, session.name)
+            continue
+        index.upload(cell.wheel.path, session.name)
+        index.put_evidence(cell.wheel.sha256, "audit", cell.wheel.audit.model_dump(mode="json"))
+        index.put_evidence(cell.wheel.sha256, "emulation", cell.wheel.verify.model_dump(mode="json"))
+    made = index.make_snapshot(session.name, channel)
+    if required:
+        return state.snapshot, False, f"snapshot {made.id} was made; {_held(required)}"
+    if made.id == state.snapshot:
+        return made.id, False, "nothing new: no snapshot was made"
+    index.move(channel, made.id, state.serial, f"armwheels nightly --matrix {matrix}")
+    return made.id, True, f"{channel} moved to {made.id}"
+
+
+def _held(required: list[str]) -> str:
+    return f"the channel stays: required and missing are {', '.join(required)}" if required else ""
+
+
+def _session(home: Path, matrix: str, files: tuple[str, ...]) -> Session:
+    """The session of this set of files; kept on disk first, so that a killed upload goes on in it."""
+    path = home / "sessions" / f"{matrix}.json"
+    if path.is_file():
+        kept = Session.model_validate_json(path.read_text(encoding="utf-8"))
+        if kept.files == files:
+            return kept
+    fresh = Session(name=secrets.token_urlsafe(24), files=files)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_suffix(".fresh")
+    beside.write_text(json.dumps(fresh.model_dump(mode="json")), encoding="utf-8")
+    beside.replace(path)
+    return fresh
+
+
+@contextmanager
+def open_index(home: Path) -> Iterator[Index]:
+    """The index of ``ARMWHEELS_INDEX`` with ``ARMWHEELS_TOKEN``, else one on loopback for this run alone.
+
+    Raises:
+        PublishError: the local index does not start; its own words are in the message.
+    """
+    if url := os.environ.get("ARMWHEELS_INDEX"):
+        with Index(url, os.environ.get("ARMWHEELS_TOKEN")) as index:
+            yield index
+        return
+    program = str(Path(sys.executable).parent / "armwheels-index")
+    with ExitStack() as stack:
+        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        environment = {**os.environ, "ARMWHEELS_HOME": str(home)}
+        made = subprocess.run(
+            [program, "token", "--name", "this run", "--expires-days", "2"],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if made.returncode:
+            raise PublishError(f"the local index gives no token: {made.stderr.strip()}")
+        ready, log = scratch / "ready", scratch / "log"
+        server = subprocess.Popen(
+            [program, "serve", "--port", "0", "--ready-file", str(ready)],
+            env=environment,
+            stdout=stack.enter_context(log.open("w")),
+            stderr=subprocess.STDOUT,
+        )
+        stack.callback(_stop, server)
+        deadline = time.monotonic() + 60
+        while not ready.is_file():
+            if server.poll() is not None or time.monotonic() > deadline:
+                raise PublishError(f"the local index did not start:\n{log.read_text()[-2000:]}")
+            time.sleep(0.05)
+        token = made.stdout.strip().splitlines()[-1]
+        yield stack.enter_context(Index(ready.read_text().strip(), token))
+
+
+def _stop(server: subprocess.Popen[bytes]) -> None:
+    server.terminate()
+    try:
+        server.wait(timeout=10)
+    except subprocess.TimeoutExpired:
+        server.kill()
+        server.wait()

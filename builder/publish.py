@@ -1,0 +1,213 @@
+"""The index's client: uploads as twine does, evidence, one snapshot, one move. It speaks HTTP and nothing else."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import secrets
+from pathlib import Path
+from typing import Any
+
+import httpx2
+from packaging.metadata import parse_email
+from packaging.utils import parse_wheel_filename
+from pydantic import ConfigDict
+from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential_jitter
+
+from builder.errors import PublishError
+from builder.settings import Frozen
+
+_TIMEOUT = httpx2.Timeout(60.0, write=600.0, read=600.0)
+
+
+class Answer(Frozen):
+    """Base of what the index answers; keys it may add later are no error."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class ChannelState(Answer):
+    """Where a channel stands: serial 0 and no snapshot before its first move."""
+
+    name: str
+    serial: int
+    snapshot: str | None
+
+
+class SnapshotAnswer(Answer):
+    """The snapshot a session became; ``created`` is false where it held nothing new."""
+
+    id: str
+    created: bool
+    files: int
+
+
+class Published(Answer):
+    """What the index knows of one published wheel."""
+
+    project: str
+    filename: str
+    sha256: str
+
+
+class Index:
+    """One Armwheels index at ``url``; ``token`` is needed for everything that writes."""
+
+    def __init__(self, url: str, token: str | None = None) -> None:
+        self.url = url.rstrip("/")
+        auth = httpx2.BasicAuth("__token__", token) if token else None
+        self._client = httpx2.Client(base_url=self.url, auth=auth, timeout=_TIMEOUT, follow_redirects=True)
+
+    def __enter__(self) -> Index:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._client.close()
+
+    def find_build(self, wheel_digest: str) -> Published | None:
+        """The published wheel of that digest, or ``None``."""
+        answer = self._request("GET", f"/api/builds/{wheel_digest}", accept=(200, 404))
+        return Published.model_validate(answer.json()) if answer.status_code == 200 else None
+
+    def channel(self, name: str) -> ChannelState:
+        """Where the channel stands."""
+        return ChannelState.model_validate(self._request("GET", f"/api/channels/{name}").json())
+
+    def snapshot_files(self, snapshot: str) -> dict[str, str]:
+        """File names of a snapshot, each with its sha256."""
+        answer = self._request("GET", f"/api/snapshots/{snapshot}").json()
+        return {file["filename"]: file["sha256"] for file in answer["files"]}
+
+    def upload(self, wheel: Path, session: str) -> None:
+        """Upload one wheel into a session by the legacy upload API, as twine sends it; repeating it is no error.
+
+        Raises:
+            PublishError: the index refuses the file, with all its reasons.
+        """
+        for attempt in _attempts():
+            with attempt, wheel.open("rb") as content:
+                self._once(
+                    "POST",
+                    "/upload/",
+                    params={"session": session},
+                    data=upload_fields(wheel),
+                    files={"content": (wheel.name, content, "application/octet-stream")},
+                )
+
+    def adopt(self, filename: str, session: str) -> None:
+        """Take a file the index already has into a session."""
+        self._request("PUT", f"/api/sessions/{session}/files/{filename}")
+
+    def put_evidence(self, sha256: str, kind: str, evidence: dict[str, Any]) -> None:
+        """Store what was found out about a file after it was closed."""
+        self._request("PUT", f"/api/evidence/{sha256}/{kind}", json=evidence)
+
+    def make_snapshot(self, session: str, channel: str) -> SnapshotAnswer:
+        """Make the channel's head and the session into one snapshot; the session's name makes it repeatable."""
+        body = {"session": session, "idempotency_key": session, "channel": channel}
+        answer = self._request("POST", "/api/snapshots", json=body, accept=(200, 201))
+        return SnapshotAnswer.model_validate(answer.json())
+
+    def move(self, channel: str, snapshot: str, expected_serial: int, message: str) -> int:
+        """Point a channel at a snapshot; returns the serial of the journal entry.
+
+        Raises:
+            PublishError: somebody else moved the channel in between, or a gate refuses.
+        """
+        body = {
+            "snapshot": snapshot,
+            "expected_serial": expected_serial,
+            # The same nonce goes with every retry, so that a lost answer is recognised as our own move.
+            "nonce": secrets.token_urlsafe(16),
+            "approvals": [],
+            "message": message,
+        }
+        answer = self._request("POST", f"/api/channels/{channel}/moves", json=body, accept=(200, 201))
+        return int(answer.json()["serial"])
+
+    def _request(
+        self, method: str, path: str, *, accept: tuple[int, ...] = (200,), **options: Any
+    ) -> httpx2.Response:
+        for attempt in _attempts():
+            with attempt:
+                return self._once(method, path, accept=accept, **options)
+        raise AssertionError("tenacity re-raises the last failure")
+
+    def _once(
+        self, method: str, path: str, *, accept: tuple[int, ...] = (200,), **options: Any
+    ) -> httpx2.Response:
+        try:
+            answer = self._client.request(method, path, **options)
+        except httpx2.TransportError as error:
+            raise _UnreachableError(f"{self.url} does not answer: {error or type(error).__name__}") from error
+        if answer.status_code in accept:
+            return answer
+        said = f"{method} {path}: {answer.status_code} {_reason(answer)}"
+        if answer.status_code >= 500 or answer.status_code == 429:
+            raise _UnreachableError(said)
+        raise PublishError(said)
+
+
+class _UnreachableError(PublishError):
+    """A failure that trying again may mend."""
+
+
+def _attempts() -> Retrying:
+    return Retrying(
+        retry=retry_if_exception_type(_UnreachableError),
+        stop=stop_after_attempt(6),
+        wait=wait_exponential_jitter(initial=0.2, max=10),
+        reraise=True,
+    )
+
+
+def _reason(answer: httpx2.Response) -> str:
+    """The readable part of a refusal: a problem document's detail (RFC 9457), else the text."""
+    try:
+        body = answer.json()
+    except json.JSONDecodeError:
+        return answer.text.strip()[:2000] or answer.reason_phrase
+    if isinstance(body, dict):
+        reasons = body.get("reasons") or body.get("errors")
+        said = str(body.get("detail") or body.get("title") or body)
+        return said + ("".join(f"\n  - {reason}" for reason in reasons) if isinstance(reasons, list) else "")
+    return str(body)
+
+
+def upload_fields(wheel: Path) -> dict[str, str | list[str]]:
+    """The form fields of the legacy upload API for one wheel: its digests and its core metadata.
+
+    Raises:
+        PublishError: the wheel holds no readable METADATA.
+    """
+    import zipfile
+
+    name, version, _, tags = parse_wheel_filename(wheel.name)
+    sha256, blake2 = hashlib.sha256(), hashlib.blake2b(digest_size=32)
+    with wheel.open("rb") as file:
+        while chunk := file.read(1 << 20):
+            sha256.update(chunk)
+            blake2.update(chunk)
+    with zipfile.ZipFile(wheel) as archive:
+        inside = [n for n in archive.namelist() if n.endswith(".dist-info/METADATA") and n.count("/") == 1]
+        if len(inside) != 1:
+            raise PublishError(f"{wheel.name} holds no single METADATA")
+        metadata, _ = parse_email(archive.read(inside[0]))
+    fields: dict[str, str | list[str]] = {
+        ":action": "file_upload",
+        "protocol_version": "1",
+        "filetype": "bdist_wheel",
+        "pyversion": ".".join(sorted({tag.interpreter for tag in tags})),
+        "name": str(metadata.get("name") or name),
+        "version": str(metadata.get("version") or version),
+        "metadata_version": str(metadata.get("metadata_version") or "2.1"),
+        "sha256_digest": sha256.hexdigest(),
+        "blake2_256_digest": blake2.hexdigest(),
+    }
+    for key in ("summary", "license_expression", "requires_python"):
+        if value := metadata.get(key):
+            fields[key] = str(value)
+    for key in ("classifiers", "requires_dist"):
+        if isinstance(values := metadata.get(key), list):
+            fields[key] = [str(value) for value in values]
+    return fields

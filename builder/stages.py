@@ -1,0 +1,278 @@
+"""Runs one build through its stages, each with its output kept under its digest.
+
+An output is made beside its place and renamed, so that whatever is found there is whole: a run killed at any
+moment is continued by the next one, and what has an output is not done twice.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from builder.audit import AuditReport, Expectations, audit_wheel, open_wheel
+from builder.compile import Driver, Progress
+from builder.compile.cross import CROSS_VERSION, CrossDriver
+from builder.compile.wrappers import WRAPPER_VERSION
+from builder.errors import ConfigError
+from builder.fetch import sha256_of
+from builder.lock import requirements_lock
+from builder.model import Build, Matrix, Recipe
+from builder.plan import Ingredients, Known, digest
+from builder.repair import REPAIR_VERSION, repair, repair_tools
+from builder.settings import Frozen, ModelT, configs_dir, load_toml, read_toml, validate
+from builder.source import source_inputs
+from builder.targets import Target, Targets
+from builder.targets import load as load_target_table
+from builder.toolbox import Pins, Toolbox, Toolchains
+from builder.verify import TESTS, VERIFY_VERSION, VerifyReport, verify
+
+AUDIT_VERSION = 1
+"""Raised by hand when wheels should be audited again; no digest of a wheel knows it."""
+
+DRIVERS: Mapping[str, Driver] = {
+    frontend: CrossDriver() for frontend in ("meson-python", "setuptools", "scikit-build-core")
+}
+
+
+class Matrices(Frozen):
+    """``configs/matrices.toml``: each matrix by its name."""
+
+    matrices: dict[str, Matrix]
+
+
+def load_recipes() -> dict[str, Recipe]:
+    """Every recipe of ``configs/recipes``; the faults of all files are reported together."""
+    recipes, faults = {}, []
+    for path in sorted((configs_dir() / "recipes").glob("*.toml")):
+        try:
+            recipe = load_toml(Recipe, path)
+        except ConfigError as error:
+            faults.append(str(error))
+            continue
+        if recipe.name != path.stem:
+            faults.append(f"{path}: the recipe's name is '{recipe.name}', the file's is '{path.stem}'")
+        recipes[recipe.name] = recipe
+    if faults:
+        raise ConfigError("\n".join(faults))
+    return recipes
+
+
+def load_matrix(name: str) -> Matrix:
+    """One matrix by its name.
+
+    Raises:
+        ConfigError: there is none of that name, or the file has faults.
+    """
+    path = configs_dir() / "matrices.toml"
+    known = validate(Matrices, {"matrices": read_toml(path)}, origin=str(path)).matrices
+    if name not in known:
+        raise ConfigError(f"no matrix '{name}'; there are {', '.join(sorted(known))}")
+    return known[name]
+
+
+def load_targets() -> Targets:
+    """The CPU targets of ``configs/targets.toml``."""
+    path = configs_dir() / "targets.toml"
+    return load_target_table(read_toml(path), origin=str(path))
+
+
+def expectations_of(wheel: Path, targets: Targets, target: Target | None) -> Expectations:
+    """What the recipe named in a wheel's passport expects of it; nothing of a wheel that others built.
+
+    What a recipe promises for its target is not asked of a wheel that is judged as another target's.
+    """
+    passport = open_wheel(wheel).passport or {}
+    recipe = load_recipes().get(passport.get("recipe", ""))
+    if recipe is None:
+        return Expectations()
+    own = passport.get("target", "")
+    judged = target.name if target else own
+    return recipe.expectations(own if judged == own and own in targets else "")
+
+
+def gather_ingredients(recipes: Mapping[str, Recipe], toolchains: Toolchains, pins: Pins) -> Ingredients:
+    """Read at the edge what a plan needs: pins, lock files, stage versions."""
+    locks = {
+        (recipe, python): sha256_of(path)
+        for recipe in recipes
+        for python in toolchains.pythons
+        if (path := requirements_lock(recipe, "build", python)).is_file()
+    }
+    return Ingredients(
+        tool_digests={part: pins.digest(part) for part in pins.parts},
+        lock_digests=locks,
+        compilers={
+            name: (compiler.version, compiler.tools) for name, compiler in toolchains.compilers.items()
+        },
+        identifiers={tag: python.identifier for tag, python in toolchains.pythons.items()},
+        source_inputs={
+            (name, version): source_inputs(source)
+            for name, recipe in recipes.items()
+            for version, source in recipe.versions.items()
+        },
+        stages={"compile": CROSS_VERSION * 100 + WRAPPER_VERSION, "repair": REPAIR_VERSION},
+        repair_tools=repair_tools(),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wheel:
+    """A repaired wheel with what was found out about it."""
+
+    build: Build
+    path: Path
+    sha256: str
+    audit: AuditReport
+    verify: VerifyReport
+
+    @property
+    def faults(self) -> tuple[str, ...]:
+        """Why it must not be published; empty if it may."""
+        audit = [f"audit, {v.check}: {v.detail}" for v in self.audit.verdicts if v.outcome == "fail"]
+        run = [f"emulation, {c.name}: {c.detail}" for c in self.verify.checks if c.outcome == "fail"]
+        return (*audit, *run)
+
+
+class Workshop:
+    """The state folder and the stages that fill it."""
+
+    def __init__(self, toolbox: Toolbox, targets: Targets) -> None:
+        self.toolbox = toolbox
+        self.targets = targets
+        self._out = toolbox.home / "out"
+
+    def compiled_folder(self, build: Build) -> Path:
+        return self._out / "compiled" / build.compile_digest
+
+    def wheel_folder(self, build: Build) -> Path:
+        return self._out / "wheels" / build.wheel_digest
+
+    def work_folder(self, build: Build) -> Path:
+        return self.toolbox.home / "work" / build.compile_digest[:16]
+
+    def known(self, builds: Iterable[Build], published: Iterable[str] = ()) -> Known:
+        """What is here for these builds already, and what each was last made from."""
+        builds = tuple(builds)
+        return Known(
+            compiled=frozenset(b.compile_digest for b in builds if self.compiled_folder(b).is_dir()),
+            built=frozenset(b.wheel_digest for b in builds if self.wheel_folder(b).is_dir()),
+            published=frozenset(published),
+            last_inputs={b.id: inputs for b in builds if (inputs := self._last_inputs(b)) is not None},
+        )
+
+    def _last_inputs(self, build: Build) -> dict[str, Any] | None:
+        path = self._out / "latest" / f"{build.id}.json"
+        if not path.is_file():
+            return None
+        inputs: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return inputs
+
+    def compile(self, build: Build, progress: Progress) -> Path:
+        """The raw wheel of a build, compiled unless it is here.
+
+        Raises:
+            SourceError, ToolboxError, CompileError: as the stages do.
+        """
+        final = self.compiled_folder(build)
+        work = self.work_folder(build)
+        work.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{work}.lock"):
+            if not final.is_dir():
+                raw = DRIVERS[build.recipe.build.frontend].compile(build, self.toolbox, work, progress)
+                fresh = final.with_name(f".{final.name}")
+                shutil.rmtree(fresh, ignore_errors=True)
+                fresh.mkdir(parents=True)
+                shutil.copyfile(raw, fresh / raw.name)
+                shutil.copyfile(work / "build.log", fresh / "build.log")
+                _write_json(fresh / "inputs.json", build.compile_inputs)
+                fresh.rename(final)
+                for bulk in ("src", "build"):
+                    shutil.rmtree(work / bulk, ignore_errors=True)
+            _write_json(self._out / "latest" / f"{build.id}.json", build.compile_inputs)
+        [wheel] = final.glob("*.whl")
+        return wheel
+
+    def repair(self, build: Build, raw: Path, progress: Progress) -> Path:
+        """The repaired wheel, made unless it is here; raises :class:`RepairError`."""
+        final = self.wheel_folder(build)
+        if not final.is_dir():
+            progress("repair", 0, 0)
+            return repair(build, raw, self.toolbox, self.work_folder(build), final)
+        [wheel] = final.glob("*.whl")
+        return wheel
+
+    def audit(self, build: Build, wheel: Path, progress: Progress) -> AuditReport:
+        """The audit of a wheel, kept until the audit, the recipe's expectations or the wheel change."""
+        target = self.targets[build.target]
+        expectations = build.recipe.expectations(build.target)
+        key = {
+            "audit": AUDIT_VERSION,
+            "target": target.model_dump(mode="json"),
+            "expectations": expectations.model_dump(mode="json"),
+            "llvm": self.toolbox.pins.digest("llvm"),
+        }
+        kept = self._check_file(wheel, "audit", key)
+        if (report := _read(AuditReport, kept)) is None:
+            progress("audit", 0, 0)
+            report = audit_wheel(
+                wheel,
+                targets=self.targets,
+                target=target,
+                expectations=expectations,
+                llvm_mc=self.toolbox.llvm_mc(),
+            )
+            _write_json(kept, report.model_dump(mode="json"))
+        return report
+
+    def verify(self, build: Build, wheel: Path, progress: Progress) -> VerifyReport:
+        """The run under emulation, kept until the tests, the emulator or the wheel change."""
+        settings = build.recipe.verify
+        script = TESTS / settings.script
+        key = {
+            "verify": VERIFY_VERSION,
+            "settings": settings.model_dump(mode="json"),
+            "script": {path.name: sha256_of(path) for path in sorted(TESTS.glob(f"{script.stem}.*"))},
+            "parts": [self.toolbox.pins.digest(part) for part in ("qemu", "pip", f"userland-{build.python}")],
+        }
+        kept = self._check_file(wheel, "emulation", key)
+        if (report := _read(VerifyReport, kept)) is None:
+            report = verify(
+                wheel,
+                recipe=build.recipe,
+                python=build.python,
+                target=self.targets[build.target],
+                targets=self.targets,
+                toolbox=self.toolbox,
+                progress=lambda what: progress(what, 0, 0),
+            )
+            _write_json(kept, report.model_dump(mode="json"))
+        return report
+
+    def _check_file(self, wheel: Path, kind: str, key: Mapping[str, Any]) -> Path:
+        return self._out / "checks" / f"{sha256_of(wheel)[:24]}-{kind}-{digest(key)[:12]}.json"
+
+    def make(self, build: Build, progress: Progress) -> Wheel:
+        """All stages from source to a judged wheel; only the first failure to make one is an error."""
+        raw = self.compile(build, progress)
+        path = self.repair(build, raw, progress)
+        audit = self.audit(build, path, progress)
+        run = self.verify(build, path, progress)
+        return Wheel(build=build, path=path, sha256=audit.sha256, audit=audit, verify=run)
+
+
+def _read(model: type[ModelT], path: Path) -> ModelT | None:
+    return model.model_validate_json(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+
+def _write_json(path: Path, data: Any) -> None:
+    """Replace a file at once."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = path.with_name(f".{path.name}.fresh")
+    fresh.write_text(json.dumps(data, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    fresh.replace(path)

@@ -1,0 +1,260 @@
+"""Installs a wheel in a clean aarch64 environment and runs it: on its own CPU, then on a lesser one.
+
+What the emulator cannot show is recorded, never glossed over: a missing model, features the model lacks, a lesser
+CPU on which nothing refused.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+from builder.emulate import EmulatedPython, Model, lesser_model, model_of, test_requirements
+from builder.errors import VerifyError
+from builder.fetch import sha256_of
+from builder.lock import requirements_lock
+from builder.model import Recipe
+from builder.settings import Frozen
+from builder.targets import Target, Targets
+from builder.toolbox import Toolbox
+
+VERIFY_VERSION = 1
+"""Raised by hand when a wheel should be run again; no digest of a wheel knows it."""
+
+TESTS = Path(__file__).parent / "wheel_tests"
+
+Outcome = Literal["pass", "fail", "recorded"]
+Progress = Callable[[str], None]
+
+
+class Check(Frozen):
+    """One thing that was tried; ``seconds`` is wall time under emulation and says nothing of a real CPU."""
+
+    name: str
+    outcome: Outcome
+    detail: str
+    seconds: float
+
+
+class Lesser(Frozen):
+    """What a lesser CPU did with the wheel: the illegal instruction seen, a refusal, or nothing that refused."""
+
+    target: str
+    cpu: str
+    outcome: Literal["illegal-instruction", "refused", "ran", "no-model"]
+    detail: str
+
+
+class VerifyReport(Frozen):
+    """What running the wheel under emulation showed."""
+
+    filename: str
+    sha256: str
+    target: str
+    emulator: str
+    cpu: str
+    cpu_note: str
+    checks: tuple[Check, ...]
+    lesser: Lesser
+    passed: bool
+
+
+def verify(
+    wheel: Path,
+    *,
+    recipe: Recipe,
+    python: str,
+    target: Target,
+    targets: Targets,
+    toolbox: Toolbox,
+    progress: Progress,
+) -> VerifyReport:
+    """Install and run ``wheel`` under emulation.
+
+    Raises:
+        VerifyError: the emulated environment could not be made. A failed check is in the report, not an error.
+    """
+    model = model_of(target)
+    emulated = EmulatedPython(toolbox, python, model.cpu)
+    limit = recipe.verify.timeout_minutes * 60.0
+    (toolbox.home / "tmp").mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=toolbox.home / "tmp", prefix="verify-") as scratch:
+        progress(f"{target}: installing under emulation ({model.cpu})")
+        environment = emulated.create_environment(Path(scratch) / "env")
+        checks = [_install(emulated, environment, wheel)]
+        if checks[0].outcome == "pass":
+            progress(f"{target}: running {recipe.verify.script} ({model.cpu})")
+            checks += _script(emulated, environment, recipe, Path(scratch), limit)
+            if recipe.verify.pytest:
+                progress(f"{target}: running part of {recipe.name}'s own suite ({model.cpu})")
+                checks.append(_own_suite(emulated, environment, recipe, python, Path(scratch), limit))
+            progress(f"{target}: trying a lesser CPU")
+            lesser = _lesser(emulated, environment, recipe, target, targets, Path(scratch), limit)
+        else:
+            lesser = Lesser(
+                target="none", cpu="none", outcome="no-model", detail="the wheel could not be installed"
+            )
+    return VerifyReport(
+        filename=wheel.name,
+        sha256=sha256_of(wheel),
+        target=target.name,
+        emulator=_emulator_version(toolbox),
+        cpu=model.cpu,
+        cpu_note=model.note,
+        checks=tuple(checks),
+        lesser=lesser,
+        passed=all(check.outcome != "fail" for check in checks),
+    )
+
+
+def _emulator_version(toolbox: Toolbox) -> str:
+    [package] = toolbox.pins.files("qemu")
+    return f"{package.name} {package.version}"
+
+
+def _install(emulated: EmulatedPython, environment: Path, wheel: Path) -> Check:
+    """pip itself, as arm64 Python runs it, from the one file and no index."""
+    start = time.monotonic()
+    done = emulated.run(
+        [
+            "-m",
+            "pip",
+            "--disable-pip-version-check",
+            "install",
+            "--quiet",
+            "--no-index",
+            "--no-deps",
+            str(wheel),
+        ],
+        environment=environment,
+    )
+    detail = "installed by pip" if done.returncode == 0 else _last_words(done.stdout + done.stderr)
+    return _check("pip install", done.returncode == 0, detail, start)
+
+
+def _script(
+    emulated: EmulatedPython, environment: Path, recipe: Recipe, scratch: Path, limit: float
+) -> list[Check]:
+    """The recipe's own script: one JSON line a check."""
+    start = time.monotonic()
+    script = TESTS / recipe.verify.script
+    if not script.is_file():
+        raise VerifyError(
+            f"recipe {recipe.name} names the test {recipe.verify.script}, which is not in {TESTS.name}/"
+        )
+    done = emulated.run([str(script)], environment=environment, cwd=scratch, timeout=limit)
+    checks = []
+    for line in done.stdout.splitlines():
+        if line.startswith("{"):
+            said = json.loads(line)
+            checks.append(_check(said["check"], said["passed"], said["detail"], start))
+            start = time.monotonic()
+    if done.returncode and all(check.outcome == "pass" for check in checks):
+        checks.append(_check(script.stem, False, _how_it_ended(done.returncode, done.stderr), start))
+    if not checks:
+        checks.append(_check(script.stem, False, "the script reported nothing", start))
+    return checks
+
+
+def _own_suite(
+    emulated: EmulatedPython, environment: Path, recipe: Recipe, python: str, scratch: Path, limit: float
+) -> Check:
+    """The part of the package's own test suite that the recipe chose."""
+    start = time.monotonic()
+    packages = test_requirements(emulated.toolbox, requirements_lock(recipe.name, "tests", python), python)
+    [site] = environment.glob("lib/python3*/site-packages")
+    done = emulated.run(
+        [
+            *(
+                "-m",
+                "pytest",
+                "-q",
+                "--no-header",
+                "-p",
+                "no:cacheprovider",
+                "--rootdir",
+                str(site),
+                "-c",
+                "/dev/null",
+            ),
+            *(str(site / part) for part in recipe.verify.pytest),
+        ],
+        environment=environment,
+        extra={"PYTHONPATH": str(packages), "PYTHONDONTWRITEBYTECODE": "1"},
+        cwd=scratch,
+        timeout=limit,
+    )
+    lines = done.stdout.strip().splitlines()
+    summary = next((line for line in reversed(lines) if re.search(r"\d+ (passed|failed|error)", line)), "")
+    ran = done.returncode == 0 and " passed" in summary
+    return _check(
+        f"{recipe.name}'s own tests",
+        ran,
+        summary.strip("= ") or _how_it_ended(done.returncode, done.stderr),
+        start,
+    )
+
+
+def _lesser(
+    emulated: EmulatedPython,
+    environment: Path,
+    recipe: Recipe,
+    target: Target,
+    targets: Targets,
+    scratch: Path,
+    limit: float,
+) -> Lesser:
+    """Run the same script where it should not run, and say what happened."""
+    found = lesser_model(target, targets)
+    if found is None:
+        return Lesser(
+            target="none",
+            cpu="none",
+            outcome="no-model",
+            detail="no target below this one has a model of its own",
+        )
+    other, model = found
+    done = emulated.on(model.cpu).run(
+        [str(TESTS / recipe.verify.script)], environment=environment, cwd=scratch, timeout=limit
+    )
+    if done.returncode == 0:
+        outcome: Literal["illegal-instruction", "refused", "ran"] = "ran"
+        detail = f"nothing in these tests needs more than {other.name}: the CPU refused nothing"
+    elif _is_illegal_instruction(done.returncode, done.stderr):
+        outcome, detail = "illegal-instruction", f"ended by {signal.SIGILL.name} on {model.cpu}, as it should"
+    else:
+        outcome, detail = "refused", _last_words(done.stdout + done.stderr)
+    return Lesser(target=other.name, cpu=model.cpu, outcome=outcome, detail=detail)
+
+
+def _is_illegal_instruction(code: int, stderr: str) -> bool:
+    return code in (-signal.SIGILL, 128 + signal.SIGILL) or "target signal 4" in stderr
+
+
+def _how_it_ended(code: int, stderr: str) -> str:
+    if code < 0:
+        return f"ended by {signal.Signals(-code).name}"
+    return f"ended with {code}: {_last_words(stderr)}"
+
+
+def _last_words(text: str) -> str:
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1][:300] if lines else "it said nothing"
+
+
+def _check(name: str, passed: bool, detail: str, start: float) -> Check:
+    return Check(
+        name=name,
+        outcome="pass" if passed else "fail",
+        detail=detail,
+        seconds=round(time.monotonic() - start, 1),
+    )
+
+
+__all__ = ["Check", "Lesser", "Model", "VerifyReport", "verify"]
