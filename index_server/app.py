@@ -43,7 +43,7 @@ DRAINED = 64 << 20  # bytes read off a refused upload, so that the client gets t
 SessionPath = Annotated[Session, Path()]
 DigestPath = Annotated[Sha256, Path()]
 KindPath = Annotated[str, Path(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$", max_length=64)]
-Nonce = Annotated[str, StringConstraints(min_length=8, max_length=200)]
+Nonce = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 
 
 class Asked(BaseModel):

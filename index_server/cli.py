@@ -94,7 +94,7 @@ def check(
     for record in track(list(seen.values()), "files", console=err):
         faults += checks.record_faults(catalog, record, deep=deep)
     for fault in faults:
-        err.print(fault, highlight=False, markup=False)
+        err.print(fault, highlight=False, markup=False, soft_wrap=True)
     if faults:
         raise CheckFailedError(f"{len(faults)} faults in {settings.store}")
     out.print(f"{len(snapshots)} snapshots with {len(seen)} files: all as recorded", highlight=False)
@@ -157,7 +157,7 @@ def main() -> None:
     try:
         app()
     except IndexServerError as error:
-        err.print(f"[bold red]error:[/] {escape(str(error))}", highlight=False)
+        err.print(f"[bold red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         sys.exit(130)

@@ -1,0 +1,94 @@
+"""Starts real servers on loopback, with an environment in which no other index is known."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx2
+
+BIN = Path(sys.executable).parent
+
+
+@dataclass
+class Server:
+    """A running ``armwheels-index serve`` on a store that others may share."""
+
+    home: Path
+    process: subprocess.Popen[bytes]
+    url: str
+    token: str = ""
+    environment: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def auth(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.token}"}
+
+    def publish(self, session: str | None = None, key: str = "key-1") -> str:
+        """A snapshot of a session, and ``nightly`` moved to it."""
+        asked = {"session": session, "idempotency_key": key, "channel": "nightly"}
+        made = httpx2.post(f"{self.url}/api/snapshots", json=asked, headers=self.auth)
+        assert made.status_code in (200, 201), made.text
+        snapshot: str = made.json()["id"]
+        serial = httpx2.get(f"{self.url}/api/channels/nightly").json()["serial"]
+        move = {"snapshot": snapshot, "expected_serial": serial, "nonce": key}
+        moved = httpx2.post(f"{self.url}/api/channels/nightly/moves", json=move, headers=self.auth)
+        assert moved.status_code in (200, 201), moved.text
+        return snapshot
+
+    def stored(self, folder: str) -> list[Path]:
+        return sorted(path for path in (self.home / "store" / folder).rglob("*") if path.is_file())
+
+
+def clean_environment(home: Path) -> dict[str, str]:
+    """The environment without what would point pip, uv or twine elsewhere."""
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("PIP_", "UV_", "TWINE_", "ARMWHEELS_"))
+    }
+    return kept | {
+        "HOME": str(home / "nobody"),
+        "XDG_CONFIG_DIRS": str(home / "nobody"),
+        "PIP_CONFIG_FILE": os.devnull,
+        "PIP_NO_CACHE_DIR": "1",
+        "UV_CACHE_DIR": str(home / "uv-cache"),
+        "UV_NO_CONFIG": "1",
+        "UV_PYTHON_DOWNLOADS": "never",
+        "ARMWHEELS_HOME": str(home),
+    }
+
+
+def start(home: Path) -> Server:
+    """Start a server and wait until it answers."""
+    environment = clean_environment(home)
+    ready = home / f"ready-{time.monotonic_ns()}"
+    process = subprocess.Popen(
+        [BIN / "armwheels-index", "serve", "--port", "0", "--ready-file", ready],
+        env=environment,
+        stdout=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + 60
+    while not ready.exists():
+        assert process.poll() is None, "the server ended"
+        assert time.monotonic() < deadline, "the server did not answer"
+        time.sleep(0.05)
+    server = Server(home, process, ready.read_text().strip(), environment=environment)
+    made = subprocess.run(
+        [BIN / "armwheels-index", "token", "--name", "tests"],
+        env=environment,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    server.token = made.stdout.strip()
+    return server
+
+
+def stop(server: Server) -> None:
+    server.process.terminate()
+    server.process.wait(30)

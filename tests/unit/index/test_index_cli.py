@@ -1,0 +1,120 @@
+"""The command ``armwheels-index``: exit codes, help, and what it prints."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from index_server import cli
+from index_server.errors import ConfigError
+from index_server.settings import ROOT, channels_from, load_settings, passport_validator, store_address
+from index_server.store import DirectoryStore
+
+runner = CliRunner()
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A state folder and configs of the test's own."""
+    configs = tmp_path / "configs"
+    configs.mkdir()
+    for name in ("passport.schema.json", "channels.toml"):
+        (configs / name).write_text((ROOT / "configs" / name).read_text())
+    (configs / "targets.toml").write_text('[generic]\ndescription = "any"\n')
+    monkeypatch.setenv("ARMWHEELS_HOME", str(tmp_path))
+    monkeypatch.setenv("ARMWHEELS_CONFIGS", str(configs))
+    monkeypatch.delenv("ARMWHEELS_STORE", raising=False)
+    return tmp_path
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    """The exit code of the command."""
+    monkeypatch.setattr("sys.argv", ["armwheels-index", *arguments])
+    with pytest.raises(SystemExit) as caught:
+        cli.main()
+    code = caught.value.code
+    return code if isinstance(code, int) else 0
+
+
+def test_a_token_is_printed_alone_and_stored_hashed(home: Path) -> None:
+    answer = runner.invoke(cli.app, ["token", "--name", "nightly", "--expires-days", "3"])
+    token = answer.stdout.strip()
+    assert token.startswith("awt_")
+    assert len(token.split()) == 1
+    stored = [path.read_text() for path in (home / "store" / "tokens").iterdir()]
+    assert len(stored) == 1
+    assert token not in stored[0]
+    assert '"name":"nightly"' in stored[0]
+
+
+def test_an_empty_index_checks_well() -> None:
+    answer = runner.invoke(cli.app, ["check", "--deep"])
+    assert answer.exit_code == 0
+    assert "0 snapshots" in answer.stdout
+
+
+def test_a_damaged_index_does_not(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    DirectoryStore(home / "store").create("journal/nightly/1.json", b"{}")
+    assert run(monkeypatch, "check") == 1
+    assert "damaged" in capsys.readouterr().err
+
+
+def test_a_port_in_use_says_what_to_do(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert run(monkeypatch, "serve", "--port", str(port)) == 5
+    assert f"--port {port + 1}" in capsys.readouterr().err
+
+
+def test_settings_that_are_wrong(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("ARMWHEELS_STORE", "floppy:a")
+    assert run(monkeypatch, "check") == 4
+    for name, text, reason in (
+        ("targets.toml", "[generic", "not valid TOML"),
+        ("targets.toml", "", "names no target"),
+        ("channels.toml", "[api]\n[Nightly]\ndescription = 1", "needs a table with a description"),
+        ("passport.schema.json", '{"type": 7}', "not a JSON Schema"),
+        ("passport.schema.json", "{", "not a JSON Schema"),
+    ):
+        path = home / "configs" / name
+        good = path.read_text()
+        path.write_text(text)
+        assert run(monkeypatch, "check") == 3
+        assert reason in capsys.readouterr().err
+        path.write_text(good)
+    (home / "configs" / "targets.toml").unlink()
+    assert run(monkeypatch, "check") == 3
+    assert "cannot be read" in capsys.readouterr().err
+
+
+def test_channel_faults_come_together() -> None:
+    with pytest.raises(ConfigError) as caught:
+        channels_from({"api": {"description": ""}, "Night": {"description": ""}, "late": {}})
+    assert len(str(caught.value).splitlines()) == 4
+
+
+def test_where_the_store_is(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert store_address() == f"file:{home / 'store'}"
+    monkeypatch.setenv("ARMWHEELS_STORE", "file:/elsewhere")
+    assert load_settings().store == "file:/elsewhere"
+
+
+@pytest.mark.parametrize("command", ["serve", "token", "check"])
+def test_every_command_has_help_with_an_example(command: str) -> None:
+    answer = runner.invoke(cli.app, [command, "--help"])
+    assert answer.exit_code == 0
+    assert "Example:" in answer.stdout
+
+
+def test_the_schema_of_this_project_is_one() -> None:
+    path = ROOT / "configs" / "passport.schema.json"
+    assert passport_validator(path.read_text(), origin=path)
