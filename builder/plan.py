@@ -230,7 +230,7 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str =
     for key in sorted({*before, *now}):
         old, new = before.get(key), now.get(key)
         name = f"{prefix}{key}"
-        if old == new:
+        if old == new and (key in before) == (key in now):
             continue
         if isinstance(old, Mapping) and isinstance(new, Mapping):
             found += differences(old, new, f"{name}.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import json
 import zipfile
@@ -102,6 +103,12 @@ class Wheel:
             raise AuditError(f"{self.path.name}: WHEEL has a line that is no tag: {error}") from error
 
     @cached_property
+    def recorded(self) -> frozenset[str]:
+        """The members that ``RECORD`` lists: those that installers, and auditwheel, look at."""
+        text = self.read(f"{self.dist_info}/RECORD").decode("utf-8", errors="replace")
+        return frozenset(row[0] for row in csv.reader(text.splitlines()) if row)
+
+    @cached_property
     def passport(self) -> dict[str, Any] | None:
         """The parsed ``armwheels.json``; ``None`` for a wheel that others built.
 
@@ -159,10 +166,11 @@ def open_wheel(path: Path) -> Wheel:
         raise AuditError(f"{path.name}: holds two members of one name")
     folders = {PurePosixPath(name).parts[0] for name in names if PurePosixPath(name).parts}
     infos = sorted(folder for folder in folders if folder.endswith(".dist-info"))
-    if len(infos) != 1 or f"{infos[0]}/WHEEL" not in names:
-        raise AuditError(
-            f"{path.name}: needs exactly one *.dist-info folder with a WHEEL file, has {infos or 'none'}"
-        )
+    if len(infos) != 1:
+        raise AuditError(f"{path.name}: needs exactly one *.dist-info folder, has {len(infos)}")
+    missing = [file for file in ("WHEEL", "RECORD") if f"{infos[0]}/{file}" not in names]
+    if missing:
+        raise AuditError(f"{path.name}: {infos[0]} has no {' and no '.join(missing)}")
     return Wheel(
         path=path,
         sha256=digest.hexdigest(),

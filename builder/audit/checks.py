@@ -21,7 +21,8 @@ _SHOWN = 5
 def check_machine(wheel: Wheel, elves: Iterable[Elf], malformed: Mapping[str, str]) -> Verdict:
     """Every ELF file is 64-bit little-endian Arm, and the tag says whether there should be any.
 
-    A wheel for a platform holds at least one shared library; one for ``any`` platform holds no ELF file.
+    A wheel for a platform holds at least one shared library; one for ``any`` platform holds no ELF file. All
+    are listed in ``RECORD``, since auditwheel looks at no others.
     """
     check = "machine"
     everything = list(elves)
@@ -33,6 +34,8 @@ def check_machine(wheel: Wheel, elves: Iterable[Elf], malformed: Mapping[str, st
             faults.append(f"{one.member}: {one.bits}-bit {order}-endian {machine}, not 64-bit Arm")
         elif not one.has_sections:
             faults.append(f"{one.member}: no section table, so that its code cannot be told from its data")
+    names = [one.member.partition("(")[0] for one in everything]
+    faults += [f"{name}: not listed in RECORD" for name in dict.fromkeys(names) if name not in wheel.recorded]
     shared = [one.member for one in everything if one.kind == "ET_DYN"]
     if wheel.is_pure and (everything or malformed):
         faults.append(

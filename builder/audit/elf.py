@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -103,29 +104,42 @@ class Elf:
         """Whether the dynamic loader maps it (an object of a static archive is only linked)."""
         return self.kind in {"ET_DYN", "ET_EXEC"}
 
-    def code(self) -> Iterator[Code]:
+    def code(self) -> tuple[Code, ...]:
         """The executable sections, with what ``$d`` mapping symbols mark as data.
 
         Raises:
             MalformedElfError: a section lies outside the file.
         """
-        elf = ELFFile(io.BytesIO(self.image))
-        table = _symbol_table(elf, self.image, ".symtab")
-        for index, section in enumerate(elf.iter_sections()):
-            if not section["sh_flags"] & SH_FLAGS.SHF_EXECINSTR or section["sh_type"] == "SHT_NOBITS":
-                continue
-            body = _bytes(self.image, section)
-            words = np.frombuffer(body, dtype="<u4", count=len(body) // 4)
-            address = index << _OBJECT_SECTION_SHIFT if self.kind == "ET_REL" else section["sh_addr"]
-            base = 0 if self.kind == "ET_REL" else section["sh_addr"]
-            yield Code(section.name, address, words, _data_mask(table, index, base, len(words)))
+        with _parsing(self.member):
+            elf = ELFFile(io.BytesIO(self.image))
+            table = _symbol_table(elf, self.image, ".symtab")
+            return tuple(
+                self._code(section, index, table)
+                for index, section in enumerate(elf.iter_sections())
+                if section["sh_flags"] & SH_FLAGS.SHF_EXECINSTR and section["sh_type"] != "SHT_NOBITS"
+            )
+
+    def _code(self, section: Section, index: int, table: _Table) -> Code:
+        body = _bytes(self.image, section)
+        words = np.frombuffer(body, dtype="<u4", count=len(body) // 4)
+        if self.kind == "ET_REL":
+            data = _data_mask(table, index, 0, len(words))
+            return Code(section.name, index << _OBJECT_SECTION_SHIFT, words, data)
+        return Code(
+            section.name, section["sh_addr"], words, _data_mask(table, index, section["sh_addr"], len(words))
+        )
 
     def symbols(self) -> Symbols:
-        """Functions by address: of the symbol table, else of the dynamic one."""
-        elf = ELFFile(io.BytesIO(self.image))
-        table = _symbol_table(elf, self.image, ".symtab")
-        if not len(table.entries):
-            table = _symbol_table(elf, self.image, ".dynsym")
+        """Functions by address: of the symbol table, else of the dynamic one.
+
+        Raises:
+            MalformedElfError: a table lies outside the file.
+        """
+        with _parsing(self.member):
+            elf = ELFFile(io.BytesIO(self.image))
+            table = _symbol_table(elf, self.image, ".symtab")
+            if not len(table.entries):
+                table = _symbol_table(elf, self.image, ".dynsym")
         kinds = table.entries["info"] & _STT_MASK
         functions = ((kinds == _STT_FUNC) | (kinds == _STT_GNU_IFUNC)) & (table.entries["section"] != 0)
         entries = table.entries[functions]
@@ -147,7 +161,7 @@ def read(member: str, data: bytes) -> Elf:
     Raises:
         MalformedElfError: its tables contradict each other or leave the file.
     """
-    try:
+    with _parsing(member):
         elf = ELFFile(io.BytesIO(data))
         facts = Elf(
             member=member,
@@ -157,6 +171,13 @@ def read(member: str, data: bytes) -> Elf:
             kind=str(elf["e_type"]),
         )
         return _dynamic_facts(facts, elf, data) if facts.is_aarch64 else facts
+
+
+@contextmanager
+def _parsing(member: str) -> Iterator[None]:
+    """Whatever the parser stumbles over becomes one error that names the member."""
+    try:
+        yield
     except (ELFError, ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
         raise MalformedElfError(f"{member}: {error}") from error
 

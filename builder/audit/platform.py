@@ -11,6 +11,7 @@ from auditwheel.error import AuditwheelError
 from auditwheel.libc import Libc
 from auditwheel.policy import ExternalReference
 from auditwheel.wheel_abi import WheelAbIInfo, analyze_wheel_abi, get_wheel_elfdata
+from elftools.common.exceptions import ELFError
 
 from builder.audit.archive import Wheel
 from builder.audit.elf import Elf
@@ -20,6 +21,8 @@ from builder.audit.model import Verdict, failed, not_applicable, passed
 _TAG = re.compile(r"^(manylinux|musllinux)_(\d+)_(\d+)_aarch64$")
 _LEGACY = {"manylinux2014_aarch64": "manylinux_2_17_aarch64"}
 _VERSIONED = ("GLIBC", "GLIBCXX", "CXXABI", "GCC")
+# What auditwheel raises of its own and lets through for wheels that do not hold together.
+_CANNOT = (AuditwheelError, ELFError, RuntimeError, ValueError, AssertionError, LookupError, OSError)
 _NUMBERS = re.compile(r"\d+")
 
 
@@ -81,7 +84,7 @@ def check_platform(wheel: Wheel, elves: Iterable[Elf]) -> tuple[Verdict, Verdict
         return failed("symbols", why), failed("libraries", why)
     try:
         info = _analyze(wheel, found[0].libc)
-    except (AuditwheelError, RuntimeError, ValueError, AssertionError, LookupError) as error:
+    except _CANNOT as error:
         why = f"auditwheel cannot analyse it: {' '.join(str(error).split()) or type(error).__name__}"
         return failed("symbols", why), failed("libraries", why)
     return _symbols(found[0], info, list(elves)), _libraries(found[0], info)

@@ -1,0 +1,81 @@
+"""A small recipe, its ingredients and the real targets, for tests of the pure rooms."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from builder.model import Build, Recipe
+from builder.plan import Ingredients, make_build
+from builder.settings import configs_dir, read_toml, validate
+from builder.source import source_inputs
+from builder.targets import Targets, load
+
+RECIPE = {
+    "name": "demo",
+    "about": "a demo",
+    "homepage": "https://example.org",
+    "build_number": 1,
+    "versions": {
+        "1.0": {
+            "epoch": 1_700_000_000,
+            "source": {"kind": "sdist", "filename": "demo-1.0.tar.gz", "sha256": "a" * 64},
+        }
+    },
+    "build": {"frontend": "setuptools", "compiler": "zig", "requires": ["setuptools"], "options": ["-Dx=1"]},
+    "backends": {"openblas": {"default": True}, "reference": {"options": ["-Dblas=none"]}},
+    "promises": {"neoverse-v1": ["sve"]},
+    "verify": {"script": "demo.py"},
+}
+
+
+@pytest.fixture(scope="session")
+def targets() -> Targets:
+    return load(read_toml(configs_dir() / "targets.toml"))
+
+
+@pytest.fixture
+def recipe() -> Recipe:
+    return validate(Recipe, RECIPE, origin="demo.toml")
+
+
+def ingredients_for(recipe: Recipe, **changed: object) -> Ingredients:
+    parts = ("zig", "gnu", "sysroot-bullseye", "python-cp311", "headers-cp311", "userland-cp311")
+    given = {
+        "tool_digests": {part: f"{number:064x}" for number, part in enumerate(parts)},
+        "lock_digests": {(recipe.name, "cp311"): "b" * 64},
+        "compilers": {"zig": ("0.17.1", ("zig",)), "gcc": ("12.2.0", ("gnu", "sysroot-bullseye"))},
+        "identifiers": {"cp311": "cp311-manylinux_aarch64"},
+        "source_inputs": {(recipe.name, v): source_inputs(s) for v, s in recipe.versions.items()},
+        "stages": {"compile": 1, "repair": 1},
+        "repair_tools": {"auditwheel": "6.8.2"},
+    }
+    return Ingredients(**{**given, **changed})
+
+
+def build_for(recipe: Recipe, targets: Targets, target: str = "neoverse-v1", **changed: object) -> Build:
+    return make_build(
+        recipe,
+        version="1.0",
+        python="cp311",
+        target=target,
+        backend=str(changed.pop("backend", "openblas")),
+        required=False,
+        targets=targets,
+        ingredients=ingredients_for(recipe, **changed),
+    )
+
+
+@pytest.fixture
+def build(recipe: Recipe, targets: Targets) -> Build:
+    return build_for(recipe, targets)
+
+
+@pytest.fixture
+def configs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty configuration folder that the code under test reads."""
+    folder = tmp_path / "configs"
+    (folder / "recipes").mkdir(parents=True)
+    monkeypatch.setenv("ARMWHEELS_CONFIGS", str(folder))
+    return folder

@@ -1,0 +1,81 @@
+"""The driver's judgement of a finished build, and the lines it picks from a failed one."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from builder.compile.cross import _end_leftovers, _the_one_wheel, telling
+from builder.errors import CompileError
+from builder.model import Build
+
+
+def _dist(folder: Path, *names: str) -> Path:
+    for name in names:
+        (folder / name).touch()
+    return folder
+
+
+def test_the_one_wheel_is_taken(build: Build, tmp_path: Path) -> None:
+    name = "demo-1.0-cp311-cp311-linux_aarch64.whl"
+    assert _the_one_wheel(build, _dist(tmp_path, name)).name == name
+
+
+@pytest.mark.parametrize(
+    ("names", "reason"),
+    [
+        ([], "made no wheel"),
+        (
+            ["demo-1.0-cp311-cp311-linux_aarch64.whl", "demo-1.1-cp311-cp311-linux_aarch64.whl"],
+            "made 2 wheels",
+        ),
+        (["demo-1.0-py3-none-any.whl"], "silently leave their extensions out"),
+        (["demo-1.0-cp311-cp311-linux_x86_64.whl"], "not a linux_aarch64 wheel"),
+        (["demo-1.1-cp311-cp311-linux_aarch64.whl"], "its version is 1.1, not 1.0"),
+        (["other-1.0-cp311-cp311-linux_aarch64.whl"], "its name is other"),
+        (["demo-1.0-cp312-cp312-linux_aarch64.whl"], "not for cp311"),
+    ],
+)
+def test_anything_else_is_refused_with_its_reason(
+    build: Build, tmp_path: Path, names: list[str], reason: str
+) -> None:
+    with pytest.raises(CompileError, match=reason):
+        _the_one_wheel(build, _dist(tmp_path, *names))
+
+
+def test_the_telling_lines_are_the_first_errors() -> None:
+    noise = [f"[{n}/90] cc -c unit{n}.c" for n in range(40)]
+    output = "\n".join([*noise, "a.c:3:5: error: unknown type", "    flaot x;", "    ^", *noise])
+    assert telling(output).splitlines()[0] == "a.c:3:5: error: unknown type"
+    assert len(telling(output).splitlines()) <= 12
+
+
+def test_without_an_error_the_last_lines_tell() -> None:
+    assert telling("\n".join(map(str, range(100)))).splitlines() == [str(n) for n in range(88, 100)]
+
+
+def test_what_a_killed_run_left_running_is_ended(tmp_path: Path) -> None:
+    sleeper = subprocess.Popen(
+        [sys.executable, "-c", "import time; time.sleep(60)"],
+        env={"ARMWHEELS_WORK": str(tmp_path)},
+        start_new_session=True,
+    )
+    other = subprocess.Popen(
+        [sys.executable, "-c", "import time; time.sleep(60)"], env={"ARMWHEELS_WORK": str(tmp_path / "x")}
+    )
+    try:
+        deadline = time.monotonic() + 10
+        while not psutil.Process(sleeper.pid).environ().get("ARMWHEELS_WORK"):
+            assert time.monotonic() < deadline
+        _end_leftovers(tmp_path)
+        assert not psutil.pid_exists(sleeper.pid) or sleeper.poll() is not None
+        assert other.poll() is None
+    finally:
+        for process in (sleeper, other):
+            process.kill()
+            process.wait()

@@ -1,0 +1,204 @@
+"""The run over a matrix, with the stages and the index played by small models."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from builder.errors import CompileError, PublishError
+from builder.model import Build, Recipe
+from builder.nightly import Cell, NightlyReport, run_nightly
+from builder.plan import Known
+from builder.publish import ChannelState, Published, SnapshotAnswer
+from builder.targets import Targets
+from tests.unit.builder.conftest import build_for
+
+
+class IndexModel:
+    """An index in memory; ``fail_at`` names a call that ends the run there, as a kill would."""
+
+    def __init__(self) -> None:
+        self.serial = 0
+        self.snapshots: dict[str, dict[str, str]] = {}
+        self.head: str | None = None
+        self.sessions: dict[str, dict[str, str]] = {}
+        self.builds: dict[str, Published] = {}
+        self.evidence: list[tuple[str, str]] = []
+        self.uploads: list[str] = []
+        self.fail_at: str | None = None
+
+    def _maybe_fail(self, where: str) -> None:
+        if self.fail_at == where:
+            raise PublishError(f"killed at {where}")
+
+    def find_build(self, digest: str) -> Published | None:
+        return self.builds.get(digest)
+
+    def channel(self, name: str) -> ChannelState:
+        return ChannelState(name=name, serial=self.serial, snapshot=self.head)
+
+    def snapshot_files(self, snapshot: str) -> dict[str, str]:
+        return self.snapshots[snapshot]
+
+    def upload(self, wheel: Path, session: str) -> None:
+        self._maybe_fail("upload")
+        self.uploads.append(wheel.name)
+        self.sessions.setdefault(session, {})[wheel.name] = "hash"
+
+    def adopt(self, filename: str, session: str) -> None:
+        self.sessions.setdefault(session, {})[filename] = "hash"
+
+    def put_evidence(self, sha256: str, kind: str, evidence: dict) -> None:
+        self._maybe_fail("evidence")
+        self.evidence.append((sha256, kind))
+
+    def make_snapshot(self, session: str, channel: str) -> SnapshotAnswer:
+        self._maybe_fail("snapshot")
+        parent = self.snapshots.get(self.head or "", {})
+        files = {**parent, **self.sessions[session]}
+        if files == parent:
+            return SnapshotAnswer(id=str(self.head), created=False, files=len(files))
+        name = f"20261123-{len(self.snapshots) + 1}"
+        self.snapshots[name] = files
+        return SnapshotAnswer(id=name, created=True, files=len(files))
+
+    def move(self, channel: str, snapshot: str, expected_serial: int, message: str) -> int:
+        self._maybe_fail("move")
+        assert expected_serial == self.serial
+        self.serial += 1
+        self.head = snapshot
+        return self.serial
+
+
+class WorkshopModel:
+    """Stages that make a file, fail, or give a wheel with faults, by target."""
+
+    def __init__(self, home: Path) -> None:
+        self.toolbox = SimpleNamespace(home=home)
+        self.broken: set[str] = set()
+        self.faulty: set[str] = set()
+        self.made: list[str] = []
+
+    def known(self, builds: object, published: object) -> Known:
+        return Known(published=frozenset(published))
+
+    def wheel_folder(self, build: Build) -> Path:
+        return self.toolbox.home / "nothing here"
+
+    def make(self, build: Build, progress: Callable[[str, int, int], None]) -> SimpleNamespace:
+        self.made.append(build.target)
+        if build.target in self.broken:
+            raise CompileError("the build ended with 1")
+        empty = SimpleNamespace(model_dump=lambda mode: {})
+        return SimpleNamespace(
+            path=Path(f"demo-{build.full_version}-{build.build_tag}.whl"),
+            sha256=build.wheel_digest,
+            faults=("audit, machine: x86",) if build.target in self.faulty else (),
+            audit=empty,
+            verify=empty,
+        )
+
+
+class Night:
+    """Runs nights over one index and one workshop."""
+
+    def __init__(self, recipe: Recipe, targets: Targets, home: Path) -> None:
+        self.recipe, self.targets = recipe, targets
+        self.index = IndexModel()
+        self.workshop = WorkshopModel(home)
+
+    def run(self, *names: str, required: bool = True) -> NightlyReport:
+        builds = tuple(
+            build_for(self.recipe, self.targets, name).model_copy(update={"required": required})
+            for name in names
+        )
+        cells: list[Cell] = []
+        report = run_nightly(
+            "demo",
+            builds,
+            self.workshop,
+            self.index,
+            channel="nightly",
+            progress_for=lambda build: lambda what, done, total: None,
+            on_plan=lambda steps: None,
+            on_cell=cells.append,
+        )
+        assert tuple(cells) == report.cells
+        for build in builds:
+            for name in self.index.snapshots.get(self.index.head or "", {}):
+                if build.build_tag in name:
+                    self.index.builds[build.wheel_digest] = Published(
+                        project="demo", filename=name, sha256="hash"
+                    )
+        return report
+
+
+@pytest.fixture
+def night(recipe: Recipe, targets: Targets, tmp_path: Path) -> Night:
+    return Night(recipe, targets, tmp_path)
+
+
+def test_a_night_makes_one_snapshot_and_one_move(night: Night) -> None:
+    report = night.run("generic", "neoverse-n1")
+    assert (report.moved, night.index.serial, len(night.index.snapshots)) == (True, 1, 1)
+    assert len(night.index.evidence) == 4
+    assert not report.missing
+
+
+def test_a_second_night_without_news_builds_and_moves_nothing(night: Night) -> None:
+    night.run("generic", "neoverse-n1")
+    report = night.run("generic", "neoverse-n1")
+    assert night.workshop.made == ["generic", "neoverse-n1"]
+    assert (report.moved, night.index.serial, len(night.index.snapshots)) == (False, 1, 1)
+    assert "nothing new" in report.detail
+
+
+def test_a_failed_build_blocks_no_other(night: Night) -> None:
+    night.workshop.broken = {"generic"}
+    report = night.run("generic", "neoverse-n1", required=False)
+    assert [cell.outcome for cell in report.cells] == ["failed", "built"]
+    assert report.moved
+    assert [cell.build.target for cell in report.missing] == ["generic"]
+
+
+@pytest.mark.parametrize("how", ["broken", "faulty"])
+def test_a_required_cell_missing_keeps_the_channel(night: Night, how: str) -> None:
+    night.run("neoverse-n1")
+    setattr(night.workshop, how, {"generic"})
+    report = night.run("generic", "neoverse-n1", "neoverse-v1")
+    assert (report.moved, night.index.serial, report.snapshot) == (False, 1, "20261123-1")
+    assert "the channel stays" in report.detail
+    assert "generic" in report.detail
+
+
+def test_a_wheel_with_faults_is_never_uploaded(night: Night) -> None:
+    night.workshop.faulty = {"generic"}
+    night.run("generic", "neoverse-n1", required=False)
+    assert len(night.index.uploads) == 1
+
+
+@pytest.mark.parametrize("where", ["upload", "evidence", "snapshot", "move"])
+def test_a_killed_publication_goes_on_in_its_session(night: Night, where: str) -> None:
+    night.index.fail_at = where
+    with pytest.raises(PublishError):
+        night.run("generic", "neoverse-n1")
+    assert night.index.head is None
+    before = set(night.index.sessions)
+    night.index.fail_at = None
+    report = night.run("generic", "neoverse-n1")
+    assert report.moved
+    assert before <= set(night.index.sessions)
+    assert len(night.index.sessions) == 1
+    assert len(night.index.snapshots[str(report.snapshot)]) == 2
+
+
+def test_a_published_build_is_adopted_when_the_head_lost_it(night: Night) -> None:
+    first = night.run("generic")
+    night.index.head = None
+    report = night.run("generic", "neoverse-n1")
+    assert report.moved
+    assert night.workshop.made == ["generic", "neoverse-n1"]
+    assert set(night.index.snapshots[str(first.snapshot)]) <= set(night.index.snapshots[str(report.snapshot)])

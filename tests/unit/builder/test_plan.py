@@ -1,0 +1,154 @@
+"""Digests name what they should and nothing else, and a plan says why."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from builder.errors import ConfigError
+from builder.model import Matrix, Recipe
+from builder.plan import Known, State, differences, digest, make_builds, make_plan
+from builder.settings import validate
+from builder.targets import Targets
+from tests.unit.builder.conftest import RECIPE, build_for, ingredients_for
+
+
+def _changed(**sections: object) -> Recipe:
+    return validate(Recipe, {**RECIPE, **sections}, origin="demo.toml")
+
+
+def test_a_build_is_named_by_its_cell(recipe: Recipe, targets: Targets) -> None:
+    build = build_for(recipe, targets)
+    assert build.id == "demo-1.0-cp311-neoverse-v1-openblas"
+    assert build.full_version == "1.0+neoverse.v1"
+    assert build.build_tag == f"1_{build.wheel_digest[:8]}"
+    assert build.flags == ("-mcpu=neoverse_v1",)
+    assert build_for(recipe, targets, backend="reference").full_version == "1.0+neoverse.v1.reference"
+
+
+def test_an_alias_is_its_target(recipe: Recipe, targets: Targets) -> None:
+    assert build_for(recipe, targets, "graviton3") == build_for(recipe, targets, "neoverse-v1")
+
+
+def test_what_the_compiler_sees_changes_both_digests(recipe: Recipe, targets: Targets) -> None:
+    before = build_for(recipe, targets)
+    options = _changed(build={**RECIPE["build"], "options": ["-Dx=2"]})
+    for after in (
+        build_for(options, targets),
+        build_for(recipe, targets, "neoverse-n1"),
+        build_for(recipe, targets, lock_digests={("demo", "cp311"): "c" * 64}),
+        build_for(recipe, targets, backend="reference"),
+    ):
+        assert after.compile_digest != before.compile_digest
+        assert after.wheel_digest != before.wheel_digest
+
+
+def test_repair_changes_the_wheel_digest_alone(recipe: Recipe, targets: Targets) -> None:
+    before = build_for(recipe, targets)
+    for changed in (
+        {"repair_tools": {"auditwheel": "7"}},
+        {"stages": {"compile": 1, "repair": 2}},
+    ):
+        after = build_for(recipe, targets, **changed)
+        assert after.compile_digest == before.compile_digest
+        assert after.wheel_digest != before.wheel_digest
+    renumbered = build_for(_changed(build_number=2), targets)
+    assert renumbered.compile_digest == before.compile_digest
+    assert renumbered.wheel_digest != before.wheel_digest
+
+
+def test_audit_and_verify_are_in_no_digest(recipe: Recipe, targets: Targets) -> None:
+    before = build_for(recipe, targets)
+    audited = _changed(
+        audit={"max_size_bytes": 5},
+        promises={"neoverse-v1": ["sve", "lse"]},
+        verify={"script": "other.py", "pytest": ["x"]},
+    )
+    after = build_for(audited, targets)
+    assert (after.compile_digest, after.wheel_digest) == (before.compile_digest, before.wheel_digest)
+
+
+def test_the_target_reaches_the_compiler_by_its_flags_alone(recipe: Recipe, targets: Targets) -> None:
+    text = str(build_for(recipe, targets).compile_inputs)
+    assert "neoverse-v1" not in text
+    assert text.count("neoverse_v1") == 1
+
+
+def test_options_of_one_target_touch_that_target_alone(recipe: Recipe, targets: Targets) -> None:
+    special = _changed(targets={"neoverse-v1": {"options": ["-Dvector=256"]}})
+    assert build_for(special, targets).compile_digest != build_for(recipe, targets).compile_digest
+    assert (
+        build_for(special, targets, "generic").compile_digest
+        == build_for(recipe, targets, "generic").compile_digest
+    )
+
+
+def test_all_faults_of_a_matrix_are_told_together(recipe: Recipe, targets: Targets) -> None:
+    cells = {
+        "recipe": "demo",
+        "versions": ["9.9"],
+        "pythons": ["cp399"],
+        "targets": ["generic"],
+        "backends": ["mkl"],
+    }
+    matrix = validate(Matrix, {"description": "x", "cells": [cells, {**cells, "recipe": "gone"}]}, origin="m")
+    with pytest.raises(ConfigError) as caught:
+        make_builds(matrix, {"demo": recipe}, targets, ingredients_for(recipe))
+    for word in ("9.9", "cp399", "mkl", "no recipe 'gone'"):
+        assert word in str(caught.value)
+
+
+def test_a_matrix_is_the_product_of_its_lists_once(recipe: Recipe, targets: Targets) -> None:
+    cells = {
+        "recipe": "demo",
+        "versions": ["1.0"],
+        "pythons": ["cp311"],
+        "targets": ["generic", "neoverse-n1", "graviton2"],
+        "backends": ["openblas", "reference"],
+    }
+    matrix = validate(Matrix, {"description": "x", "cells": [cells]}, origin="m")
+    builds = make_builds(matrix, {"demo": recipe}, targets, ingredients_for(recipe))
+    assert [b.id.removeprefix("demo-1.0-cp311-") for b in builds] == [
+        "generic-openblas",
+        "generic-reference",
+        "neoverse-n1-openblas",
+        "neoverse-n1-reference",
+    ]
+
+
+def test_a_plan_says_how_far_a_build_is_and_why(recipe: Recipe, targets: Targets) -> None:
+    build = build_for(recipe, targets)
+    other = build_for(_changed(build={**RECIPE["build"], "options": ["-Dx=2", "-Dy=3"]}), targets)
+
+    def state(known: Known) -> tuple[State, str]:
+        [step] = make_plan([build], known)
+        return step.state, step.why
+
+    assert state(Known())[0] is State.NEW
+    assert state(Known(compiled=frozenset({build.compile_digest})))[0] is State.COMPILED
+    assert state(Known(built=frozenset({build.wheel_digest})))[0] is State.BUILT
+    everything = frozenset({build.wheel_digest})
+    assert state(Known(built=everything, published=everything))[0] is State.PUBLISHED
+    new, why = state(Known(last_inputs={build.id: other.compile_inputs}))
+    assert new is State.NEW
+    assert why == "changed: options --Dx=2 --Dy=3 +-Dx=1"
+
+
+plain = st.recursive(
+    st.none() | st.integers() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=8,
+)
+tables = st.dictionaries(st.text(max_size=3), plain, max_size=4)
+
+
+@given(tables, tables)
+def test_inputs_differ_in_words_exactly_when_their_digests_do(one: dict, other: dict) -> None:
+    assert bool(differences(one, other)) == (one != other)
+    assert (digest(one) == digest(other)) == (one == other)
+
+
+@given(tables)
+def test_a_digest_does_not_depend_on_the_order_of_keys(table: dict) -> None:
+    assert digest(dict(reversed(table.items()))) == digest(table)

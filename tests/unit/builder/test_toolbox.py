@@ -1,0 +1,52 @@
+"""Pins, unpacking and the shipped lock; what needs a mirror runs in the end-to-end tests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from builder.errors import ConfigError
+from builder.fetch import _mirror_bases
+from builder.toolbox import PinnedFile, Pins, _relative_symlinks, debian_parts, load_pins, load_toolchains
+
+
+def _file(name: str, digit: str) -> PinnedFile:
+    return PinnedFile(name=name, version="1", sha256=digit * 64, path=f"pool/{name}_1.deb")
+
+
+def test_a_parts_digest_names_its_files_and_not_their_order() -> None:
+    one = Pins(parts={"gnu": (_file("a", "1"), _file("b", "2"))})
+    turned = Pins(parts={"gnu": (_file("b", "2"), _file("a", "1"))})
+    other = Pins(parts={"gnu": (_file("a", "1"), _file("b", "3"))})
+    assert one.digest("gnu") == turned.digest("gnu") != other.digest("gnu")
+
+
+def test_an_unpinned_part_says_how_to_pin_it() -> None:
+    with pytest.raises(ConfigError, match="armwheels lock --refresh"):
+        Pins(parts={}).digest("zig")
+
+
+def test_the_lock_pins_every_package_of_the_toolchains() -> None:
+    toolchains, pins = load_toolchains(), load_pins()
+    for name, part in debian_parts(toolchains).items():
+        assert {file.name for file in pins.files(name)} == set(part.packages), name
+    for name in toolchains.tools:
+        assert pins.files(name)
+    for compiler in toolchains.compilers.values():
+        assert all(tool in toolchains.tools for tool in compiler.tools)
+
+
+def test_links_to_the_root_stay_inside(tmp_path: Path) -> None:
+    (tmp_path / "lib/arch").mkdir(parents=True)
+    (tmp_path / "usr/lib").mkdir(parents=True)
+    (tmp_path / "lib/arch/libm.so.6").write_text("m")
+    (tmp_path / "usr/lib/libm.so").symlink_to("/lib/arch/libm.so.6")
+    (tmp_path / "usr/lib/kept.so").symlink_to("libm.so")
+    _relative_symlinks(tmp_path)
+    assert (tmp_path / "usr/lib/libm.so").read_text() == "m"
+    assert (tmp_path / "usr/lib/kept.so").readlink() == Path("libm.so")
+
+
+def test_a_named_mirror_goes_before_apts() -> None:
+    assert _mirror_bases("http://mirror.test/debian") == ("http://mirror.test/debian/",)
