@@ -30,7 +30,7 @@ from index_server.errors import (
     TooLargeError,
     UnauthorizedError,
 )
-from index_server.model import Move, Record, Session, Sha256, Stored, stamp
+from index_server.model import SESSION, Move, Record, Session, Sha256, Stored, stamp
 from index_server.settings import Settings
 from index_server.site import Site
 from index_server.store import ObjectStore
@@ -106,11 +106,13 @@ router = APIRouter()
 async def upload(
     request: Request,
     catalog: TheCatalog,
-    session: Annotated[Session | None, Query()] = None,
+    session: Annotated[str | None, Query()] = None,
 ) -> Response:
     """Take a wheel by the legacy upload API, into ``session`` or the token's own current one."""
     body = request.stream()
     try:
+        if session is not None and not SESSION.match(session):
+            raise BadUploadError("a session's name is 22 to 64 letters, digits, dashes and underscores")
         publisher = await anyio.to_thread.run_sync(_publisher, request)
         record, joined = await _take(request, catalog, publisher, session, body)
     except RequestError as error:

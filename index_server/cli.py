@@ -50,6 +50,8 @@ def serve(
     """Serve the index until interrupted."""
     settings = load_settings()
     store = open_store(settings.store)
+    if ready_file is not None:
+        ready_file.unlink(missing_ok=True)  # an earlier server's must not be believed
     listener = _listen(host, port)
     shown = f"[{host}]" if ":" in host else host
     base = f"http://{shown}:{listener.getsockname()[1]}"
@@ -68,7 +70,11 @@ def token(
     name: Annotated[str, typer.Option(help="Who will use it; stands in the journal.")],
     expires_days: Annotated[int | None, typer.Option(min=0, help="Days until it expires.")] = None,
 ) -> None:
-    """Make an upload token. It is printed once, alone, and kept only as a hash."""
+    """Make an upload token. It is printed once, alone, and kept only as a hash.
+
+    Files that are uploaded with it, without naming a session, wait in a session of the token's own until a
+    snapshot is asked for with the same token (POST /api/snapshots without a session).
+    """
     store = open_store(store_address())
     typer.echo(tokens.make_token(store, name, expires_days))
     err.print(

@@ -7,6 +7,7 @@ lower-case hexadecimal sha256 unless the name says otherwise.
 from __future__ import annotations
 
 import hashlib
+import re
 from datetime import UTC, datetime
 from typing import Annotated, Literal, Self, TypeVar
 
@@ -16,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
 from index_server.errors import StoreError
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+SESSION = re.compile(r"[A-Za-z0-9_-]{22,64}\Z")
 Session = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{22,64}$")]
 GENESIS = "0" * 64  # the hash that stands before a channel's first move
 

@@ -54,7 +54,7 @@ class Page:
     @property
     def weight(self) -> int:
         """Bytes of memory, near enough."""
-        return sum(len(form.body) for form in (*self.json, *self.html))
+        return 1024 + sum(len(form.body) for form in (*self.json, *self.html))
 
     def form(self, media: str, encoding: str) -> Form:
         """The form for a negotiated type and encoding; identity where that encoding was not worth keeping."""
@@ -89,7 +89,7 @@ def file_url(record: Record) -> str:
     return f"/files/{record.sha256}/{quote(record.filename)}"
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=256)
 def negotiate_type(accept: str | None) -> str | None:
     """The media type to answer with (RFC 9110 section 12.5.1, PEP 691), None where none is acceptable."""
     if not accept or not accept.strip():
@@ -106,7 +106,7 @@ def negotiate_type(accept: str | None) -> str | None:
     return chosen
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=256)
 def negotiate_encoding(accept: str | None) -> str:
     """The content encoding to answer with (RFC 9110 section 12.5.3)."""
     ranges = _qualities(accept or "")

@@ -21,7 +21,7 @@ from index_server import landing, pages
 from index_server.catalog import Catalog, file_key
 from index_server.errors import NotFoundError
 from index_server.filesend import Headers, Send, StoredFile, send_bytes, send_file
-from index_server.model import Record, Snapshot
+from index_server.model import SESSION, Record, Snapshot
 from index_server.pages import Page
 from index_server.settings import RESERVED
 from index_server.views import Lens, Targets, backends, view, visible
@@ -32,8 +32,12 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 KEPT_BYTES = 256 << 20  # of rendered pages
 _SITE_PATHS = RESERVED - {"api", "healthz", "openapi.json", "upload"}
+_FOR_PEOPLE: Headers = [
+    (b"content-type", b"text/html; charset=utf-8"),
+    (b"cache-control", b"no-cache"),
+    (b"content-security-policy", b"default-src 'none'; style-src 'unsafe-inline'"),
+]
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
-_SESSION = re.compile(r"[A-Za-z0-9_-]{22,64}\Z")
 _FILENAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.!+-]*\.whl(\.metadata)?\Z")
 _HOST = re.compile(r"[A-Za-z0-9.-]+(:[0-9]+)?\Z|\[[0-9A-Fa-f:]+\](:[0-9]+)?\Z")
 
@@ -100,8 +104,7 @@ class Site:
             location = quote(answer.path, safe="/+") + (f"?{query}" if query else "")
             await send_bytes(send, answer.status, [(b"location", location.encode("latin-1"))], b"", head=head)
         else:
-            kind = [(b"content-type", b"text/html; charset=utf-8"), (b"cache-control", b"no-cache")]
-            await send_bytes(send, answer.status, kind, answer.body, head=head)
+            await send_bytes(send, answer.status, _FOR_PEOPLE, answer.body, head=head)
 
     def _is_inner(self, path: str) -> bool:
         first = path.split("/", 2)[1] if path.startswith("/") else ""
@@ -147,7 +150,7 @@ class Site:
                     return self._landing(base)
                 case ["files", sha256, filename] if not slash:
                     return self._file(sha256, filename)
-                case ["staging", session, *rest] if _SESSION.match(session) and len(rest) < 3:
+                case ["staging", session, *rest] if SESSION.match(session) and len(rest) < 3:
                     return self._staging(path, session, rest)
                 case ["snapshots", snapshot_id, lens, *rest] if len(rest) < 3:
                     snapshot = self._catalog.find_snapshot(snapshot_id)

@@ -60,12 +60,18 @@ class KilledError(BaseException):
 
 
 class DyingStore:
-    """Passes calls on until the fuse has burnt down, then dies before or after the next one."""
+    """Passes calls on until the fuse has burnt down, then dies before or after the next one.
+
+    ``rival`` is called once, just before an object below ``rival_prefix`` is created: another process that
+    was a little faster.
+    """
 
     def __init__(self, inner: ObjectStore) -> None:
         self.inner = inner
         self.fuse: int | None = None
         self.after = False
+        self.rival: Callable[[], object] | None = None
+        self.rival_prefix = ""
 
     def _call(self, function: Callable[..., object], *args: object) -> object:
         if self.fuse is not None:
@@ -79,6 +85,9 @@ class DyingStore:
         return function(*args)
 
     def create(self, key: str, data: bytes) -> bool:
+        if self.rival is not None and key.startswith(self.rival_prefix):
+            rival, self.rival = self.rival, None
+            rival()
         return bool(self._call(self.inner.create, key, data))
 
     def create_from(self, key: str, path: Path) -> bool:

@@ -82,6 +82,7 @@ def test_new_then_again_then_other_bytes(client: Client) -> None:
     other = client.upload(PURE, make_wheel(PURE, files={"pure_thing/more.py": b""}))
     assert other.status_code == 409
     assert "already exists with other bytes" in other.text
+    assert len(list(client.store.keys("files/"))) == 2  # the wheel and its metadata, nothing of the other
 
 
 def test_a_refusal_names_every_reason_in_plain_text(client: Client) -> None:
@@ -142,6 +143,11 @@ def test_uploads_without_a_session_become_a_snapshot_without_a_session(client: C
         assert (first.status_code, first.json()["added"]) == (201, [name])
         assert client.post("/api/snapshots", asked).json() == first.json()
     assert len(sessions) == 2
+
+
+def test_a_session_that_could_be_guessed_is_refused(client: Client) -> None:
+    answer = client.upload(PURE, make_wheel(PURE), session="short")
+    assert (answer.status_code, answer.text.startswith("a session's name is")) == (400, True)
 
 
 def test_no_space_is_said(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import itertools
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from index_records import make_record
+from index_stores import DyingStore
 
 from index_server import check
 from index_server.catalog import Catalog, cell, journal_key, record_key
@@ -202,6 +204,60 @@ def test_a_lost_answer_is_given_again(catalog: Catalog) -> None:
     assert len(catalog.moves("nightly")) == 2
     with pytest.raises(ConflictError, match="this nonce stands for"):
         catalog.move("nightly", snapshot_id=second, expected_serial=2, nonce=nonce, by="x")
+
+
+def two_snapshots(catalog: Catalog) -> list[str]:
+    ids = []
+    for number in range(2):
+        put(catalog, make_record(version=f"{number}.0"))
+        ids.append(catalog.make_snapshot(A, f"key {number}", "nightly").id)
+    return ids
+
+
+def test_of_two_promoters_in_one_moment_one_wins(store: ObjectStore) -> None:
+    racing = DyingStore(store)
+    catalog, rival = Catalog(racing, CHANNELS), Catalog(store, CHANNELS)
+    mine, other = two_snapshots(catalog)
+    racing.rival_prefix = "journal/"
+    racing.rival = lambda: rival.move("nightly", snapshot_id=other, expected_serial=0, nonce="b", by="b")
+    with pytest.raises(ConflictError, match="at serial 1, not 0"):
+        catalog.move("nightly", snapshot_id=mine, expected_serial=0, nonce="a", by="a")
+    assert [move.snapshot for move in catalog.moves("nightly")] == [other]
+
+
+def test_of_many_promoters_one_wins(store: ObjectStore) -> None:
+    catalog = Catalog(store, CHANNELS)
+    first, second = two_snapshots(catalog)
+
+    def promote(number: int) -> bool:
+        snapshot = (first, second)[number % 2]
+        try:
+            _, moved = Catalog(store, CHANNELS).move(
+                "nightly", snapshot_id=snapshot, expected_serial=0, nonce=f"n{number}", by="x"
+            )
+        except ConflictError:
+            return False
+        return moved
+
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(promote, range(8))).count(True) == 1
+    assert len(catalog.moves("nightly")) == 1
+    assert faults(catalog) == []
+
+
+def test_one_request_asked_twice_in_one_moment(store: ObjectStore) -> None:
+    racing = DyingStore(store)
+    catalog, rival = Catalog(racing, CHANNELS), Catalog(store, CHANNELS)
+    put(catalog, make_record())
+    answers = []
+
+    def ask() -> None:
+        put(rival, make_record(version="2.0"))
+        answers.append(rival.make_snapshot(A, "key", "nightly"))
+
+    racing.rival_prefix, racing.rival = f"sessions/{A}/requests/", ask
+    assert catalog.make_snapshot(A, "key", "nightly") == answers[0]
+    assert len(catalog.snapshot_ids()) == 1
 
 
 def test_another_server_follows(catalog: Catalog) -> None:
