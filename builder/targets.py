@@ -19,7 +19,7 @@ from typing import Annotated
 
 import archspec.cpu
 from packaging.version import InvalidVersion, Version
-from pydantic import Field, field_validator
+from pydantic import Field, field_serializer, field_validator
 
 from builder.errors import ConfigError
 from builder.settings import Frozen, validate
@@ -130,6 +130,11 @@ class Target(Frozen):
     cache: Cache
     emulator: Emulator | None
     compilers: dict[str, tuple[FlagsFrom, ...]]
+
+    @field_serializer("features", "below", when_used="json")
+    def _sorted(self, value: frozenset[str]) -> list[str]:
+        """Sets in one spelling, since digests are taken over this."""
+        return sorted(value)
 
     def flags(self, compiler: str, version: str) -> tuple[str, ...]:
         """The machine flags of ``compiler`` (gcc, clang, zig) at ``version``: one ``-mcpu``.

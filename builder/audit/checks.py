@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 
 from builder.audit.archive import Wheel
 from builder.audit.elf import Elf
-from builder.audit.model import Verdict, counted, failed, not_applicable, passed
+from builder.audit.model import Verdict, counted, failed, not_applicable, passed, sized
 
 # Linux on Arm may run with pages of 4, 16 or 64 KiB; only a file aligned to the largest loads on all.
 LARGEST_PAGE_BYTES = 65536
@@ -93,12 +93,12 @@ def check_rpath(elves: Iterable[Elf]) -> Verdict:
 def check_size(wheel: Wheel, limit: int | None) -> Verdict:
     """The file is no larger than the recipe's limit (bytes)."""
     check = "size"
-    said = f"{_mebibytes(wheel.size)}"
+    said = sized(wheel.size)
     if limit is None:
         return not_applicable(check, f"{said}, no limit set", bytes=wheel.size)
     if wheel.size > limit:
-        return failed(check, f"{said}, over the limit of {_mebibytes(limit)}", bytes=wheel.size, limit=limit)
-    return passed(check, f"{said} of {_mebibytes(limit)}", bytes=wheel.size, limit=limit)
+        return failed(check, f"{said}, over the limit of {sized(limit)}", bytes=wheel.size, limit=limit)
+    return passed(check, f"{said} of {sized(limit)}", bytes=wheel.size, limit=limit)
 
 
 def _path_fault(member: str, entry: str) -> str | None:
@@ -108,10 +108,6 @@ def _path_fault(member: str, entry: str) -> str | None:
     folder = PurePosixPath(_DATA_SCHEME.sub("", member)).parent
     place = posixpath.normpath(f"{folder}/{entry[origin.end() :]}")
     return f"'{entry}' leaves the wheel" if place.startswith(("../", "/")) or place == ".." else None
-
-
-def _mebibytes(size: int) -> str:
-    return f"{size / 2**20:.1f} MiB"
 
 
 def _lines(faults: list[str]) -> str:

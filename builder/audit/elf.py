@@ -28,6 +28,7 @@ _SYMBOL = np.dtype(
 )
 _STT_NOTYPE, _STT_FUNC, _STT_GNU_IFUNC = 0, 2, 10
 _STT_MASK = 0xF
+_STB_LOCAL = 0
 # Where pyelftools puts the string of a dynamic tag.
 _TAG_TEXT = {"DT_NEEDED": "needed", "DT_RPATH": "rpath", "DT_RUNPATH": "runpath"}
 # Objects of a static archive have no addresses yet: each section gets a range of its own.
@@ -140,15 +141,17 @@ class Elf:
             table = _symbol_table(elf, self.image, ".symtab")
             if not len(table.entries):
                 table = _symbol_table(elf, self.image, ".dynsym")
-        kinds = table.entries["info"] & _STT_MASK
-        functions = ((kinds == _STT_FUNC) | (kinds == _STT_GNU_IFUNC)) & (table.entries["section"] != 0)
-        entries = table.entries[functions]
+        kinds, bindings = table.entries["info"] & _STT_MASK, table.entries["info"] >> 4
+        # Hand-written assembly may leave a function's type out: a label that other files see is one.
+        labels = (kinds == _STT_NOTYPE) & (bindings != _STB_LOCAL)
+        functions = (kinds == _STT_FUNC) | (kinds == _STT_GNU_IFUNC) | labels
+        entries = table.entries[functions & (table.entries["section"] != 0)]
         starts = entries["value"].astype(np.uint64)
         if self.kind == "ET_REL":
             starts += entries["section"].astype(np.uint64) << np.uint64(_OBJECT_SECTION_SHIFT)
         order = np.argsort(starts, kind="stable")
         starts, sizes = starts[order], entries["size"][order]
-        # Hand-written assembly may leave the size out: such a function reaches to the next one.
+        # It may leave the size out, too: such a function reaches to the next one.
         following = np.append(starts[1:], np.uint64(2**64 - 1)) if len(starts) else starts
         ends = np.where(sizes == 0, following, starts + sizes)
         names = tuple(table.name(int(offset)) for offset in entries["name"][order])

@@ -126,3 +126,8 @@ def not_applicable(check: str, detail: str, **data: Any) -> Verdict:
 def counted(count: int, noun: str) -> str:
     """``1 file``, ``2 files``."""
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def sized(count: int) -> str:
+    """A number of bytes in KiB or MiB."""
+    return f"{count / 2**20:.1f} MiB" if count >= 2**20 else f"{count / 2**10:.1f} KiB"

@@ -6,7 +6,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from builder.audit.model import AuditReport, Outcome
+from builder.audit.model import AuditReport, Outcome, sized
 
 _MARKS: dict[Outcome, tuple[str, str]] = {
     "pass": ("✓", "green"),
@@ -31,7 +31,7 @@ def draw(report: AuditReport) -> RenderableType:
         table.add_row(Text(mark, style=style), Text(verdict.check, style=name_style), detail)
     head = Text.assemble(
         (report.filename, "bold"),
-        (f"\nfor {report.target}, {report.size / 2**20:.1f} MiB, sha256 {report.sha256}\n", "dim"),
+        (f"\nfor {report.target}, {sized(report.size)}, sha256 {report.sha256}\n", "dim"),
     )
     return Group(head, table, Text(), _judgement(report))
 

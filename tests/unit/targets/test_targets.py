@@ -107,6 +107,14 @@ class TestOrder:
             assert target.features ^ theirs == MENDED_FEATURES.get(name, set()), name
 
 
+class TestDump:
+    @given(any_target)
+    def test_is_in_one_spelling(self, target: Target) -> None:
+        dumped = target.model_dump(mode="json")
+        assert dumped["features"] == sorted(target.features)
+        assert dumped["below"] == sorted(target.below)
+
+
 class TestAlsoRuns:
     @pytest.mark.parametrize("name", list(TARGETS))
     def test_below_and_best_first(self, name: str) -> None:
