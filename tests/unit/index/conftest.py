@@ -5,12 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import hypothesis
 import pytest
 from index_stores import MemoryStore
 
 from index_server.settings import ROOT, Settings, passport_validator
 from index_server.store import DirectoryStore, ObjectStore
 from index_server.views import Targets
+
+# Compilers may be busy beside these tests; how long an example takes says nothing here.
+hypothesis.settings.register_profile(
+    "index", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("index")
 
 TARGETS = {
     "generic": {"description": "any", "aliases": ["armv8-a"], "also_runs": []},
