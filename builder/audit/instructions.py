@@ -27,6 +27,7 @@ _GUARD = ((3, 0x9F00001F, 0x90000010), (2, 0xFFC003FF, 0x39400210), (1, 0xFF0000
 _OUTLINE_PREFIXES = ("__aarch64_cas", "__aarch64_swp", "__aarch64_ld")
 OUTLINE = "outline atomics"
 _TOP = 12
+_SYMBOL_SHOWN = 60
 
 
 @dataclass(frozen=True)
@@ -208,7 +209,7 @@ def check_instructions(found: Survey, target: Target) -> Verdict:
     top = places.most_common(_TOP)
     named = ", ".join(f"{name} {count:,}" for name, count in kinds.most_common())
     where = "".join(
-        f"\n{member}: {symbol} ({kind} {count:,} times)" for (member, symbol, kind), count in top[:3]
+        f"\n{member}: {_short(symbol)} ({kind} {count:,} times)" for (member, symbol, kind), count in top[:3]
     )
     more = f"\nand {len(places) - 3:,} more places" if len(places) > 3 else ""
     return failed(
@@ -222,6 +223,10 @@ def check_instructions(found: Survey, target: Target) -> Verdict:
             for (member, symbol, kind), count in top
         ],
     )
+
+
+def _short(symbol: str) -> str:
+    return symbol if len(symbol) <= _SYMBOL_SHOWN else f"{symbol[: _SYMBOL_SHOWN - 1]}…"
 
 
 def check_tuned(found: Survey, promises: tuple[str, ...]) -> Verdict:

@@ -6,16 +6,22 @@ import platform
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
-from builder.cli import app
+from builder import cli
 from builder.errors import ConfigError
 
 CPUINFO = Path(__file__).resolve().parents[2] / "data" / "cpuinfo"
 
 
+@pytest.fixture(autouse=True)
+def wide_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cli, "out", Console(width=200))
+
+
 def run(*arguments: str) -> str:
-    result = CliRunner().invoke(app, ["targets", *arguments], catch_exceptions=False)
+    result = CliRunner().invoke(cli.app, ["targets", *arguments], catch_exceptions=False)
     assert result.exit_code == 0
     return result.output
 
