@@ -55,13 +55,17 @@ def observed_flags(path: Path) -> tuple[str, ...]:
 
 
 def check_flags(
-    elves: Iterable[Elf], expected: tuple[str, ...] | None, observed: tuple[str, ...] | None
+    elves: Iterable[Elf],
+    expected: tuple[str, ...] | None,
+    observed: tuple[str, ...] | None,
+    baseline: tuple[str, ...] | None = None,
 ) -> Verdict:
     """Every compile unit carries the expected machine flags and none of another family.
 
     ``expected`` are the passport's or the recipe's flags, ``None`` for a wheel of unknown build. An extension
     suffix (``-mcpu=neoverse-v1+nosve``) is the same flag. ``observed`` is what the passport says was read
-    back. Grafts were compiled by others and are not asked; every other loadable file must have a record.
+    back. With ``baseline`` a unit may carry those flags instead, but not every unit. Grafts were compiled by
+    others and are not asked; every other loadable file must have a record.
     """
     check = "flags"
     own = [one for one in elves if not is_graft(one.member)]
@@ -79,7 +83,11 @@ def check_flags(
     silent = [one.member for one in own if one.is_loadable and not recorded[one.member]]
     faults = [f"{member}: no record of its compiler's command line" for member in silent]
     for member, each in recorded.items():
-        faults += [f"{member}: {fault} in: {line}" for line in each if (fault := _fault(line, expected))]
+        faults += [
+            f"{member}: {fault} in: {line}"
+            for line in each
+            if (fault := _fault(line, expected)) and (baseline is None or _fault(line, baseline))
+        ]
     if observed is not None and observed != found:
         faults.append(
             f"the passport says {' '.join(observed) or 'none'}, the files say {' '.join(found) or 'none'}"
@@ -90,8 +98,9 @@ def check_flags(
         return failed(
             check, f"{' '.join(expected)} did not reach every unit{shown}{more}", **data, faults=faults[:50]
         )
-    if not lines:
-        return failed(check, "nothing was compiled, although flags are promised", **data)
+    tuned = [line for line in lines if not _fault(line, expected)]
+    if not tuned:
+        return failed(check, f"no unit was compiled with {' '.join(expected)}", **data)
     return passed(
         check, f"{' '.join(found)} in {counted(len(lines), 'unit')} of {counted(len(own), 'file')}", **data
     )

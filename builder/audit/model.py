@@ -58,13 +58,15 @@ class Expectations(Frozen):
 
     ``promises`` are extension names (:data:`builder.audit.extensions.EXTENSION_NAMES`) that must be seen at
     least once outside code chosen at run time. ``flags`` are machine flags each recorded compile unit must
-    carry; without it the passport's are expected. ``max_size_bytes`` limits the wheel file.
+    carry; without it the passport's are expected. ``baseline_flags`` are those that units outside a recipe's
+    hot paths carry instead; without it there are no such units. ``max_size_bytes`` limits the wheel file.
     """
 
     allow: tuple[AllowedCode, ...] = ()
     promises: tuple[str, ...] = ()
     max_size_bytes: Annotated[int, Field(gt=0)] | None = None
     flags: tuple[str, ...] | None = None
+    baseline_flags: tuple[str, ...] | None = None
 
     @field_validator("promises")
     @classmethod

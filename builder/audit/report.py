@@ -79,7 +79,12 @@ def judge(wheel: Wheel, target: Target, expectations: Expectations, decoder: Dec
         check_tag(wheel),
         *check_platform(wheel, arm),
         *_code_verdicts(arm, target, expectations, decoder),
-        check_flags(arm, _promised_flags(expectations, passport), _observed_flags(passport)),
+        check_flags(
+            arm,
+            _promised_flags(expectations, passport),
+            _observed_flags(passport),
+            expectations.baseline_flags,
+        ),
         check_alignment(arm),
         check_rpath(arm),
         check_licences(wheel),

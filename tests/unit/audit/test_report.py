@@ -377,6 +377,19 @@ class TestOurWheels:
         path = ours(audit.folder, elf, changes={"flags_observed": [V1_FLAG, f"{V1_FLAG}+nosve"]})
         assert audit.path(path, "neoverse-v1").passed
 
+    def test_units_outside_the_hot_paths_may_carry_the_baseline(self, audit: Auditor) -> None:
+        lines = (V1_LINE, "zig 0.17.1 -mcpu=generic -O2")
+        observed = {"flags_observed": ["-mcpu=generic", V1_FLAG]}
+        path = ours(audit.folder, replace(TUNED, command_lines=lines), changes=dict(observed))
+        assert "-mcpu=neoverse_v1 is missing" in failures(audit.path(path, "neoverse-v1"))["flags"]
+        assert audit.path(path, "neoverse-v1", baseline_flags=("-mcpu=generic",)).passed
+
+    def test_the_baseline_alone_is_not_enough(self, audit: Auditor) -> None:
+        elf = replace(TUNED, command_lines=("zig 0.17.1 -mcpu=generic -O2",))
+        path = ours(audit.folder, elf, changes={"flags_observed": ["-mcpu=generic"]})
+        found = failures(audit.path(path, "neoverse-v1", baseline_flags=("-mcpu=generic",)))
+        assert "no unit was compiled with -mcpu=neoverse_v1" in found["flags"]
+
     def test_switches_recorded_one_by_one_are_one_unit(self, audit: Auditor) -> None:
         elf = replace(TUNED, command_lines=(V1_FLAG, "-O3", "-fPIC"))
         assert audit.path(ours(audit.folder, elf), "neoverse-v1").verdict("flags").data["units"] == 1
