@@ -171,10 +171,6 @@ class Recipe(Frozen):
         """The name on the index (PEP 503)."""
         return str(canonicalize_name(self.name))
 
-    def expectations(self, target: str) -> Expectations:
-        """What the audit expects of this recipe's wheel for one target."""
-        return self.audit.model_copy(update={"promises": self.promises.get(target, ())})
-
 
 class Cells(Frozen):
     """A block of a matrix: the product of its lists."""

@@ -152,7 +152,7 @@ def make_build(
         "backend": backend,
         "default_backend": recipe.backends[backend].default,
         "build_number": recipe.build_number,
-        "userland": ingredients.tool_digests[f"userland-{python}"],
+        "toolchain": {part: ingredients.tool_digests[part] for part in ("llvm", f"userland-{python}")},
         "tools": dict(ingredients.repair_tools),
     }
     suffix = "" if backend == "none" else f"-{backend}"

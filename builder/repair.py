@@ -89,7 +89,8 @@ def repair(build: Build, raw: Path, toolbox: Toolbox, work: Path, out: Path) -> 
         for dependency in build.dependencies:
             lay_out_dependency(dependency, toolbox, work)
         with _deterministic(build.source.epoch):
-            middle, platforms = _graft(build, raw, toolbox, work, grafted)
+            lean = _without_debug(raw, toolbox, scratch / raw.name)
+            middle, platforms = _graft(build, lean, toolbox, work, grafted)
             finished = scratch / "finished"
             finished.mkdir()
             _mark(build, middle, platforms, toolbox, work, finished)
@@ -124,6 +125,29 @@ def _deterministic(epoch: int) -> Iterator[None]:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
+
+
+def _without_debug(raw: Path, toolbox: Toolbox, lean: Path) -> Path:
+    """Take debug information out of every binary, and keep the symbol table, by which the audit names what it finds.
+
+    A compiler's ready-made support libraries bring it with the names of build folders, whatever flags we give.
+    """
+    strip = toolbox.llvm("llvm-strip")
+    with InWheelCtx(raw, lean) as wheel:
+        wheel.zip_compression_level = 0
+        for path in sorted(Path(wheel.path).rglob("*")):
+            if path.is_file() and not path.is_symlink() and _is_elf(path):
+                done = subprocess.run(
+                    [strip, "--strip-debug", path], capture_output=True, text=True, check=False
+                )
+                if done.returncode:
+                    raise RepairError(f"{path.name}: llvm-strip: {done.stderr.strip()}")
+    return lean
+
+
+def _is_elf(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(4) == b"\x7fELF"
 
 
 def _library_folders(build: Build, toolbox: Toolbox, work: Path) -> list[Path]:

@@ -29,7 +29,7 @@ from builder.settings import Frozen, ModelT, configs_dir, load_toml, read_toml, 
 from builder.source import source_inputs
 from builder.targets import Target, Targets
 from builder.targets import load as load_target_table
-from builder.toolbox import Pins, Toolbox, Toolchains
+from builder.toolbox import Pins, Toolbox, Toolchains, load_toolchains
 from builder.verify import TESTS, VERIFY_VERSION, VerifyReport, verify
 
 AUDIT_VERSION = 1
@@ -93,7 +93,13 @@ def expectations_of(wheel: Path, targets: Targets, target: Target | None) -> Exp
         return Expectations()
     own = passport.get("target", "")
     judged = target.name if target else own
-    return recipe.expectations(own if judged == own and own in targets else "")
+    return recipe_expectations(recipe, own if judged == own and own in targets else "", load_toolchains())
+
+
+def recipe_expectations(recipe: Recipe, target: str, toolchains: Toolchains) -> Expectations:
+    """What the audit expects of a recipe's wheel for one target: the recipe's rules and its compiler's."""
+    allow = (*recipe.audit.allow, *toolchains.compilers[recipe.build.compiler].allow)
+    return recipe.audit.model_copy(update={"allow": allow, "promises": recipe.promises.get(target, ())})
 
 
 def gather_ingredients(recipes: Mapping[str, Recipe], toolchains: Toolchains, pins: Pins) -> Ingredients:
@@ -210,7 +216,7 @@ class Workshop:
     def audit(self, build: Build, wheel: Path, progress: Progress) -> AuditReport:
         """The audit of a wheel, kept until the audit, the recipe's expectations or the wheel change."""
         target = self.targets[build.target]
-        expectations = build.recipe.expectations(build.target)
+        expectations = recipe_expectations(build.recipe, build.target, self.toolbox.toolchains)
         key = {
             "audit": AUDIT_VERSION,
             "target": target.model_dump(mode="json"),

@@ -23,6 +23,7 @@ from typing import Annotated, Literal
 from filelock import FileLock
 from pydantic import Field
 
+from builder.audit import AllowedCode
 from builder.errors import ConfigError, ToolboxError
 from builder.fetch import Mirror, fetch_debian, fetch_pypi, sha256_of
 from builder.settings import Frozen, configs_dir, home_dir, load_toml, validate
@@ -63,10 +64,14 @@ class PythonTool(Frozen):
 
 
 class Compiler(Frozen):
-    """A compiler a recipe may name; its tools' digests enter the compile digest."""
+    """A compiler a recipe may name; its tools' digests enter the compile digest.
+
+    ``allow`` speaks of code that the compiler's own support libraries choose at run time.
+    """
 
     version: str
     tools: tuple[str, ...]
+    allow: tuple[AllowedCode, ...] = ()
 
 
 Tool = Annotated[DebianTool | PyPITool, Field(discriminator="kind")]
@@ -253,8 +258,11 @@ class Toolbox:
     def zig(self) -> Path:
         return self.ensure("zig") / "ziglang" / "zig"
 
+    def llvm(self, program: str) -> Path:
+        return self.ensure("llvm") / "usr/lib/llvm-19/bin" / program
+
     def llvm_mc(self) -> Path:
-        return self.ensure("llvm") / "usr/lib/llvm-19/bin/llvm-mc"
+        return self.llvm("llvm-mc")
 
     def qemu(self) -> Path:
         return self.ensure("qemu") / "usr/bin/qemu-aarch64"

@@ -257,6 +257,7 @@ def _run(command: list[str], environment: dict[str, str], work: Path, progress: 
             start_new_session=True,
         ) as process,
     ):
+        progress("compile", 0, 0)
         start = file.tell()
         file.write(f"$ {' '.join(command)}\n")
         try:
