@@ -11,6 +11,9 @@ export PYTHONDONTWRITEBYTECODE = 1
 help: ## show what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
 
+# requirements.lock is made by:
+#   uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
+#     --no-annotate --group dev pyproject.toml -o requirements.lock
 # The stamp carries the lock file's time: a changed lock makes a fresh install.
 $(VENV)/.installed: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Armwheels needs Python 3.11 or newer")'

@@ -140,7 +140,7 @@ def plan(matrix: MatrixOption = "quick") -> None:
     builds = bench.builds(matrix)
     with nightly_room.open_index(bench.toolbox.home) as index:
         published = nightly_room.published_builds(index, builds)
-    out.print(console.plan_table(make_plan(builds, bench.workshop.known(builds, published))), highlight=False)
+    out.print(console.plan_table(make_plan(builds, bench.workshop.known(builds, published))), soft_wrap=True)
 
 
 @app.command()
@@ -292,10 +292,12 @@ def nightly(
             index,
             channel=channel,
             progress_for=bench.live.for_build,
-            on_plan=lambda steps: out.print(console.plan_table(steps), highlight=False),
-            on_cell=lambda cell: out.print(console.cell_line(cell), highlight=False),
+            on_plan=lambda steps: out.print(console.plan_table(steps), highlight=False, soft_wrap=True),
+            on_cell=lambda cell: out.print(console.cell_line(cell), highlight=False, soft_wrap=True),
         )
-    out.print(console.nightly_table(report, os.environ.get("ARMWHEELS_INDEX")), highlight=False)
+    out.print(
+        console.nightly_table(report, os.environ.get("ARMWHEELS_INDEX")), highlight=False, soft_wrap=True
+    )
     if report.missing:
         raise IncompleteError(f"{len(report.missing)} of {len(report.cells)} builds are missing")
 

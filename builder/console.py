@@ -59,7 +59,7 @@ class Live:
 
     def say(self, text: str) -> None:
         """A line that stays."""
-        self._console.print(f"[dim]{escape(text)}[/]", highlight=False)
+        self._console.print(f"[dim]{escape(text)}[/]", highlight=False, soft_wrap=True)
 
     def for_build(self, build: Build) -> _BuildProgress:
         """What the stages of one build report to."""
@@ -84,7 +84,9 @@ class _BuildProgress:
         now = time.monotonic()
         if what != self._stage or (total and now - self._told > 30):
             count = f" {done}/{total}" if total else ""
-            self._console.print(f"{self._build}: {what}{count}", highlight=False, markup=False)
+            self._console.print(
+                f"{self._build}: {what}{count}", highlight=False, markup=False, soft_wrap=True
+            )
             self._stage, self._told = what, now
 
     def end(self) -> None:

@@ -159,6 +159,13 @@ class Recipe(Frozen):
                 raise ValueError(f"'{version}' has a local part, which belongs to Armwheels")
         return versions
 
+    @field_validator("promises")
+    @classmethod
+    def _promises_are_extensions(cls, promises: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+        for extensions in promises.values():
+            Expectations(promises=extensions)
+        return promises
+
     @model_validator(mode="after")
     def _one_default_backend(self) -> Recipe:
         defaults = [name for name, backend in self.backends.items() if backend.default]

@@ -128,7 +128,7 @@ def _deterministic(epoch: int) -> Iterator[None]:
 
 
 def _without_debug(raw: Path, toolbox: Toolbox, lean: Path) -> Path:
-    """Take debug information out of every binary, and keep the symbol table, by which the audit names what it finds.
+    """Take debug information out of every binary; the audit names what it finds by the symbol table, which stays.
 
     A compiler's ready-made support libraries bring it with the names of build folders, whatever flags we give.
     """

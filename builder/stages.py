@@ -18,7 +18,7 @@ from filelock import FileLock
 from builder.audit import AuditReport, Expectations, audit_wheel, open_wheel
 from builder.compile import Driver, Progress
 from builder.compile.cross import CROSS_VERSION, CrossDriver
-from builder.compile.wrappers import WRAPPER_VERSION
+from builder.compile.wrappers import BASELINE_CPU, WRAPPER_VERSION
 from builder.errors import ConfigError
 from builder.fetch import sha256_of
 from builder.lock import requirements_lock
@@ -98,8 +98,14 @@ def expectations_of(wheel: Path, targets: Targets, target: Target | None) -> Exp
 
 def recipe_expectations(recipe: Recipe, target: str, toolchains: Toolchains) -> Expectations:
     """What the audit expects of a recipe's wheel for one target: the recipe's rules and its compiler's."""
-    allow = (*recipe.audit.allow, *toolchains.compilers[recipe.build.compiler].allow)
-    return recipe.audit.model_copy(update={"allow": allow, "promises": recipe.promises.get(target, ())})
+    return Expectations(
+        allow=(*recipe.audit.allow, *toolchains.compilers[recipe.build.compiler].allow),
+        promises=recipe.promises.get(target, ()),
+        max_size_bytes=recipe.audit.max_size_bytes,
+        flags=recipe.audit.flags,
+        # Units outside a recipe's hot paths are compiled for the baseline, and shared by all targets.
+        baseline_flags=(f"-mcpu={BASELINE_CPU}",) if recipe.build.hot_paths else None,
+    )
 
 
 def gather_ingredients(recipes: Mapping[str, Recipe], toolchains: Toolchains, pins: Pins) -> Ingredients:
