@@ -21,15 +21,16 @@ _PAGE = Template("""<!DOCTYPE html>
 @media (prefers-color-scheme: dark) { :root { --ink: #e6e9ed; --dim: #9aa5b1; --line: #333b44;
   --paper: #14181d; --soft: #1d232a; --link: #7ab8ff; } }
 * { box-sizing: border-box; }
-body { margin: 0 auto; max-width: 46rem; padding: 2rem 1.1rem 4rem; background: var(--paper);
+body { margin: 0 auto; max-width: 54rem; padding: 2rem 1.1rem 4rem; background: var(--paper);
   color: var(--ink); font: 1rem/1.55 system-ui, sans-serif; }
 h1 { font-size: 1.7rem; margin: 0 0 .3rem; } h2 { font-size: 1.1rem; margin: 2.2rem 0 .6rem; }
 p { margin: .4rem 0; } a { color: var(--link); } .dim { color: var(--dim); }
 pre { background: var(--soft); border: 1px solid var(--line); border-radius: .5rem; padding: .7rem .9rem;
-  overflow-x: auto; user-select: all; font: .88rem/1.5 ui-monospace, monospace; }
+  overflow-x: auto; user-select: all; font: .8rem/1.5 ui-monospace, monospace; }
 table { width: 100%; border-collapse: collapse; }
 td, th { text-align: left; padding: .45rem .6rem .45rem 0; border-bottom: 1px solid var(--line);
-  vertical-align: top; overflow-wrap: anywhere; } th { font-weight: 600; }
+  vertical-align: top; overflow-wrap: break-word; } th { font-weight: 600; }
+th, td a { white-space: nowrap; }
 ul { columns: 13rem; padding-left: 1.1rem; }
 </style>
 </head>

@@ -1,4 +1,4 @@
-"""Computes the results that builder/wheel_tests/numpy_wheel.json stores, to 50 digits: python scripts/stored_results.py
+"""Computes what builder/wheel_tests/numpy_wheel.json stores, to 50 digits: python scripts/stored_results.py
 
 Needs mpmath, which is not among the project's own requirements; the file is written once.
 """

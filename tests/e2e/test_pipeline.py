@@ -23,7 +23,7 @@ pytestmark = pytest.mark.slow
 
 
 def test_a_night_publishes_what_it_built(served: Served) -> None:
-    assert "built             msgpack-1.2.4-cp311-neoverse-v1" in served.said
+    assert "built            msgpack-1.2.4-cp311-neoverse-v1" in served.said
     assert "nightly moved to" in served.said
     [snapshot] = served.place.snapshots()
     assert len(served.place.journal()) == 1
