@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 import subprocess
-import tarfile
+import sys
 import tempfile
 from pathlib import Path
 
@@ -23,6 +23,12 @@ from builder.errors import SourceError, ToolboxError
 from builder.fetch import Mirror, fetch_debian, fetch_pypi, sha256_of
 from builder.model import ArchiveSource, DebianSource, GitSource, Patch, SdistSource, VersionSource
 from builder.settings import configs_dir
+
+if sys.version_info >= (3, 12):
+    import tarfile
+else:
+    # Debian 12's Python is 3.11.2, older than extraction filters (PEP 706).
+    from backports import tarfile
 
 SOURCE_VERSION = 1
 """Raised by hand when the same pins would give another tree; it enters the compile digest."""
