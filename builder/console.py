@@ -100,6 +100,7 @@ def plan_table(steps: tuple[Step, ...]) -> RenderableType:
     for step in steps:
         head = Text.assemble((f"{step.state.value:10}", _STATE_STYLES[step.state]), (step.build.id, "bold"))
         digests = f"compile {step.build.compile_digest[:8]}  wheel {step.build.wheel_digest[:8]}"
+        head.append(f"  {step.build.identifier}", style="dim")
         lines += [head, Text(f"          {digests}  {step.why}", style="dim")]
     return Group(*lines)
 
