@@ -16,6 +16,7 @@ import re
 import secrets
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
@@ -56,6 +57,12 @@ class ObjectStore(Protocol):
 
     def put_hint(self, key: str, data: bytes) -> None:
         """Write an object, whether or not the key is taken."""
+
+    def remove(self, key: str) -> None:
+        """Take an object away; it being gone already is no error. For collection alone."""
+
+    def written_at(self, key: str) -> datetime | None:
+        """When the object was written by the store's clock, or None where there is none."""
 
     def scratch(self) -> AbstractContextManager[Path]:
         """An empty local file, removed when the context ends."""
@@ -138,6 +145,18 @@ class DirectoryStore:
         with self.scratch() as path:
             path.write_bytes(data)
             path.replace(target)
+
+    def remove(self, key: str) -> None:
+        target = self._path(key)
+        with suppress(FileNotFoundError, NotADirectoryError):
+            target.unlink()
+            _sync(target.parent)
+
+    def written_at(self, key: str) -> datetime | None:
+        try:
+            return datetime.fromtimestamp(self._path(key).stat().st_mtime, UTC)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
 
     @contextmanager
     def scratch(self) -> Iterator[Path]:

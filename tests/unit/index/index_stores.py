@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from threading import Lock
 
@@ -48,6 +49,12 @@ class MemoryStore:
 
     def put_hint(self, key: str, data: bytes) -> None:
         self.objects[check_key(key)] = data
+
+    def remove(self, key: str) -> None:
+        self.objects.pop(check_key(key), None)
+
+    def written_at(self, key: str) -> datetime | None:
+        return datetime.now(UTC) if check_key(key) in self.objects else None
 
     @contextmanager
     def scratch(self) -> Iterator[Path]:
@@ -95,6 +102,12 @@ class DyingStore:
 
     def put_hint(self, key: str, data: bytes) -> None:
         self._call(self.inner.put_hint, key, data)
+
+    def remove(self, key: str) -> None:
+        self._call(self.inner.remove, key)
+
+    def written_at(self, key: str) -> datetime | None:
+        return self.inner.written_at(key)
 
     def get(self, key: str) -> bytes:
         return self.inner.get(key)

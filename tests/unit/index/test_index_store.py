@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -66,6 +67,22 @@ def test_hints_are_replaced(store: ObjectStore) -> None:
     store.put_hint("channels/a.json", b"1")
     store.put_hint("channels/a.json", b"2")
     assert store.get("channels/a.json") == b"2"
+
+
+def test_what_is_removed_is_gone(store: ObjectStore) -> None:
+    store.create("files/a/f", b"1")
+    for _ in range(2):
+        store.remove("files/a/f")
+    assert store.size("files/a/f") is None
+    assert store.create("files/a/f", b"2")
+
+
+def test_when_an_object_was_written(store: ObjectStore) -> None:
+    assert store.written_at("files/f") is None
+    store.create("files/f", b"1")
+    written = store.written_at("files/f")
+    assert written is not None
+    assert abs(datetime.now(UTC) - written) < timedelta(minutes=1)
 
 
 @pytest.mark.parametrize("key", ["", "/a", "a//b", "a/../b", ".tmp/a", "a/.", "a\0b", "a b", "a/", "a" * 256])
