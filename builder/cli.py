@@ -203,7 +203,8 @@ def build(
     if build_id not in builds:
         raise ConfigError(f"matrix {matrix} has no build '{build_id}'; it has {', '.join(builds)}")
     with bench.live():
-        wheel = bench.workshop.make(builds[build_id], bench.live.for_build(builds[build_id]))
+        progress = bench.live.for_build(builds[build_id])
+        wheel = bench.workshop.prove(bench.workshop.build(builds[build_id], progress), progress)
     out.print(console.verify_table(wheel.verify), highlight=False)
     out.print(f"{wheel.path}\nsha256 {wheel.sha256}", highlight=False, soft_wrap=True)
     if wheel.faults:

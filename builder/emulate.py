@@ -131,7 +131,7 @@ class EmulatedPython:
         """
         shutil.rmtree(folder, ignore_errors=True)
         folder.parent.mkdir(parents=True, exist_ok=True)
-        done = self.run(["-m", "venv", "--without-pip", str(folder)])
+        done = self.run(["-m", "venv", "--without-pip", str(folder)], cwd=folder.parent)
         if done.returncode:
             raise VerifyError(f"no virtual environment under emulation: {done.stderr.strip()[-500:]}")
         return folder

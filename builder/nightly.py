@@ -12,7 +12,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +26,7 @@ from builder.model import Build
 from builder.plan import State, Step, make_plan
 from builder.publish import Index, Published
 from builder.settings import Frozen
-from builder.stages import Wheel, Workshop
+from builder.stages import Built, Wheel, Workshop
 
 Say = Callable[[str], None]
 
@@ -95,11 +97,21 @@ def run_nightly(
     published = published_builds(index, builds)
     plan = make_plan(builds, workshop.known(builds, published))
     on_plan(plan)
-    cells = []
-    for step in plan:
-        cell = _cell(step, workshop, published.get(step.build.wheel_digest), progress_for(step.build))
-        on_cell(cell)
-        cells.append(cell)
+    cells: list[Cell] = []
+    pending: deque[Future[Cell]] = deque()
+
+    def take(*, wait: bool) -> None:
+        while pending and (wait or pending[0].done()):
+            cells.append(pending.popleft().result())
+            on_cell(cells[-1])
+
+    # The emulator keeps one core busy and compilers come and go: one wheel is run while the next is built.
+    with ThreadPoolExecutor(max_workers=1) as runner:
+        for step in plan:
+            found = published.get(step.build.wheel_digest)
+            pending.append(_start(step, workshop, found, progress_for(step.build), runner))
+            take(wait=False)
+        take(wait=True)
     snapshot, moved, detail = _publish(matrix, tuple(cells), workshop, index, channel)
     return NightlyReport(
         matrix=matrix,
@@ -112,25 +124,41 @@ def run_nightly(
     )
 
 
-def _cell(step: Step, workshop: Workshop, published: Published | None, progress: Progress) -> Cell:
-    """Make one build unless the index has it; its failure becomes the cell's reason."""
+def _start(
+    step: Step,
+    workshop: Workshop,
+    published: Published | None,
+    progress: Progress,
+    runner: ThreadPoolExecutor,
+) -> Future[Cell]:
+    """Build unless the index has it, and hand the wheel on to be run; a failure becomes the cell's reason."""
     build = step.build
     if published is not None:
-        return Cell(
+        cell = Cell(
             build=build,
             outcome="published before",
             filename=published.filename,
             sha256=published.sha256,
             detail=_difference(build, workshop, published),
         )
+        return runner.submit(lambda: cell)
     try:
-        wheel = workshop.make(build, progress)
+        built = workshop.build(build, progress)
     except ArmwheelsError as error:
-        return Cell(build=build, outcome="failed", detail=str(error))
+        failed = Cell(build=build, outcome="failed", detail=str(error))
+        return runner.submit(lambda: failed)
+    return runner.submit(_prove, step, built, workshop, progress)
+
+
+def _prove(step: Step, built: Built, workshop: Workshop, progress: Progress) -> Cell:
+    try:
+        wheel = workshop.prove(built, progress)
+    except ArmwheelsError as error:
+        return Cell(build=step.build, outcome="failed", detail=str(error))
     if wheel.faults:
-        return Cell(build=build, outcome="refused", detail="\n".join(wheel.faults), wheel=wheel)
+        return Cell(build=step.build, outcome="refused", detail="\n".join(wheel.faults), wheel=wheel)
     outcome = "built" if step.state is State.NEW else "finished"
-    return Cell(build=build, outcome=outcome, filename=wheel.path.name, sha256=wheel.sha256, wheel=wheel)
+    return Cell(build=step.build, outcome=outcome, filename=wheel.path.name, sha256=wheel.sha256, wheel=wheel)
 
 
 def _difference(build: Build, workshop: Workshop, published: Published) -> str:

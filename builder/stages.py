@@ -134,8 +134,17 @@ def gather_ingredients(recipes: Mapping[str, Recipe], toolchains: Toolchains, pi
 
 
 @dataclass(frozen=True, kw_only=True)
+class Built:
+    """A repaired wheel and its audit, not yet run."""
+
+    build: Build
+    path: Path
+    audit: AuditReport
+
+
+@dataclass(frozen=True, kw_only=True)
 class Wheel:
-    """A repaired wheel with what was found out about it."""
+    """A repaired wheel with all that was found out about it."""
 
     build: Build
     path: Path
@@ -269,13 +278,21 @@ class Workshop:
     def _check_file(self, wheel: Path, kind: str, key: Mapping[str, Any]) -> Path:
         return self._out / "checks" / f"{sha256_of(wheel)[:24]}-{kind}-{digest(key)[:12]}.json"
 
-    def make(self, build: Build, progress: Progress) -> Wheel:
-        """All stages from source to a judged wheel; only the first failure to make one is an error."""
+    def build(self, build: Build, progress: Progress) -> Built:
+        """From source to an audited wheel.
+
+        Not for several threads at once: auditwheel works by changing the process's folder.
+        """
         raw = self.compile(build, progress)
         path = self.repair(build, raw, progress)
-        audit = self.audit(build, path, progress)
-        run = self.verify(build, path, progress)
-        return Wheel(build=build, path=path, sha256=audit.sha256, audit=audit, verify=run)
+        return Built(build=build, path=path, audit=self.audit(build, path, progress))
+
+    def prove(self, built: Built, progress: Progress) -> Wheel:
+        """Run an audited wheel under emulation; another build may go on meanwhile."""
+        run = self.verify(built.build, built.path, progress)
+        return Wheel(
+            build=built.build, path=built.path, sha256=built.audit.sha256, audit=built.audit, verify=run
+        )
 
 
 def _read(model: type[ModelT], path: Path) -> ModelT | None:

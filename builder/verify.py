@@ -186,7 +186,7 @@ def _own_suite(
             *(str(site / part) for part in recipe.verify.pytest),
         ],
         environment=environment,
-        extra={"PYTHONPATH": str(packages), "PYTHONDONTWRITEBYTECODE": "1"},
+        extra={"PYTHONPATH": str(packages)},
         cwd=scratch,
         timeout=limit,
     )

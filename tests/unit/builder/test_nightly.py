@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from builder.errors import CompileError, PublishError
+from builder.errors import CompileError, PublishError, VerifyError
 from builder.model import Build, Recipe
 from builder.nightly import Cell, NightlyReport, run_nightly
 from builder.plan import Known
@@ -80,6 +80,7 @@ class WorkshopModel:
         self.toolbox = SimpleNamespace(home=home)
         self.broken: set[str] = set()
         self.faulty: set[str] = set()
+        self.unrunnable: set[str] = set()
         self.made: list[str] = []
 
     def known(self, builds: object, published: object) -> Known:
@@ -88,10 +89,15 @@ class WorkshopModel:
     def wheel_folder(self, build: Build) -> Path:
         return self.toolbox.home / "nothing here"
 
-    def make(self, build: Build, progress: Callable[[str, int, int], None]) -> SimpleNamespace:
+    def build(self, build: Build, progress: Callable[[str, int, int], None]) -> Build:
         self.made.append(build.target)
         if build.target in self.broken:
             raise CompileError("the build ended with 1")
+        return build
+
+    def prove(self, build: Build, progress: Callable[[str, int, int], None]) -> SimpleNamespace:
+        if build.target in self.unrunnable:
+            raise VerifyError("the emulator could not be started")
         empty = SimpleNamespace(model_dump=lambda mode: {})
         return SimpleNamespace(
             path=Path(f"demo-{build.full_version}-{build.build_tag}.whl"),
@@ -164,7 +170,7 @@ def test_a_failed_build_blocks_no_other(night: Night) -> None:
     assert [cell.build.target for cell in report.missing] == ["generic"]
 
 
-@pytest.mark.parametrize("how", ["broken", "faulty"])
+@pytest.mark.parametrize("how", ["broken", "faulty", "unrunnable"])
 def test_a_required_cell_missing_keeps_the_channel(night: Night, how: str) -> None:
     night.run("neoverse-n1")
     setattr(night.workshop, how, {"generic"})
