@@ -8,7 +8,7 @@ import secrets
 import subprocess
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -23,9 +23,9 @@ from builder import nightly as nightly_room
 from builder import verify as verify_room
 from builder.audit import table as audit_table
 from builder.emulate import EmulatedPython, model_of
-from builder.errors import ArmwheelsError, ConfigError, IncompleteError
-from builder.model import Build
-from builder.plan import make_builds, make_plan
+from builder.errors import ArmwheelsError, ConfigError, IncompleteError, PublishError
+from builder.model import Build, Recipe
+from builder.plan import make_build, make_builds, make_plan
 from builder.toolbox import Toolbox, load_pins, load_toolchains
 
 app = typer.Typer(
@@ -115,6 +115,33 @@ class Bench:
     def builds(self, matrix: str) -> tuple[Build, ...]:
         return make_builds(stages.load_matrix(matrix), self.recipes, self.targets, self.ingredients)
 
+    def passport(self, wheel: Path) -> tuple[dict[str, Any], Recipe]:
+        """The passport of a wheel and the recipe it was made from."""
+        passport = auditing.open_wheel(wheel).passport
+        if passport is None:
+            raise ConfigError(f"{wheel.name} has no passport, so no recipe says how to test it")
+        recipe = self.recipes.get(passport["recipe"])
+        if recipe is None:
+            raise ConfigError(f"{wheel.name} was made from recipe '{passport['recipe']}', which is not here")
+        return passport, recipe
+
+    def examine(self, wheel: Path) -> stages.Wheel:
+        """Audit and run a wheel of ours that lies anywhere, as its passport says."""
+        passport, recipe = self.passport(wheel)
+        build = make_build(
+            recipe,
+            version=passport["version"],
+            python=passport["python"],
+            target=passport["target"],
+            backend=passport["backend"],
+            required=False,
+            targets=self.targets,
+            ingredients=self.ingredients,
+        )
+        progress = self.live.for_build(build)
+        audited = stages.Built(build=build, path=wheel, audit=self.workshop.audit(build, wheel, progress))
+        return self.workshop.prove(audited, progress)
+
     def parts(self, builds: tuple[Build, ...]) -> list[str]:
         """The parts of the toolbox these builds need, in the order they are used."""
         wanted: dict[str, None] = {}
@@ -138,7 +165,7 @@ def plan(matrix: MatrixOption = "quick") -> None:
     """
     bench = Bench()
     builds = bench.builds(matrix)
-    with nightly_room.open_index(bench.toolbox.home) as index:
+    with nightly_room.open_index(bench.toolbox.home, write=False) as index:
         published = nightly_room.published_builds(index, builds)
     out.print(console.plan_table(make_plan(builds, bench.workshop.known(builds, published))), soft_wrap=True)
 
@@ -168,20 +195,27 @@ def lock(
     refresh: Annotated[
         bool, typer.Option("--refresh", help="Renew all pins; digests change with them.")
     ] = False,
+    recipe: Annotated[
+        str | None,
+        typer.Option("--recipe", metavar="NAME", help="Resolve this recipe's requirements alone."),
+    ] = None,
 ) -> None:
     """Show what is pinned, or renew the pins by signed indices and hashed resolutions.
 
-    Example: armwheels lock --refresh
+    Example: armwheels lock --recipe msgpack
     """
     toolchains = load_toolchains()
-    if refresh:
-        home = settings.home_dir()
-        say = console.Live(out).say
-        pins = lock_room.refresh_toolchains(toolchains, home, say)
-        for recipe in stages.load_recipes().values():
-            for tag in toolchains.pythons:
-                lock_room.refresh_requirements(recipe, tag, say)
-        say(f"wrote {lock_room.write_pins(pins)}")
+    recipes = stages.load_recipes()
+    if recipe is not None and recipe not in recipes:
+        raise ConfigError(f"no recipe '{recipe}'; there are {', '.join(recipes)}")
+    say = console.Live(out).say
+    chosen = [recipes[recipe]] if recipe else list(recipes.values()) if refresh else []
+    fresh = lock_room.refresh_toolchains(toolchains, settings.home_dir(), say) if refresh else None
+    for one in chosen:
+        for tag in toolchains.pythons:
+            lock_room.refresh_requirements(one, tag, say)
+    if fresh is not None:
+        say(f"wrote {lock_room.write_pins(fresh)}")
     pins = load_pins()
     for part in sorted(pins.parts):
         files = pins.files(part)
@@ -225,12 +259,7 @@ def verify(
     Example: armwheels verify numpy-2.4.6+neoverse.v1-1_3fa9c2d1-cp311-cp311-manylinux_2_27_aarch64.whl
     """
     bench = Bench()
-    passport = auditing.open_wheel(wheel).passport
-    if passport is None:
-        raise ConfigError(f"{wheel.name} has no passport, so no recipe says how to test it")
-    recipe = bench.recipes.get(passport["recipe"])
-    if recipe is None:
-        raise ConfigError(f"{wheel.name} was made from recipe '{passport['recipe']}', which is not here")
+    passport, recipe = bench.passport(wheel)
     report = verify_room.verify(
         wheel.resolve(),
         recipe=recipe,
@@ -250,18 +279,25 @@ def publish(
     wheels: Annotated[list[Path], typer.Argument(metavar="WHEEL…", help="Wheels to appear together.")],
     channel: Annotated[str, typer.Option("--channel", help="The channel to move.")] = "nightly",
 ) -> None:
-    """Upload wheels into one session, make one snapshot of them and move a channel to it.
+    """Audit and run wheels, upload them with what was found, and move a channel to them once.
 
-    The index is ARMWHEELS_INDEX with ARMWHEELS_TOKEN, else the local store.
+    A wheel with a passport that fails either is refused; one that others built is uploaded as it is. The index is
+    ARMWHEELS_INDEX with ARMWHEELS_TOKEN, else the local store.
 
     Example: armwheels publish dist/*.whl
     """
+    bench = Bench()
+    proven = [bench.examine(wheel) for wheel in wheels if auditing.open_wheel(wheel).passport is not None]
+    if faults := [f"{wheel.path.name}: {fault}" for wheel in proven for fault in wheel.faults]:
+        raise PublishError("nothing was uploaded:\n" + "\n".join(faults))
     session = secrets.token_urlsafe(24)
     with nightly_room.open_index(settings.home_dir()) as index:
         state = index.channel(channel)
-        for wheel in track(wheels, description="uploading", console=out, transient=True):
-            index.upload(wheel, session)
-        made = index.make_snapshot(session, channel)
+        for path in track(wheels, description="uploading", console=out, transient=True):
+            index.upload(path, session)
+        for wheel in proven:
+            nightly_room.put_evidence(index, wheel)
+        made = index.make_snapshot(session, state)
         if made.id != state.snapshot:
             index.move(channel, made.id, state.serial, "armwheels publish")
     said = (
@@ -337,6 +373,3 @@ def main() -> None:
     except ArmwheelsError as error:
         err.print(f"[bold red]error:[/] {escape(str(error))}", highlight=False)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        err.print("interrupted; run the same command again to go on from here")
-        sys.exit(130)

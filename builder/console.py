@@ -19,6 +19,7 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from builder.compile import FINISHED
 from builder.model import Build
 from builder.nightly import Cell, NightlyReport
 from builder.plan import State, Step
@@ -78,8 +79,14 @@ class _BuildProgress:
     def __call__(self, what: str, done: int, total: int) -> None:
         if self._console.is_terminal:
             self._progress.update(
-                self._task, description=what, completed=done, total=total or None, visible=True
+                self._task,
+                description=what,
+                completed=done,
+                total=total or None,
+                visible=what != FINISHED,
             )
+            return
+        if what == FINISHED:
             return
         now = time.monotonic()
         if what != self._stage or (total and now - self._told > 30):
@@ -88,10 +95,6 @@ class _BuildProgress:
                 f"{self._build}: {what}{count}", highlight=False, markup=False, soft_wrap=True
             )
             self._stage, self._told = what, now
-
-    def end(self) -> None:
-        """Take the line away."""
-        self._progress.remove_task(self._task)
 
 
 def plan_table(steps: tuple[Step, ...]) -> RenderableType:

@@ -33,10 +33,10 @@ class Finding:
 
 def examine(toolbox: Toolbox, parts: list[str]) -> list[Finding]:
     """Look at the host, the mirrors and each part of the toolbox."""
-    return [*_host(toolbox), *(_part(toolbox, part) for part in parts), *_emulation(toolbox, parts)]
+    return [*_host(toolbox, parts), *(_part(toolbox, part) for part in parts), *_emulation(toolbox, parts)]
 
 
-def _host(toolbox: Toolbox) -> list[Finding]:
+def _host(toolbox: Toolbox, parts: list[str]) -> list[Finding]:
     machine = platform.machine()
     findings = [
         Finding(
@@ -48,17 +48,24 @@ def _host(toolbox: Toolbox) -> list[Finding]:
             else "builds run on x86-64; native Arm hosts are not supported yet",
         )
     ]
-    folder = toolbox.home if toolbox.home.is_dir() else toolbox.home.parent
+    folder = next(folder for folder in (toolbox.home, *toolbox.home.parents) if folder.is_dir())
     free = shutil.disk_usage(folder).free
+    needed = free < _DISK_NEEDED and not all(toolbox.has(part) for part in parts)
     findings.append(
         Finding(
             name="disk",
             detail=f"{free / 1e9:.0f} GB free for {toolbox.home.name}/",
-            fault=""
-            if free > _DISK_NEEDED
-            else "make room, or set ARMWHEELS_HOME to a folder with 6 GB free",
+            fault="make room, or set ARMWHEELS_HOME to a folder with 6 GB free" if needed else "",
         )
     )
+    if " " in str(toolbox.home):
+        findings.append(
+            Finding(
+                name="path",
+                detail=str(toolbox.home),
+                fault="compilers and pkg-config split paths at spaces: use a folder without one",
+            )
+        )
     for tool, wanted in (("dpkg-deb", "dpkg"), ("git", "git"), ("tar", "tar")):
         found = shutil.which(tool)
         findings.append(

@@ -5,6 +5,7 @@ No address stands here. apt knows the mirror, its proxies and certificates; pip 
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import json
 import os
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import requests
-from pypi_simple import PyPISimple
+from pypi_simple import NoSuchProjectError, PyPISimple
 from requests.adapters import HTTPAdapter
 from urllib3.util import Retry
 
@@ -130,7 +131,8 @@ def pip_settings() -> dict[str, str]:
         key, found, value = line.partition("=")
         section, _, name = key.rpartition(".")
         if found and section in ("global", ":env:"):
-            settings[name] = value.strip("'\"")
+            # pip prints each value as a Python literal.
+            settings[name] = str(ast.literal_eval(value))
     return settings
 
 
@@ -174,6 +176,8 @@ def fetch_pypi(project: str, filename: str, sha256: str, target: Path) -> None:
                 fresh.rename(target)
                 return
             reasons.append(f"its sha256 is {found}, pinned is {sha256}")
+        except NoSuchProjectError:
+            reasons.append("the index does not know the project")
         except (requests.RequestException, ValueError) as error:
             reasons.append(f"{type(error).__name__}: {error}")
         finally:

@@ -149,6 +149,7 @@ def refresh_requirements(recipe: Recipe, tag: str, report: Report) -> list[Path]
             continue
         path = requirements_lock(recipe.name, purpose, tag)
         path.parent.mkdir(exist_ok=True)
+        fresh = path.with_suffix(".fresh")
         report(f"resolving {path.name}")
         with tempfile.TemporaryDirectory() as scratch:
             source = Path(scratch) / "requirements.in"
@@ -177,7 +178,7 @@ def refresh_requirements(recipe: Recipe, tag: str, report: Report) -> list[Path]
                         "--python-platform",
                         platform,
                     ),
-                    *("-o", str(path), str(source)),
+                    *("-o", str(fresh), str(source)),
                 ],
                 capture_output=True,
                 text=True,
@@ -185,6 +186,8 @@ def refresh_requirements(recipe: Recipe, tag: str, report: Report) -> list[Path]
                 env={**os.environ, **({"UV_DEFAULT_INDEX": index} if index else {})},
             )
         if done.returncode:
+            fresh.unlink(missing_ok=True)
             raise ToolboxError(f"uv finds no set of requirements for {path.name}:\n{done.stderr.strip()}")
+        fresh.replace(path)
         written.append(path)
     return written

@@ -5,13 +5,16 @@ A build that fails never blocks the others; a required one that is missing keeps
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import secrets
+import signal
 import subprocess
 import sys
 import tempfile
 import time
+import traceback
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -21,14 +24,14 @@ from pathlib import Path
 
 from builder.compile import Progress
 from builder.errors import ArmwheelsError, PublishError
-from builder.fetch import sha256_of
 from builder.model import Build
 from builder.plan import State, Step, make_plan
 from builder.publish import Index, Published
 from builder.settings import Frozen
 from builder.stages import Built, Wheel, Workshop
 
-Say = Callable[[str], None]
+EVIDENCE = frozenset({"audit", "emulation"})
+"""What must lie beside a wheel before it counts as published."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,9 +75,17 @@ class Session(Frozen):
 
 
 def published_builds(index: Index, builds: tuple[Build, ...]) -> dict[str, Published]:
-    """What the index has of these builds, by wheel digest."""
+    """What the index has of these builds, by wheel digest, with the evidence that it was audited and run.
+
+    A file without its evidence is not taken as published: a run may have been killed between the two, or somebody
+    else may have uploaded it. It is built or found here again, and its evidence follows.
+    """
     found = {build.wheel_digest: index.find_build(build.wheel_digest) for build in builds}
-    return {digest: published for digest, published in found.items() if published is not None}
+    return {
+        digest: published
+        for digest, published in found.items()
+        if published is not None and index.evidence_kinds(published.sha256) >= EVIDENCE
+    }
 
 
 def run_nightly(
@@ -133,43 +144,61 @@ def _start(
 ) -> Future[Cell]:
     """Build unless the index has it, and hand the wheel on to be run; a failure becomes the cell's reason."""
     build = step.build
-    if published is not None:
+    try:
+        if published is None:
+            return runner.submit(_prove, step, workshop.build(build, progress), workshop, progress)
+        held = workshop.held(build, published.sha256)
+        if held is not None:
+            # Kept reports make this free; a newer audit or newer tests speak again about the same bytes.
+            built = Built(build=build, path=held, audit=workshop.audit(build, held, progress))
+            return runner.submit(_prove, step, built, workshop, progress)
+        differs = workshop.wheel_folder(build).is_dir()
         cell = Cell(
             build=build,
-            outcome="published before",
+            outcome=_OUTCOMES[step.state],
             filename=published.filename,
             sha256=published.sha256,
-            detail=_difference(build, workshop, published),
+            detail=f"the wheel built here differs from the published one ({published.sha256[:12]}), which stays"
+            if differs
+            else "",
         )
-        return runner.submit(lambda: cell)
-    try:
-        built = workshop.build(build, progress)
-    except ArmwheelsError as error:
-        failed = Cell(build=build, outcome="failed", detail=str(error))
-        return runner.submit(lambda: failed)
-    return runner.submit(_prove, step, built, workshop, progress)
+    except Exception as error:
+        cell = _failed(build, workshop, error)
+    return runner.submit(lambda: cell)
+
+
+_OUTCOMES = {
+    State.NEW: "built",
+    State.COMPILED: "finished",
+    State.BUILT: "finished",
+    State.PUBLISHED: "published before",
+}
 
 
 def _prove(step: Step, built: Built, workshop: Workshop, progress: Progress) -> Cell:
     try:
         wheel = workshop.prove(built, progress)
-    except ArmwheelsError as error:
-        return Cell(build=step.build, outcome="failed", detail=str(error))
+    except Exception as error:
+        return _failed(step.build, workshop, error)
     if wheel.faults:
         return Cell(build=step.build, outcome="refused", detail="\n".join(wheel.faults), wheel=wheel)
-    outcome = "built" if step.state is State.NEW else "finished"
-    return Cell(build=step.build, outcome=outcome, filename=wheel.path.name, sha256=wheel.sha256, wheel=wheel)
+    return Cell(
+        build=step.build,
+        outcome=_OUTCOMES[step.state],
+        filename=wheel.path.name,
+        sha256=wheel.sha256,
+        wheel=wheel,
+    )
 
 
-def _difference(build: Build, workshop: Workshop, published: Published) -> str:
-    """A rebuild of a published digest that differs: the published bytes win, and it is said."""
-    here = workshop.wheel_folder(build)
-    if not here.is_dir():
-        return ""
-    [path] = here.glob("*.whl")
-    if sha256_of(path) == published.sha256:
-        return ""
-    return f"the wheel built here differs from the published one ({published.sha256[:12]}), which stays"
+def _failed(build: Build, workshop: Workshop, error: Exception) -> Cell:
+    """A build that failed, whatever the reason, blocks no other; a fault of ours leaves its traceback in a log."""
+    if isinstance(error, ArmwheelsError):
+        return Cell(build=build, outcome="failed", detail=str(error))
+    log = workshop.toolbox.home / "logs" / f"{build.id}.txt"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    log.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
+    return Cell(build=build, outcome="failed", detail=f"{type(error).__name__}: {error}\ntraceback: {log}")
 
 
 def _publish(
@@ -181,6 +210,9 @@ def _publish(
     files = {cell.filename: cell for cell in cells if cell.filename is not None}
     news = sorted(name for name in files if name not in there)
     required = [cell.build.id for cell in cells if cell.missing and cell.build.required]
+    for name, cell in files.items():
+        if name in there and cell.wheel is not None:
+            put_evidence(index, cell.wheel)
     if not files:
         return state.snapshot, False, "nothing was built"
     if not news:
@@ -192,15 +224,20 @@ def _publish(
             index.adopt(name, session.name)
             continue
         index.upload(cell.wheel.path, session.name)
-        index.put_evidence(cell.wheel.sha256, "audit", cell.wheel.audit.model_dump(mode="json"))
-        index.put_evidence(cell.wheel.sha256, "emulation", cell.wheel.verify.model_dump(mode="json"))
-    made = index.make_snapshot(session.name, channel)
+        put_evidence(index, cell.wheel)
+    made = index.make_snapshot(session.name, state)
     if required:
         return state.snapshot, False, f"snapshot {made.id} was made; {_held(required)}"
     if made.id == state.snapshot:
         return made.id, False, "nothing new: no snapshot was made"
     index.move(channel, made.id, state.serial, f"armwheels nightly --matrix {matrix}")
     return made.id, True, f"{channel} moved to {made.id}"
+
+
+def put_evidence(index: Index, wheel: Wheel) -> None:
+    """Store what was found out about an uploaded wheel; what is there already is no news."""
+    index.put_evidence(wheel.sha256, "audit", wheel.audit.model_dump(mode="json"))
+    index.put_evidence(wheel.sha256, "emulation", wheel.verify.model_dump(mode="json"))
 
 
 def _held(required: list[str]) -> str:
@@ -222,8 +259,13 @@ def _session(home: Path, matrix: str, files: tuple[str, ...]) -> Session:
     return fresh
 
 
+def _end_with_parent() -> None:
+    """Ask the kernel to end this process when its parent dies, however it dies (prctl(2), PR_SET_PDEATHSIG)."""
+    ctypes.CDLL(None).prctl(1, signal.SIGTERM)
+
+
 @contextmanager
-def open_index(home: Path) -> Iterator[Index]:
+def open_index(home: Path, *, write: bool = True) -> Iterator[Index]:
     """The index of ``ARMWHEELS_INDEX`` with ``ARMWHEELS_TOKEN``, else one on loopback for this run alone.
 
     Raises:
@@ -237,21 +279,14 @@ def open_index(home: Path) -> Iterator[Index]:
     with ExitStack() as stack:
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         environment = {**os.environ, "ARMWHEELS_HOME": str(home)}
-        made = subprocess.run(
-            [program, "token", "--name", "this run", "--expires-days", "2"],
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if made.returncode:
-            raise PublishError(f"the local index gives no token: {made.stderr.strip()}")
+        token = _run_token(program, environment) if write else None
         ready, log = scratch / "ready", scratch / "log"
         server = subprocess.Popen(
             [program, "serve", "--port", "0", "--ready-file", str(ready)],
             env=environment,
             stdout=stack.enter_context(log.open("w")),
             stderr=subprocess.STDOUT,
+            preexec_fn=_end_with_parent,
         )
         stack.callback(_stop, server)
         deadline = time.monotonic() + 60
@@ -259,8 +294,21 @@ def open_index(home: Path) -> Iterator[Index]:
             if server.poll() is not None or time.monotonic() > deadline:
                 raise PublishError(f"the local index did not start:\n{log.read_text()[-2000:]}")
             time.sleep(0.05)
-        token = made.stdout.strip().splitlines()[-1]
         yield stack.enter_context(Index(ready.read_text().strip(), token))
+
+
+def _run_token(program: str, environment: dict[str, str]) -> str:
+    """A token for this run, which the index forgets after two days."""
+    made = subprocess.run(
+        [program, "token", "--name", "this run", "--expires-days", "2"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if made.returncode:
+        raise PublishError(f"the local index gives no token: {made.stderr.strip()}")
+    return made.stdout.strip().splitlines()[-1]
 
 
 def _stop(server: subprocess.Popen[bytes]) -> None:

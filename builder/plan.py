@@ -54,7 +54,7 @@ def make_builds(
     builds: dict[str, Build] = {}
     faults: list[str] = []
     for cells in matrix.cells:
-        faults += _unknown(cells, recipes, ingredients)
+        faults += _unknown(cells, recipes, targets, ingredients)
         if faults:
             continue
         recipe = recipes[cells.recipe]
@@ -76,13 +76,17 @@ def make_builds(
                         except ConfigError as error:
                             faults.append(str(error))
                         else:
-                            builds.setdefault(build.id, build)
+                            earlier = builds.get(build.id)
+                            required = build.required or (earlier is not None and earlier.required)
+                            builds[build.id] = build.model_copy(update={"required": required})
     if faults:
         raise ConfigError("\n".join(dict.fromkeys(faults)))
     return tuple(builds.values())
 
 
-def _unknown(cells: Cells, recipes: Mapping[str, Recipe], ingredients: Ingredients) -> list[str]:
+def _unknown(
+    cells: Cells, recipes: Mapping[str, Recipe], targets: Targets, ingredients: Ingredients
+) -> list[str]:
     """What a block of cells names and nothing defines."""
     recipe = recipes.get(cells.recipe)
     if recipe is None:
@@ -100,6 +104,17 @@ def _unknown(cells: Cells, recipes: Mapping[str, Recipe], ingredients: Ingredien
         f"no Python '{python}' in toolchains.toml; there are {', '.join(sorted(ingredients.identifiers))}"
         for python in cells.pythons
         if python not in ingredients.identifiers
+    ]
+    faults += [
+        f"recipe {recipe.name} speaks of '{name}', which is no target's own name"
+        for name in sorted({*recipe.promises, *recipe.targets})
+        if name not in list(targets)
+    ]
+    faults += [
+        f"recipe {recipe.name} has no pinned build requirements for {python}; "
+        f"run `armwheels lock --recipe {recipe.name}`"
+        for python in cells.pythons
+        if (recipe.name, python) not in ingredients.lock_digests
     ]
     if recipe.build.compiler not in ingredients.compilers:
         faults.append(f"recipe {recipe.name} names the unknown compiler '{recipe.build.compiler}'")
@@ -140,7 +155,7 @@ def make_build(
         "flags": list(flags),
         "options": list(options),
         "settings": recipe.build.model_dump(mode="json", exclude={"requires", "options", "compiler"}),
-        "dependencies": {d.name: d.sha256 for d in recipe.backends[backend].dependencies},
+        "dependencies": {d.name: d.model_dump(mode="json") for d in recipe.backends[backend].dependencies},
         "requirements": ingredients.lock_digests[recipe.name, python],
         "toolchain": {part: ingredients.tool_digests[part] for part in parts},
     }

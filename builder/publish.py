@@ -94,6 +94,11 @@ class Index:
                     files={"content": (wheel.name, content, "application/octet-stream")},
                 )
 
+    def evidence_kinds(self, sha256: str) -> frozenset[str]:
+        """The kinds of evidence stored beside a file."""
+        answer = self._request("GET", f"/api/evidence/{sha256}", accept=(200, 404))
+        return frozenset(answer.json()["kinds"]) if answer.status_code == 200 else frozenset()
+
     def adopt(self, filename: str, session: str) -> None:
         """Take a file the index already has into a session."""
         self._request("PUT", f"/api/sessions/{session}/files/{filename}")
@@ -102,9 +107,14 @@ class Index:
         """Store what was found out about a file after it was closed."""
         self._request("PUT", f"/api/evidence/{sha256}/{kind}", json=evidence)
 
-    def make_snapshot(self, session: str, channel: str) -> SnapshotAnswer:
-        """Make the channel's head and the session into one snapshot; the session's name makes it repeatable."""
-        body = {"session": session, "idempotency_key": session, "channel": channel}
+    def make_snapshot(self, session: str, channel: ChannelState) -> SnapshotAnswer:
+        """Make the channel's head and the session into one snapshot.
+
+        Repeating it while the channel stands gives the same answer; once somebody moved the channel, the snapshot
+        is made anew over the new head, so that nothing of theirs is lost.
+        """
+        key = f"{session}-{channel.name}-{channel.serial}"
+        body = {"session": session, "idempotency_key": key, "channel": channel.name}
         answer = self._request("POST", "/api/snapshots", json=body, accept=(200, 201))
         return SnapshotAnswer.model_validate(answer.json())
 

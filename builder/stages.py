@@ -7,6 +7,7 @@ moment is continued by the next one, and what has an output is not done twice.
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -16,9 +17,10 @@ from typing import Any
 from filelock import FileLock
 
 from builder.audit import AuditReport, Expectations, audit_wheel, open_wheel
-from builder.compile import Driver, Progress
+from builder.compile import FINISHED, Driver, Progress
 from builder.compile.cross import CROSS_VERSION, CrossDriver
 from builder.compile.wrappers import BASELINE_CPU, WRAPPER_VERSION
+from builder.emulate import lesser_model, model_of
 from builder.errors import ConfigError
 from builder.fetch import sha256_of
 from builder.lock import requirements_lock
@@ -202,20 +204,18 @@ class Workshop:
         """
         final = self.compiled_folder(build)
         work = self.work_folder(build)
-        work.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{work}.lock"):
-            if not final.is_dir():
-                raw = DRIVERS[build.recipe.build.frontend].compile(build, self.toolbox, work, progress)
-                fresh = final.with_name(f".{final.name}")
-                shutil.rmtree(fresh, ignore_errors=True)
-                fresh.mkdir(parents=True)
-                shutil.copyfile(raw, fresh / raw.name)
-                shutil.copyfile(work / "build.log", fresh / "build.log")
-                _write_json(fresh / "inputs.json", build.compile_inputs)
-                fresh.rename(final)
-                for bulk in ("src", "build"):
-                    shutil.rmtree(work / bulk, ignore_errors=True)
-            _write_json(self._out / "latest" / f"{build.id}.json", build.compile_inputs)
+        if not final.is_dir():
+            raw = DRIVERS[build.recipe.build.frontend].compile(build, self.toolbox, work, progress)
+            fresh = final.with_name(f".{final.name}")
+            shutil.rmtree(fresh, ignore_errors=True)
+            fresh.mkdir(parents=True)
+            shutil.copyfile(raw, fresh / raw.name)
+            shutil.copyfile(work / "build.log", fresh / "build.log")
+            _write_json(fresh / "inputs.json", build.compile_inputs)
+            fresh.rename(final)
+        for bulk in ("src", "build"):
+            shutil.rmtree(work / bulk, ignore_errors=True)
+        _write_json(self._out / "latest" / f"{build.id}.json", build.compile_inputs)
         [wheel] = final.glob("*.whl")
         return wheel
 
@@ -237,6 +237,7 @@ class Workshop:
             "target": target.model_dump(mode="json"),
             "expectations": expectations.model_dump(mode="json"),
             "llvm": self.toolbox.pins.digest("llvm"),
+            "auditwheel": repair_tools()["auditwheel"],
         }
         kept = self._check_file(wheel, "audit", key)
         if (report := _read(AuditReport, kept)) is None:
@@ -248,15 +249,20 @@ class Workshop:
                 expectations=expectations,
                 llvm_mc=self.toolbox.llvm_mc(),
             )
-            _write_json(kept, report.model_dump(mode="json"))
+            _keep(kept, report)
         return report
 
     def verify(self, build: Build, wheel: Path, progress: Progress) -> VerifyReport:
         """The run under emulation, kept until the tests, the emulator or the wheel change."""
         settings = build.recipe.verify
         script = TESTS / settings.script
+        target = self.targets[build.target]
+        lesser = lesser_model(target, self.targets)
+        tests = requirements_lock(build.recipe.name, "tests", build.python)
         key = {
             "verify": VERIFY_VERSION,
+            "models": [str(model_of(target)), str(lesser[1]) if lesser else None],
+            "requirements": sha256_of(tests) if settings.pytest else None,
             "settings": settings.model_dump(mode="json"),
             "script": {path.name: sha256_of(path) for path in sorted(TESTS.glob(f"{script.stem}.*"))},
             "parts": [self.toolbox.pins.digest(part) for part in ("qemu", "pip", f"userland-{build.python}")],
@@ -267,29 +273,38 @@ class Workshop:
                 wheel,
                 recipe=build.recipe,
                 python=build.python,
-                target=self.targets[build.target],
+                target=target,
                 targets=self.targets,
                 toolbox=self.toolbox,
                 progress=lambda what: progress(what, 0, 0),
             )
-            _write_json(kept, report.model_dump(mode="json"))
+            _keep(kept, report)
         return report
 
     def _check_file(self, wheel: Path, kind: str, key: Mapping[str, Any]) -> Path:
         return self._out / "checks" / f"{sha256_of(wheel)[:24]}-{kind}-{digest(key)[:12]}.json"
+
+    def held(self, build: Build, sha256: str) -> Path | None:
+        """The wheel of a build, if it is here with this sha256."""
+        here = sorted(self.wheel_folder(build).glob("*.whl"))
+        return here[0] if here and sha256_of(here[0]) == sha256 else None
 
     def build(self, build: Build, progress: Progress) -> Built:
         """From source to an audited wheel.
 
         Not for several threads at once: auditwheel works by changing the process's folder.
         """
-        raw = self.compile(build, progress)
-        path = self.repair(build, raw, progress)
-        return Built(build=build, path=path, audit=self.audit(build, path, progress))
+        work = self.work_folder(build)
+        work.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{work}.lock"):
+            raw = self.compile(build, progress)
+            path = self.repair(build, raw, progress)
+            return Built(build=build, path=path, audit=self.audit(build, path, progress))
 
     def prove(self, built: Built, progress: Progress) -> Wheel:
         """Run an audited wheel under emulation; another build may go on meanwhile."""
         run = self.verify(built.build, built.path, progress)
+        progress(FINISHED, 0, 0)
         return Wheel(
             build=built.build, path=built.path, sha256=built.audit.sha256, audit=built.audit, verify=run
         )
@@ -299,9 +314,15 @@ def _read(model: type[ModelT], path: Path) -> ModelT | None:
     return model.model_validate_json(path.read_text(encoding="utf-8")) if path.is_file() else None
 
 
+def _keep(path: Path, report: AuditReport | VerifyReport) -> None:
+    """Keep a report that passed; a failure may have been the machine's, and is tried again."""
+    if report.passed:
+        _write_json(path, report.model_dump(mode="json"))
+
+
 def _write_json(path: Path, data: Any) -> None:
     """Replace a file at once."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_name(f".{path.name}.fresh")
+    fresh = path.with_name(f".{path.name}.{os.getpid()}")
     fresh.write_text(json.dumps(data, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     fresh.replace(path)

@@ -25,7 +25,7 @@ from pydantic import Field
 
 from builder.audit import AllowedCode
 from builder.errors import ConfigError, ToolboxError
-from builder.fetch import Mirror, fetch_debian, fetch_pypi, sha256_of
+from builder.fetch import Mirror, fetch_debian, fetch_pypi
 from builder.settings import Frozen, configs_dir, home_dir, load_toml, validate
 
 UNPACK_VERSION = 1
@@ -393,10 +393,3 @@ def _settle_headers(fresh: Path, final: Path) -> None:
         (data / original.name).write_text(text.replace("/usr/include", str(final / "usr/include")), "utf-8")
     if not list(data.iterdir()):
         raise ToolboxError("the arm64 Python packages hold no _sysconfigdata__aarch64-linux-gnu.py")
-
-
-def verify_download(path: Path, sha256: str) -> None:
-    """Raise :class:`ToolboxError` unless the file has this sha256."""
-    found = sha256_of(path)
-    if found != sha256:
-        raise ToolboxError(f"{path.name}: sha256 is {found}, pinned is {sha256}")

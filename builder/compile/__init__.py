@@ -16,6 +16,9 @@ from builder.toolbox import Toolbox
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, steps finished and steps in all; 0 in all where that is not known."""
 
+FINISHED = ""
+"""What is being done when nothing is any more."""
+
 
 class Driver(Protocol):
     """What turns a build into a raw wheel."""

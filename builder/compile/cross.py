@@ -43,6 +43,9 @@ class CrossDriver:
         work.mkdir(parents=True, exist_ok=True)
         _end_leftovers(work)
         progress("source", 0, 0)
+        if build.recipe.build.frontend == "setuptools":
+            # setuptools takes any newer .so as finished, even one that a killed linker left half written.
+            shutil.rmtree(work / "src", ignore_errors=True)
         tree = _working_copy(prepare(build.recipe.project, build.source, toolbox.home), work / "src")
         progress("build environment", 0, 0)
         python = build_environment(build, toolbox)
@@ -50,13 +53,16 @@ class CrossDriver:
         for dependency in build.dependencies:
             lay_out_dependency(dependency, toolbox, work)
         commands = write_wrappers(build, toolbox, work / "bin")
+        environment = _environment(build, commands, toolbox, work, python)
+        if build.compiler == "zig":
+            _warm_up(commands, environment, work)
         out = work / "dist"
         shutil.rmtree(out, ignore_errors=True)
         command = [
             *(str(python), "-m", "build", "--wheel", "--no-isolation", "--skip-dependency-check"),
             *("--outdir", str(out), *_frontend_options(build, commands, toolbox, work), str(tree)),
         ]
-        _run(command, _environment(build, commands, toolbox, work, python), work, progress)
+        _run(command, environment, work, progress)
         return _the_one_wheel(build, out)
 
 
@@ -87,14 +93,16 @@ def build_environment(build: Build, toolbox: Toolbox) -> Path:
     env.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{env}.lock"):
         if not complete.is_file():
+            _end_leftovers(env)
             shutil.rmtree(env, ignore_errors=True)
-            _checked([str(interpreter), "-m", "venv", "--without-pip", str(env)])
+            _checked([str(interpreter), "-m", "venv", "--without-pip", str(env)], env)
             _checked(
                 [
                     *(sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", str(python)),
                     *("install", "--quiet", "--require-hashes", "--no-deps", "--only-binary", ":all:"),
                     *("-r", str(lock)),
-                ]
+                ],
+                env,
             )
             site = next(env.glob("lib/python3*/site-packages"))
             for data in (headers / "sysconfigdata").iterdir():
@@ -145,8 +153,8 @@ def dependency_folder(dependency: WheelDependency, work: Path) -> Path:
 def _environment(
     build: Build, commands: Commands, toolbox: Toolbox, work: Path, python: Path
 ) -> dict[str, str]:
-    """The whole environment of the build: nothing of the user's leaks in but what a network needs."""
-    passed = {name: os.environ[name] for name in ("TMPDIR", "LANG") if name in os.environ}
+    """The whole environment of the build: nothing of the user's leaks in but where temporary files go."""
+    passed = {name: os.environ[name] for name in ("TMPDIR",) if name in os.environ}
     cflags = " ".join(
         [*build.recipe.build.cflags, f"-ffile-prefix-map={work}=.", f"-ffile-prefix-map={toolbox.home}=."]
     )
@@ -240,6 +248,23 @@ def _cmake_toolchain_file(build: Build, commands: Commands, toolbox: Toolbox, wo
     return path
 
 
+def _warm_up(commands: Commands, environment: dict[str, str], work: Path) -> None:
+    """Have zig make its C++ support libraries now, on one core, while the build configures itself on the other.
+
+    zig makes them at the first link, one file after the other, and keeps them in its cache; nothing waits for this.
+    """
+    source = work / "warm.cpp"
+    source.write_text("#include <stdexcept>\nvoid warm(int n) { if (n) throw std::runtime_error({}); }\n")
+    script = 'cd "$1" && "$2" -fPIC -c warm.cpp -o warm.o && "$2" -shared -fPIC -o warm.so warm.o'
+    subprocess.Popen(
+        ["/bin/sh", "-c", script, "warm", str(work), str(commands.cxx)],
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+
+
 def _run(command: list[str], environment: dict[str, str], work: Path, progress: Progress) -> None:
     """Run the build in a process group of its own, its whole output in ``build.log``."""
     log = work / "build.log"
@@ -328,7 +353,9 @@ def _the_one_wheel(build: Build, out: Path) -> Path:
             raise CompileError(f"the build made {len(several)} wheels: {', '.join(w.name for w in several)}")
 
 
-def _checked(command: list[str]) -> None:
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+def _checked(command: list[str], folder: Path) -> None:
+    """Run a step that fills ``folder``, marked so that a later run can end what this one leaves behind."""
+    environment = {**os.environ, _WORK_VARIABLE: str(folder)}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     if done.returncode:
         raise CompileError(f"{' '.join(command[:4])} … failed:\n{done.stderr.strip()}")

@@ -95,7 +95,7 @@ class Place:
         )
 
     def wheels(self) -> list[Path]:
-        return sorted(self.home.glob("out/wheels/*/*.whl"))
+        return sorted(self.home.glob("out/wheels/[0-9a-f]*/*.whl"))
 
     def snapshots(self) -> list[dict]:
         return [json.loads(path.read_text()) for path in sorted(self.home.glob("store/snapshots/*.json"))]

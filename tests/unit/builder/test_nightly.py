@@ -29,6 +29,7 @@ class IndexModel:
         self.evidence: list[tuple[str, str]] = []
         self.uploads: list[str] = []
         self.fail_at: str | None = None
+        self.digests: dict[str, str] = {}
 
     def _maybe_fail(self, where: str) -> None:
         if self.fail_at == where:
@@ -47,6 +48,8 @@ class IndexModel:
         self._maybe_fail("upload")
         self.uploads.append(wheel.name)
         self.sessions.setdefault(session, {})[wheel.name] = "hash"
+        digest = self.digests[wheel.name]
+        self.builds[digest] = Published(project="demo", filename=wheel.name, sha256=digest)
 
     def adopt(self, filename: str, session: str) -> None:
         self.sessions.setdefault(session, {})[filename] = "hash"
@@ -55,9 +58,12 @@ class IndexModel:
         self._maybe_fail("evidence")
         self.evidence.append((sha256, kind))
 
-    def make_snapshot(self, session: str, channel: str) -> SnapshotAnswer:
+    def evidence_kinds(self, sha256: str) -> frozenset[str]:
+        return frozenset(kind for known, kind in self.evidence if known == sha256)
+
+    def make_snapshot(self, session: str, channel: ChannelState) -> SnapshotAnswer:
         self._maybe_fail("snapshot")
-        parent = self.snapshots.get(self.head or "", {})
+        parent = self.snapshots.get(channel.snapshot or "", {})
         files = {**parent, **self.sessions[session]}
         if files == parent:
             return SnapshotAnswer(id=str(self.head), created=False, files=len(files))
@@ -76,15 +82,20 @@ class IndexModel:
 class WorkshopModel:
     """Stages that make a file, fail, or give a wheel with faults, by target."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, index: IndexModel) -> None:
+        self.index = index
         self.toolbox = SimpleNamespace(home=home)
         self.broken: set[str] = set()
         self.faulty: set[str] = set()
         self.unrunnable: set[str] = set()
+        self.surprising: set[str] = set()
         self.made: list[str] = []
 
     def known(self, builds: object, published: object) -> Known:
         return Known(published=frozenset(published))
+
+    def held(self, build: Build, sha256: str) -> None:
+        return None
 
     def wheel_folder(self, build: Build) -> Path:
         return self.toolbox.home / "nothing here"
@@ -93,12 +104,15 @@ class WorkshopModel:
         self.made.append(build.target)
         if build.target in self.broken:
             raise CompileError("the build ended with 1")
+        if build.target in self.surprising:
+            raise ZeroDivisionError("a fault of ours")
         return build
 
     def prove(self, build: Build, progress: Callable[[str, int, int], None]) -> SimpleNamespace:
         if build.target in self.unrunnable:
             raise VerifyError("the emulator could not be started")
         empty = SimpleNamespace(model_dump=lambda mode: {})
+        self.index.digests[f"demo-{build.full_version}-{build.build_tag}.whl"] = build.wheel_digest
         return SimpleNamespace(
             path=Path(f"demo-{build.full_version}-{build.build_tag}.whl"),
             sha256=build.wheel_digest,
@@ -114,7 +128,7 @@ class Night:
     def __init__(self, recipe: Recipe, targets: Targets, home: Path) -> None:
         self.recipe, self.targets = recipe, targets
         self.index = IndexModel()
-        self.workshop = WorkshopModel(home)
+        self.workshop = WorkshopModel(home, self.index)
 
     def run(self, *names: str, required: bool = True) -> NightlyReport:
         builds = tuple(
@@ -133,12 +147,6 @@ class Night:
             on_cell=cells.append,
         )
         assert tuple(cells) == report.cells
-        for build in builds:
-            for name in self.index.snapshots.get(self.index.head or "", {}):
-                if build.build_tag in name:
-                    self.index.builds[build.wheel_digest] = Published(
-                        project="demo", filename=name, sha256="hash"
-                    )
         return report
 
 
@@ -208,3 +216,32 @@ def test_a_published_build_is_adopted_when_the_head_lost_it(night: Night) -> Non
     assert report.moved
     assert night.workshop.made == ["generic", "neoverse-n1"]
     assert set(night.index.snapshots[str(first.snapshot)]) <= set(night.index.snapshots[str(report.snapshot)])
+
+
+def test_another_move_in_between_loses_nothing(night: Night) -> None:
+    night.index.fail_at = "move"
+    with pytest.raises(PublishError):
+        night.run("generic")
+    night.index.fail_at = None
+    night.index.snapshots["20261123-9"] = {"other-1.whl": "hash"}
+    night.index.head, night.index.serial = "20261123-9", 1
+    report = night.run("generic")
+    assert report.moved
+    assert "other-1.whl" in night.index.snapshots[str(report.snapshot)]
+
+
+def test_a_file_without_its_evidence_is_not_yet_published(night: Night) -> None:
+    night.index.fail_at = "evidence"
+    with pytest.raises(PublishError):
+        night.run("generic")
+    night.index.fail_at = None
+    night.run("generic")
+    assert len(night.index.evidence) == 2
+
+
+def test_a_fault_of_ours_blocks_no_other_build_and_leaves_its_traceback(night: Night, tmp_path: Path) -> None:
+    night.workshop.surprising = {"generic"}
+    report = night.run("generic", "neoverse-n1", required=False)
+    assert [cell.outcome for cell in report.cells] == ["failed", "built"]
+    assert "ZeroDivisionError" in report.cells[0].detail
+    assert "Traceback" in next((tmp_path / "logs").iterdir()).read_text()

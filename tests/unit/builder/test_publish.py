@@ -12,7 +12,7 @@ import tenacity
 
 from builder import publish
 from builder.errors import PublishError
-from builder.publish import Index, upload_fields
+from builder.publish import ChannelState, Index, upload_fields
 
 
 @pytest.fixture(autouse=True)
@@ -54,7 +54,7 @@ def test_a_refusal_is_told_with_all_its_reasons_and_not_retried() -> None:
     }
     index, asked = _index(httpx2.Response(400, json=problem))
     with pytest.raises(PublishError) as caught:
-        index.make_snapshot("session", "nightly")
+        index.make_snapshot("session", ChannelState(name="nightly", serial=3, snapshot=None))
     assert "the wheel is not whole" in str(caught.value)
     assert "RECORD lies" in str(caught.value)
     assert len(asked) == 1
