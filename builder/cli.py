@@ -16,6 +16,7 @@ from rich.markup import escape
 from rich.progress import track
 
 from builder import audit as auditing
+from builder import channels as channels_room
 from builder import console, settings, stages, targets_view
 from builder import doctor as doctor_room
 from builder import lock as lock_room
@@ -364,6 +365,10 @@ def python(
         emulated.create_environment(folder)
     command = emulated.command(arguments or [], environment=folder)
     raise typer.Exit(subprocess.run(command, env=emulated.variables(), check=False).returncode)
+
+
+for command in channels_room.COMMANDS:
+    app.command()(command)
 
 
 def main() -> None:

@@ -265,8 +265,10 @@ def _end_with_parent() -> None:
 
 
 @contextmanager
-def open_index(home: Path, *, write: bool = True) -> Iterator[Index]:
+def open_index(home: Path, *, write: bool = True, scopes: tuple[str, ...] = ()) -> Iterator[Index]:
     """The index of ``ARMWHEELS_INDEX`` with ``ARMWHEELS_TOKEN``, else one on loopback for this run alone.
+
+    The token made for that run may do what publishing needs, or what ``scopes`` say.
 
     Raises:
         PublishError: the local index does not start; its own words are in the message.
@@ -279,7 +281,7 @@ def open_index(home: Path, *, write: bool = True) -> Iterator[Index]:
     with ExitStack() as stack:
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         environment = {**os.environ, "ARMWHEELS_HOME": str(home)}
-        token = _run_token(program, environment) if write else None
+        token = _run_token(program, environment, scopes) if write or not _open_reads() else None
         ready, log = scratch / "ready", scratch / "log"
         server = subprocess.Popen(
             [program, "serve", "--port", "0", "--ready-file", str(ready)],
@@ -297,10 +299,15 @@ def open_index(home: Path, *, write: bool = True) -> Iterator[Index]:
         yield stack.enter_context(Index(ready.read_text().strip(), token))
 
 
-def _run_token(program: str, environment: dict[str, str]) -> str:
+def _open_reads() -> bool:
+    return os.environ.get("ARMWHEELS_READS", "open") == "open"
+
+
+def _run_token(program: str, environment: dict[str, str], scopes: tuple[str, ...]) -> str:
     """A token for this run, which the index forgets after two days."""
+    allowed = [part for scope in scopes for part in ("--scope", scope)]
     made = subprocess.run(
-        [program, "token", "--name", "this run", "--expires-days", "2"],
+        [program, "token", "--name", "this run", "--expires-days", "2", *allowed],
         env=environment,
         capture_output=True,
         text=True,

@@ -12,7 +12,13 @@ import httpx2
 from packaging.metadata import parse_email
 from packaging.utils import parse_wheel_filename
 from pydantic import ConfigDict
-from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential_jitter
+from tenacity import (
+    RetryCallState,
+    Retrying,
+    retry_if_exception_type,
+    stop_after_attempt,
+    wait_exponential_jitter,
+)
 
 from builder.errors import PublishError
 from builder.settings import Frozen
@@ -32,6 +38,17 @@ class ChannelState(Answer):
     name: str
     serial: int
     snapshot: str | None
+
+
+class MoveEntry(Answer):
+    """One entry of a channel's journal."""
+
+    serial: int
+    snapshot: str
+    at: str
+    by: str
+    approvals: tuple[str, ...]
+    message: str
 
 
 class SnapshotAnswer(Answer):
@@ -72,6 +89,11 @@ class Index:
     def channel(self, name: str) -> ChannelState:
         """Where the channel stands."""
         return ChannelState.model_validate(self._request("GET", f"/api/channels/{name}").json())
+
+    def moves(self, channel: str) -> tuple[MoveEntry, ...]:
+        """The journal of a channel, the oldest entry first."""
+        found = self._request("GET", f"/api/channels/{channel}/moves").json()["moves"]
+        return tuple(MoveEntry.model_validate(move) for move in found)
 
     def snapshot_files(self, snapshot: str) -> dict[str, str]:
         """File names of a snapshot, each with its sha256."""
@@ -135,6 +157,24 @@ class Index:
         answer = self._request("POST", f"/api/channels/{channel}/moves", json=body, accept=(200, 201))
         return int(answer.json()["serial"])
 
+    def approve(self, channel: str, snapshot: str, message: str) -> str:
+        """Approve a snapshot for a channel; returns the name under which it is written down."""
+        body = {"channel": channel, "snapshot": snapshot, "message": message}
+        return str(self._request("POST", "/api/approvals", json=body, accept=(200, 201)).json()["by"])
+
+    def mark(self, kind: str, subject: dict[str, str], reason: str) -> int:
+        """Yank, quarantine or undo it; returns the serial of the entry. ``subject`` has a filename or a project."""
+        body = {"kind": kind, **subject, "reason": reason, "nonce": secrets.token_urlsafe(16)}
+        return int(self._request("POST", "/api/status", json=body, accept=(200, 201)).json()["serial"])
+
+    def discard(self, session: str) -> None:
+        """Throw an upload session away; doing so again changes nothing."""
+        self._request("DELETE", f"/api/sessions/{session}", accept=(204,))
+
+    def with_token(self, token: str) -> Index:
+        """The same index, asked by somebody else."""
+        return Index(self.url, token)
+
     def _request(
         self, method: str, path: str, *, accept: tuple[int, ...] = (200,), **options: Any
     ) -> httpx2.Response:
@@ -154,21 +194,37 @@ class Index:
             return answer
         said = f"{method} {path}: {answer.status_code} {_reason(answer)}"
         if answer.status_code >= 500 or answer.status_code == 429:
-            raise _UnreachableError(said)
+            raise _UnreachableError(said, wait=_seconds(answer.headers.get("retry-after")))
         raise PublishError(said)
 
 
 class _UnreachableError(PublishError):
-    """A failure that trying again may mend."""
+    """A failure that trying again may mend, at the earliest in ``wait`` seconds."""
+
+    def __init__(self, said: str, wait: float = 0.0) -> None:
+        super().__init__(said)
+        self.wait = wait
 
 
 def _attempts() -> Retrying:
+    backoff = wait_exponential_jitter(initial=0.2, max=10)
+
+    def wait(state: RetryCallState) -> float:
+        error = state.outcome.exception() if state.outcome else None
+        asked = error.wait if isinstance(error, _UnreachableError) else 0.0
+        return max(asked, backoff(state))
+
     return Retrying(
         retry=retry_if_exception_type(_UnreachableError),
         stop=stop_after_attempt(6),
-        wait=wait_exponential_jitter(initial=0.2, max=10),
+        wait=wait,
         reraise=True,
     )
+
+
+def _seconds(retry_after: str | None) -> float:
+    """``Retry-After`` in seconds (RFC 9110 section 10.2.3); a date or an hour is not waited for."""
+    return min(float(retry_after), 60.0) if retry_after and retry_after.isdigit() else 0.0
 
 
 def _reason(answer: httpx2.Response) -> str:
@@ -180,7 +236,13 @@ def _reason(answer: httpx2.Response) -> str:
     if isinstance(body, dict):
         reasons = body.get("reasons") or body.get("errors")
         said = str(body.get("detail") or body.get("title") or body)
-        return said + ("".join(f"\n  - {reason}" for reason in reasons) if isinstance(reasons, list) else "")
+        if not isinstance(reasons, list):
+            return said
+        if len(reasons) == 1 and said == reasons[0]:
+            return said
+        if said == "; ".join(map(str, reasons)):
+            said = str(body.get("title"))
+        return said + "".join(f"\n  - {reason}" for reason in reasons)
     return str(body)
 
 

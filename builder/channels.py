@@ -1,0 +1,194 @@
+"""The commands that move channels and mark files: clients of the index, and what they print."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from builder import settings
+from builder.errors import PublishError
+from builder.nightly import open_index
+from builder.publish import ChannelState, Index, MoveEntry
+
+out = Console()
+
+SnapshotArgument = Annotated[
+    str, typer.Argument(metavar="SNAPSHOT", help="A snapshot's id, such as 20261123-1.")
+]
+ToOption = Annotated[str, typer.Option("--to", metavar="CHANNEL", help="The channel to move.")]
+MessageOption = Annotated[str, typer.Option("--message", "-m", help="Why; stands in the journal.")]
+ReasonOption = Annotated[str, typer.Option("--reason", help="Why; stands in the journal and on the pages.")]
+UndoOption = Annotated[bool, typer.Option("--undo", help="Take it back.")]
+
+
+def promote(
+    snapshot: SnapshotArgument,
+    to: ToOption,
+    approve_as: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--approve-as",
+            metavar="TOKEN",
+            envvar="ARMWHEELS_APPROVE_AS",
+            help="The token of somebody else who approves; repeat it for more.",
+        ),
+    ] = None,
+    message: MessageOption = "armwheels promote",
+) -> None:
+    """Point a channel at a snapshot, if its gates are open; they answer with all that is missing.
+
+    The same files, none copied. The index is ARMWHEELS_INDEX with ARMWHEELS_TOKEN, else the local store.
+
+    Example: armwheels promote 20261123-1 --to stable
+    """
+    with open_index(settings.home_dir()) as index:
+        state = index.channel(to)
+        for token in approve_as or []:
+            with index.with_token(token) as other:
+                other.approve(to, snapshot, message)
+        _move(index, state, snapshot, message)
+
+
+def approve(snapshot: SnapshotArgument, to: ToOption, message: MessageOption = "armwheels approve") -> None:
+    """Approve a snapshot for a channel that asks for a second person's word; moves nothing.
+
+    Example: ARMWHEELS_TOKEN=awt_... armwheels approve 20261123-1 --to stable
+    """
+    with open_index(settings.home_dir()) as index:
+        name = index.approve(to, snapshot, message)
+    out.print(f"{snapshot} is approved for {to} by {name}", highlight=False)
+
+
+def rollback(
+    channel: Annotated[str, typer.Argument(metavar="CHANNEL", help="The channel to move back.")],
+    to: Annotated[
+        str | None,
+        typer.Option("--to", metavar="SNAPSHOT", help="One it has shown; else the one it showed before."),
+    ] = None,
+    message: MessageOption = "armwheels rollback",
+) -> None:
+    """Point a channel back at a snapshot that it has shown; again, and it goes one further back.
+
+    The journal only grows: going back is a move like any other.
+
+    Example: armwheels rollback stable --to 20261120-1
+    """
+    with open_index(settings.home_dir()) as index:
+        state = index.channel(channel)
+        _move(index, state, back_from(channel, index.moves(channel), to), message)
+
+
+def history(
+    channel: Annotated[str, typer.Argument(metavar="CHANNEL", help="The channel to tell about.")],
+    last: Annotated[int, typer.Option("--last", min=1, help="How many of the newest moves to show.")] = 20,
+) -> None:
+    """Show what a channel pointed at, since when, by whom, and who approved.
+
+    Example: armwheels history stable --last 5
+    """
+    with open_index(settings.home_dir(), write=False) as index:
+        moves = index.moves(channel)
+    out.print(history_table(channel, moves, last), highlight=False)
+
+
+def yank(
+    filename: Annotated[str, typer.Argument(metavar="FILENAME", help="The file, as the index names it.")],
+    reason: ReasonOption,
+    undo: UndoOption = False,
+) -> None:
+    """Have installers pass a file over unless it is pinned (PEP 592), in every channel and snapshot at once.
+
+    Example: armwheels yank demo-1.0+generic-1_0a1b2c3d-cp311-cp311-manylinux_2_28_aarch64.whl --reason "wrong sums"
+    """
+    _mark("unyank" if undo else "yank", {"filename": filename}, reason)
+
+
+def quarantine(
+    subject: Annotated[
+        str, typer.Argument(metavar="FILENAME-or-PROJECT", help="One file, or all of a project.")
+    ],
+    reason: ReasonOption,
+    undo: UndoOption = False,
+) -> None:
+    """Take a file or a whole project (PEP 792) from all pages; it is not sent, and gates refuse it.
+
+    Example: armwheels quarantine demo --reason "its maintainer's key was stolen"
+    """
+    key = "filename" if subject.endswith(".whl") else "project"
+    _mark("release" if undo else "quarantine", {key: subject}, reason)
+
+
+COMMANDS = (promote, approve, rollback, history, yank, quarantine)
+
+
+def back_from(channel: str, moves: Sequence[MoveEntry], to: str | None) -> str:
+    """Where going back leads: to a snapshot the channel has shown, else to what it showed before its present one.
+
+    "Before" is by first appearance, so that going back twice does not lead forth again.
+
+    Raises:
+        PublishError: there is no such snapshot in its history.
+    """
+    shown = list(dict.fromkeys(move.snapshot for move in moves))
+    if to is not None:
+        if to not in shown:
+            raise PublishError(
+                f"{channel} has never shown {to}; `armwheels promote {to} --to {channel}` asks its gates"
+            )
+        return to
+    place = shown.index(moves[-1].snapshot) if moves else 0
+    if place == 0:
+        raise PublishError(
+            f"{channel} has shown nothing before; name a snapshot that it may go to with promote"
+        )
+    return shown[place - 1]
+
+
+def history_table(channel: str, moves: Sequence[MoveEntry], last: int) -> RenderableType:
+    """The newest moves, the newest first."""
+    if not moves:
+        return Text(f"{channel} has not moved yet")
+    table = Table(title=channel, title_justify="left", box=None, pad_edge=False)
+    for heading in ("serial", "moved (UTC)", "snapshot", "by", "approved by", "message"):
+        table.add_column(heading, justify="right" if heading == "serial" else "left", overflow="fold")
+    for move in reversed(moves[-last:]):
+        now = move is moves[-1]
+        table.add_row(
+            str(move.serial),
+            move.at[:16].replace("T", " "),
+            Text(move.snapshot, style="bold green" if now else ""),
+            Text(move.by),
+            Text(", ".join(move.approvals) or "-"),
+            Text(move.message, style="dim"),
+        )
+    earlier = len(moves) - last
+    return Group(table, Text(f"and {earlier} earlier", style="dim")) if earlier > 0 else table
+
+
+def _move(index: Index, state: ChannelState, snapshot: str, message: str) -> None:
+    serial = index.move(state.name, snapshot, state.serial, message)
+    before = f" from {state.snapshot}" if state.snapshot else ""
+    said = (
+        f"{state.name} is at {snapshot} already"
+        if serial == state.serial
+        else f"{state.name} moved{before} to {snapshot} (serial {serial})"
+    )
+    out.print(said, highlight=False)
+
+
+def _mark(kind: str, subject: dict[str, str], reason: str) -> None:
+    with open_index(settings.home_dir(), scopes=("yank",)) as index:
+        serial = index.mark(kind, subject, reason)
+    [name] = subject.values()
+    done = {
+        "yank": "is yanked",
+        "unyank": "is no longer yanked",
+        "quarantine": "is under quarantine",
+        "release": "is released from quarantine",
+    }
+    out.print(f"{name} {done[kind]} (entry {serial})", highlight=False, soft_wrap=True)
