@@ -110,7 +110,8 @@ def make_place(folder: Path, toolbox: Toolbox) -> Place:
     for shared in ("toolbox", "downloads"):
         (home / shared).symlink_to(toolbox.home / shared)
     shutil.copytree(ROOT / "configs", configs)
-    (configs / "matrices.toml").write_text(MATRICES, encoding="utf-8")
+    with (configs / "matrices.toml").open("a", encoding="utf-8") as matrices:
+        matrices.write(MATRICES)
     return Place(home=home, configs=configs)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import signal
+import shutil
 import subprocess
 import time
 import zipfile
@@ -150,11 +150,22 @@ def test_the_index_is_whole(served: Served) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_another_folder_gives_the_same_bytes(served: Served, tmp_path: Path, toolbox: Toolbox) -> None:
-    other = make_place(tmp_path / "a" / "longer" / "folder", toolbox)
-    done = other.run("armwheels", "build", "msgpack-1.2.4-cp311-neoverse-v1", "--matrix", "tiny")
-    assert done.returncode == 0, done.stdout + done.stderr
-    [one], [two] = served.place.wheels(), other.wheels()
+@pytest.mark.parametrize("compiler", ["gcc", "zig"])
+def test_another_folder_gives_the_same_bytes(tmp_path: Path, toolbox: Toolbox, compiler: str) -> None:
+    """Two folders whose every tool lies elsewhere too: the second place has a toolbox of its own."""
+    made = []
+    for name in ("one", "a/longer/folder"):
+        place = make_place(tmp_path / name, toolbox)
+        if made:
+            (place.home / "toolbox").unlink()
+            shared = toolbox.home / "toolbox"
+            shutil.copytree(shared, place.home / "toolbox", symlinks=True, copy_function=os.link)
+        recipe = place.configs / "recipes/msgpack.toml"
+        recipe.write_text(recipe.read_text().replace('compiler = "gcc"', f'compiler = "{compiler}"'))
+        done = place.run("armwheels", "build", "msgpack-1.2.4-cp311-neoverse-v1", "--matrix", "tiny")
+        assert done.returncode == 0, done.stdout + done.stderr
+        made += place.wheels()
+    one, two = made
     assert one.name == two.name
     assert one.read_bytes() == two.read_bytes()
 
@@ -183,18 +194,25 @@ STAGES = (
 
 
 def test_killed_at_any_stage_the_next_run_goes_on(served: Served, place: Place) -> None:
-    """Kill -9 once as each stage begins, then let a run end: the same bytes, one snapshot, one move."""
-    for stage in STAGES:
+    """Kill -9 once as each stage begins, then let a run end: the same bytes, one snapshot, one move.
+
+    The process alone is killed, so that what it had started is left behind, as it would be.
+    """
+
+    def kill_at(sign: str) -> None:
         process = place.start("armwheels", "nightly", "--matrix", "tiny")
         assert process.stdout is not None
-        for line in process.stdout:
-            if stage in line:
-                break
-        os.killpg(process.pid, signal.SIGKILL)
+        assert any(sign in line for line in process.stdout), f"the run never came to '{sign}'"
+        process.kill()
         process.wait()
         process.stdout.close()
+
+    for stage in STAGES:
+        kill_at(stage)
         assert place.journal() == []
         assert place.snapshots() == []
+    # The line of the finished wheel comes just before it is published.
+    kill_at("finished ")
     done = place.run("armwheels", "nightly", "--matrix", "tiny")
     assert done.returncode == 0, done.stdout + done.stderr
     assert ": source" not in done.stdout
