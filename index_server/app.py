@@ -6,7 +6,6 @@ since twine and uv print them as they are; all others are problem documents (RFC
 
 from __future__ import annotations
 
-import errno
 from collections.abc import AsyncIterator
 from typing import Annotated
 
@@ -27,13 +26,14 @@ from index_server.errors import (
     NoSpaceError,
     NotFoundError,
     RequestError,
+    StoreAwayError,
     TooLargeError,
     UnauthorizedError,
 )
 from index_server.model import SESSION, Move, Record, Session, Sha256, Stored, stamp
 from index_server.settings import Settings
 from index_server.site import Site
-from index_server.store import ObjectStore
+from index_server.store import NO_ROOM, ObjectStore
 from index_server.tokens import Publisher
 from index_server.wheelcheck import parse_name
 
@@ -149,7 +149,7 @@ async def _take(
     except ClientDisconnect:
         raise BadUploadError("the connection ended before the file did; nothing is stored") from None
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno not in NO_ROOM:
             raise
         raise NoSpaceError("the index has no space left for this file; nothing is stored") from error
 
@@ -340,6 +340,8 @@ def _problem(status: int, title: str, reasons: list[str], members: dict[str, obj
 
 
 def _challenge(error: RequestError) -> dict[str, str]:
+    if isinstance(error, StoreAwayError):
+        return {"retry-after": str(error.retry_after)}
     return {"www-authenticate": 'Basic realm="armwheels"'} if isinstance(error, UnauthorizedError) else {}
 
 

@@ -38,6 +38,12 @@ class MissingObjectError(StoreError):
     """No object has this key."""
 
 
+class UnsafeStoreError(StoreError):
+    """The store ignores a condition that keeps two writers apart; nothing may be published to it."""
+
+    exit_code = 6
+
+
 class PortInUseError(IndexServerError):
     """The address to serve on is taken or not ours."""
 
@@ -103,3 +109,15 @@ class NoSpaceError(RequestError):
 
     status = 507
     title = "the index has no space left"
+
+
+class StoreAwayError(StoreError, RequestError):
+    """The store does not answer now; ``detail`` says where it is and is for the operator alone."""
+
+    status = 503
+    title = "the store does not answer"
+    retry_after = 5  # seconds
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail)
+        self.reasons = (f"the index cannot reach its store now; ask again in {self.retry_after} seconds",)

@@ -12,6 +12,7 @@ from index_server.pages import etag_matches
 from index_server.store import ObjectStore
 
 Headers = list[tuple[bytes, bytes]]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 _RANGE = re.compile(r"bytes=\s*([0-9]{0,18})-([0-9]{0,18})\s*\Z")
@@ -36,7 +37,13 @@ async def send_bytes(send: Send, status: int, headers: Headers, body: bytes | No
 
 
 async def send_file(
-    send: Send, store: ObjectStore, file: StoredFile, headers: dict[bytes, str], *, head: bool
+    receive: Receive,
+    send: Send,
+    store: ObjectStore,
+    file: StoredFile,
+    headers: dict[bytes, str],
+    *,
+    head: bool,
 ) -> None:
     """A file or the one range of it that was asked for; several ranges are answered with the whole."""
     common: Headers = [
@@ -64,12 +71,23 @@ async def send_file(
         (b"content-length", str(stop - start).encode()),
         *([(b"content-range", f"bytes {start}-{stop - 1}/{file.size}".encode())] if status == 206 else []),
     ]
+    chunks = iter(()) if head else store.read(file.key, start, stop)
+    chunk = await asyncio.to_thread(next, chunks, b"")  # before the status: the store may be away
     await send({"type": "http.response.start", "status": status, "headers": typed})
-    if not head:
-        chunks = store.read(file.key, start, stop)
-        while (chunk := await asyncio.to_thread(next, chunks, b"")) != b"":
+    gone = asyncio.create_task(_gone(receive))
+    try:
+        while chunk and not gone.done():
             await send({"type": "http.response.body", "body": chunk, "more_body": True})
+            chunk = await asyncio.to_thread(next, chunks, b"")
+    finally:
+        gone.cancel()
     await send({"type": "http.response.body", "body": b""})
+
+
+async def _gone(receive: Receive) -> None:
+    """Wait until the client has hung up: a server takes what is sent to nobody without a word."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
 
 
 def parse_range(header: str, size: int) -> tuple[int, int] | None:

@@ -100,6 +100,11 @@ def missing_page(reason: str) -> bytes:
     )
 
 
+def away_page(reason: str) -> bytes:
+    """What a person sees while the store does not answer."""
+    return _page("Not now", ["<h1>Not now</h1>", f"<p>{escape(reason)}</p>"])
+
+
 def install_lines(base: str, place: str, lens: Lens, project: str) -> tuple[str, str]:
     """The pip and the uv line for a view."""
     url = f"{base}/{place}/{lens.slug}/simple/"

@@ -50,8 +50,28 @@ def load_settings() -> Settings:
 
 def store_address() -> str:
     """``ARMWHEELS_STORE``, else ``store`` in ``ARMWHEELS_HOME``, else in the project's own ``var``."""
-    home = Path(os.environ.get("ARMWHEELS_HOME") or ROOT / "var").resolve()
-    return os.environ.get("ARMWHEELS_STORE") or f"file:{home / 'store'}"
+    return os.environ.get("ARMWHEELS_STORE") or f"file:{_home() / 'store'}"
+
+
+def s3_endpoint() -> str | None:
+    """``ARMWHEELS_S3_ENDPOINT``, for a store that is not AWS's own; the keys are in the usual ``AWS_*``.
+
+    Raises:
+        ConfigError: it is no URL.
+    """
+    endpoint = os.environ.get("ARMWHEELS_S3_ENDPOINT") or None
+    if endpoint and not re.match(r"https?://[^/\s]+", endpoint):
+        raise ConfigError(f"ARMWHEELS_S3_ENDPOINT is {endpoint!r}; write http://HOST:PORT or https://HOST")
+    return endpoint
+
+
+def scratch_folder() -> Path:
+    """Where uploads wait while they are checked, for a store that is no folder: ``ARMWHEELS_HOME/scratch``."""
+    return _home() / "scratch"
+
+
+def _home() -> Path:
+    return Path(os.environ.get("ARMWHEELS_HOME") or ROOT / "var").resolve()
 
 
 def channels_from(data: Mapping[str, Any]) -> dict[str, str]:

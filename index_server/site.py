@@ -19,7 +19,7 @@ from packaging.utils import canonicalize_name
 
 from index_server import landing, pages
 from index_server.catalog import Catalog, file_key
-from index_server.errors import NotFoundError
+from index_server.errors import NotFoundError, StoreAwayError
 from index_server.filesend import Headers, Send, StoredFile, send_bytes, send_file
 from index_server.model import SESSION, Record, Snapshot
 from index_server.pages import Page
@@ -87,6 +87,14 @@ class Site:
         if scope["type"] != "http" or scope["method"] not in ("GET", "HEAD") or self._is_inner(scope["path"]):
             await self._inner(scope, receive, send)
             return
+        try:
+            await self._answer(scope, receive, send)
+        except StoreAwayError as error:
+            wait: Headers = [*_FOR_PEOPLE, (b"retry-after", str(error.retry_after).encode())]
+            page = landing.away_page("; ".join(error.reasons))
+            await send_bytes(send, error.status, wait, page, head=scope["method"] == "HEAD")
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
         head = scope["method"] == "HEAD"
         answer: Answer | None = self._fresh(scope["path"])
@@ -98,7 +106,7 @@ class Site:
         if isinstance(answer, Kept):
             await _send_page(send, answer, headers, head=head)
         elif isinstance(answer, StoredFile):
-            await send_file(send, self._catalog.store, answer, headers, head=head)
+            await send_file(receive, send, self._catalog.store, answer, headers, head=head)
         elif isinstance(answer, Redirect):
             query = scope["query_string"].decode("latin-1")
             location = quote(answer.path, safe="/+") + (f"?{query}" if query else "")

@@ -6,28 +6,37 @@ The interface is small so that every kind can keep the same promises:
 * What ``create`` acknowledged survives a crash; what it did not acknowledge is there whole or not at all.
 * ``put_hint`` replaces, and only hints may be replaced: nothing depends on their being new.
 * ``scratch`` lends a local file for bytes on their way in; it vanishes with its process.
+* A store that does not answer is a :class:`StoreAwayError`, a full one a :class:`NoSpaceError`.
+
+This module has the interface and the kind for one machine; :mod:`index_server.s3` has the kind for many.
 """
 
 from __future__ import annotations
 
-import fcntl
+import errno
 import os
 import re
-import secrets
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
-from index_server.errors import MissingObjectError, StoreError
+from index_server.errors import MissingObjectError, NoSpaceError, StoreError
+from index_server.scratch import ScratchFolder
+from index_server.settings import s3_endpoint, scratch_folder
 
 CHUNK = 1 << 20  # bytes handed on at a time
+NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _SEGMENT = re.compile(r"[A-Za-z0-9_!+-][A-Za-z0-9_.!+-]{0,254}\Z")
 
 
 class ObjectStore(Protocol):
     """Objects by key. Keys are ``/``-separated segments of letters, digits and ``_.!+-``."""
+
+    @property
+    def look_every(self) -> float:
+        """Seconds between a reader's looks at a journal's end; 0 where a look costs next to nothing."""
 
     def create(self, key: str, data: bytes) -> bool:
         """Write an object unless the key is taken; say whether this call wrote it."""
@@ -83,29 +92,32 @@ class DirectoryStore:
     """Objects as files below one folder; several processes may share it.
 
     An object is written to a temporary file, synced, and linked to its name: ``link`` fails where the name
-    is taken, so it is the arbiter between writers. Temporary files are locked while their process lives;
-    those left by a killed one are swept when a store is opened.
+    is taken, so it is the arbiter between writers. A full disk is a :class:`NoSpaceError`.
     """
+
+    look_every = 0.0
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self._temporary = root / ".tmp"
+        temporary = root / ".tmp"
         try:
-            self._make_folder(self._temporary)
-            self._sweep()
+            self._make_folder(temporary)
+            self._scratch = ScratchFolder(temporary)
         except OSError as error:
             raise StoreError(f"{root}: cannot be used as a store: {error.strerror}") from error
 
     def create(self, key: str, data: bytes) -> bool:
         target = self._path(key)
         if target.exists():  # saves the writing; the link below decides
+            _sync(target.parent)  # its writer may have died before it could
             return False
-        with self.scratch() as path:
+        with _room(), self.scratch() as path:
             path.write_bytes(data)
             return self._link(path, target)
 
     def create_from(self, key: str, path: Path) -> bool:
-        return self._link(path, self._path(key))
+        with _room():
+            return self._link(path, self._path(key))
 
     def get(self, key: str) -> bytes:
         try:
@@ -141,8 +153,8 @@ class DirectoryStore:
 
     def put_hint(self, key: str, data: bytes) -> None:
         target = self._path(key)
-        self._make_folder(target.parent)
-        with self.scratch() as path:
+        with _room(), self.scratch() as path:
+            self._make_folder(target.parent)
             path.write_bytes(data)
             path.replace(target)
 
@@ -158,27 +170,11 @@ class DirectoryStore:
         except (FileNotFoundError, NotADirectoryError):
             return None
 
-    @contextmanager
-    def scratch(self) -> Iterator[Path]:
-        path, lock = self._locked_file()
-        try:
-            yield path
-        finally:
-            path.unlink(missing_ok=True)
-            os.close(lock)
+    def scratch(self) -> AbstractContextManager[Path]:
+        return self._scratch.file()
 
     def _path(self, key: str) -> Path:
         return self.root / check_key(key)
-
-    def _locked_file(self) -> tuple[Path, int]:
-        """A new temporary file and the descriptor that holds its lock."""
-        while True:
-            path = self._temporary / secrets.token_hex(12)
-            lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            if os.fstat(lock).st_nlink:  # a sweeper may have come between open and lock
-                return path, lock
-            os.close(lock)
 
     def _link(self, path: Path, target: Path) -> bool:
         _sync(path)
@@ -186,9 +182,11 @@ class DirectoryStore:
         try:
             os.link(path, target)
         except FileExistsError:
-            return False
+            written = False
+        else:
+            written = True
         _sync(target.parent)
-        return True
+        return written
 
     def _make_folder(self, folder: Path) -> None:
         """Make a folder so that it survives a crash: each new one is synced into its parent."""
@@ -199,18 +197,16 @@ class DirectoryStore:
             folder.mkdir()
         _sync(folder.parent)
 
-    def _sweep(self) -> None:
-        """Remove the temporary files whose process is gone."""
-        for path in self._temporary.iterdir():
-            with suppress(FileNotFoundError):
-                lock = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-                try:
-                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    path.unlink(missing_ok=True)
-                except BlockingIOError:
-                    pass  # another server is writing it
-                finally:
-                    os.close(lock)
+
+@contextmanager
+def _room() -> Iterator[None]:
+    """Turn a full disk into the answer that clients get."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            raise
+        raise NoSpaceError("the index has no space left for this; nothing is stored") from error
 
 
 def _sync(path: Path) -> None:
@@ -222,12 +218,19 @@ def _sync(path: Path) -> None:
 
 
 def open_store(address: str) -> ObjectStore:
-    """Open the store that ``ARMWHEELS_STORE`` names, such as ``file:/srv/armwheels``.
+    """Open the store that ``ARMWHEELS_STORE`` names: ``file:/srv/armwheels``, ``s3://bucket/prefix``.
 
     Raises:
-        StoreError: the address is of no known kind, or the folder cannot be used.
+        StoreError: the address is of no known kind, or what it names cannot be used.
+        UnsafeStoreError: the store ignores the conditions that keep two writers apart.
+        StoreAwayError: the store does not answer.
     """
     kind, _, place = address.partition(":")
-    if kind != "file" or not place:
-        raise StoreError(f"{address!r} names no store; write file:FOLDER")
-    return DirectoryStore(Path(place).expanduser().resolve())
+    if kind == "file" and place:
+        return DirectoryStore(Path(place).expanduser().resolve())
+    bucket, _, prefix = place.removeprefix("//").strip("/").partition("/")
+    if kind == "s3" and place.startswith("//") and bucket:
+        from index_server import s3  # boto3 costs half a second and 25 MB, which a folder need not pay
+
+        return s3.open_bucket(bucket, prefix, endpoint=s3_endpoint(), scratch=scratch_folder())
+    raise StoreError(f"{address!r} names no store; write file:FOLDER or s3://BUCKET/PREFIX")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import hypothesis
 import pytest
-from index_stores import MemoryStore
+from index_seaweed import Seaweed
+from index_stores import MemoryStore, moto_store, seaweed_store
 
 from index_server.settings import ROOT, Settings, passport_validator
 from index_server.store import DirectoryStore, ObjectStore
@@ -29,7 +31,7 @@ TARGETS = {
         "flags": ["for the builder alone"],
     },
 }
-STORE_KINDS = ["directory", "memory"]
+STORE_KINDS = ["directory", "memory", "moto"]
 
 
 @pytest.fixture(scope="session")
@@ -48,14 +50,31 @@ def settings(targets: Targets) -> Settings:
     )
 
 
+@pytest.fixture(scope="session")
+def seaweed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seaweed]:
+    """One SeaweedFS for all tests; each takes a prefix of its own."""
+    running = Seaweed(tmp_path_factory.mktemp("seaweed"))
+    running.start()
+    yield running
+    running.stop()
+
+
 @pytest.fixture
-def make_store(tmp_path: Path) -> Callable[[str], ObjectStore]:
-    def make(kind: str) -> ObjectStore:
-        return DirectoryStore(tmp_path / "store") if kind == "directory" else MemoryStore()
+def make_store(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Callable[[str], ObjectStore]]:
+    with ExitStack() as ends:
 
-    return make
+        def make(kind: str) -> ObjectStore:
+            if kind == "directory":
+                return DirectoryStore(tmp_path / "store")
+            if kind == "moto":
+                return ends.enter_context(moto_store(tmp_path / "scratch"))
+            if kind == "seaweed":
+                return seaweed_store(request.getfixturevalue("seaweed"), tmp_path / "scratch")
+            return MemoryStore()
+
+        yield make
 
 
-@pytest.fixture(params=STORE_KINDS)
+@pytest.fixture(params=[*STORE_KINDS, pytest.param("seaweed", marks=pytest.mark.slow)])
 def store(request: pytest.FixtureRequest, make_store: Callable[[str], ObjectStore]) -> ObjectStore:
     return make_store(request.param)

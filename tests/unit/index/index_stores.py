@@ -7,14 +7,21 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from secrets import token_hex
 from threading import Lock
 
+from index_seaweed import BUCKET, Seaweed, s3_client
+from moto import mock_aws
+
 from index_server.errors import MissingObjectError
+from index_server.s3 import S3Store
 from index_server.store import CHUNK, ObjectStore, check_key
 
 
 class MemoryStore:
     """The promises of an object store, kept in a dictionary."""
+
+    look_every = 0.0
 
     def __init__(self) -> None:
         self.objects: dict[str, bytes] = {}
@@ -62,6 +69,20 @@ class MemoryStore:
             yield Path(file.name)
 
 
+@contextmanager
+def moto_store(scratch: Path) -> Iterator[S3Store]:
+    """The S3 store over moto, which keeps objects in memory."""
+    with mock_aws():
+        client = s3_client()
+        client.create_bucket(Bucket=BUCKET)
+        yield S3Store(client, BUCKET, "some/prefix", scratch)
+
+
+def seaweed_store(seaweed: Seaweed, scratch: Path) -> S3Store:
+    """The S3 store over SeaweedFS, below a prefix of its own."""
+    return S3Store(seaweed.client(), BUCKET, f"tests/{token_hex(8)}", scratch)
+
+
 class KilledError(BaseException):
     """The process died here; nothing may catch this."""
 
@@ -75,6 +96,7 @@ class DyingStore:
 
     def __init__(self, inner: ObjectStore) -> None:
         self.inner = inner
+        self.look_every = inner.look_every
         self.fuse: int | None = None
         self.after = False
         self.rival: Callable[[], object] | None = None
