@@ -1,0 +1,145 @@
+"""Leases: names under which somebody asks that snapshots or files be kept, until they say that it is over.
+
+They are entries of one journal, ``_leases``, so that a reader sees by one look whether any has changed. A lease
+whose files turn out to be collected, once it is written, is void: it never was.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from index_server.errors import MalformedError, NotFoundError
+from index_server.journal import Journal
+from index_server.model import GENESIS, Entry, Sha256, Stored
+from index_server.store import ObjectStore
+
+NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*\Z")
+JOURNAL = "_leases"
+Kind = Literal["lease", "end", "void"]
+
+
+class LeasedFile(Stored):
+    """A file that a lease names."""
+
+    project: str
+    filename: str
+    sha256: Sha256
+
+
+class LeaseEntry(Entry):
+    """One entry of the journal of leases: what a name stands for from now on, or that it ended or never was."""
+
+    kind: Kind
+    name: str
+    snapshots: tuple[str, ...] = ()
+    files: tuple[LeasedFile, ...] = ()
+    message: str = ""
+
+
+@dataclass(frozen=True)
+class Lease:
+    """What a name stood for, and when that ended, if it did."""
+
+    name: str
+    snapshots: tuple[str, ...]
+    files: tuple[LeasedFile, ...]
+    ended: str | None
+
+
+def fold(entries: Iterable[LeaseEntry]) -> list[Lease]:
+    """All leases there ever were; an entry ends the one of its name that stands before it."""
+    done: list[Lease] = []
+    standing: dict[str, LeaseEntry] = {}
+    for entry in entries:
+        before = standing.pop(entry.name, None)
+        if before is not None and entry.kind != "void":
+            done.append(Lease(before.name, before.snapshots, before.files, entry.at))
+        if entry.kind == "lease":
+            standing[entry.name] = entry
+    return done + [Lease(entry.name, entry.snapshots, entry.files, None) for entry in standing.values()]
+
+
+class Leases:
+    """The journal of leases, as one process sees it."""
+
+    def __init__(self, store: ObjectStore) -> None:
+        self.journal = Journal(store, JOURNAL, LeaseEntry)
+
+    def all(self) -> list[Lease]:
+        """All leases, ended ones too."""
+        return fold(self.journal.entries())
+
+    def standing(self, name: str) -> LeaseEntry | None:
+        """The entry that says what a name stands for, None where it stands for nothing."""
+        mine = [entry for entry in self.journal.entries() if entry.name == name]
+        return mine[-1] if mine and mine[-1].kind == "lease" else None
+
+    def put(
+        self,
+        name: str,
+        *,
+        snapshots: Sequence[str],
+        files: Sequence[LeasedFile],
+        message: str,
+        at: str,
+        by: str,
+    ) -> LeaseEntry:
+        """Let a name stand for these; saying the same again changes nothing.
+
+        Raises:
+            MalformedError: the name is none, or it would stand for nothing.
+        """
+        if not NAME.match(name) or len(name) > 64:
+            raise MalformedError("a lease's name is up to 64 lower-case letters, digits and single dashes")
+        if not snapshots and not files:
+            raise MalformedError("a lease names snapshots or files")
+        wanted = (tuple(snapshots), tuple(files))
+        standing = self.standing(name)
+        if standing is not None and (standing.snapshots, standing.files) == wanted:
+            return standing
+        return self._append("lease", name, wanted, message, at, by)
+
+    def end(self, name: str, *, at: str, by: str) -> LeaseEntry:
+        """End a lease.
+
+        Raises:
+            NotFoundError: there is none of this name.
+        """
+        if self.standing(name) is None:
+            raise NotFoundError(f"there is no lease {name}")
+        return self._append("end", name, ((), ()), "", at, by)
+
+    def void(self, name: str, *, at: str, by: str) -> LeaseEntry:
+        """Say that what was just put never was."""
+        return self._append("void", name, ((), ()), "", at, by)
+
+    def _append(
+        self,
+        kind: Kind,
+        name: str,
+        named: tuple[tuple[str, ...], tuple[LeasedFile, ...]],
+        message: str,
+        at: str,
+        by: str,
+    ) -> LeaseEntry:
+        nonce = secrets.token_urlsafe(16)
+        while True:
+            entry = LeaseEntry(
+                serial=self.journal.serial + 1,
+                previous_hash=GENESIS,
+                nonce=nonce,
+                at=at,
+                by=by,
+                kind=kind,
+                name=name,
+                snapshots=named[0],
+                files=named[1],
+                message=message,
+            )
+            if (written := self.journal.append(entry)) is not None:
+                self.journal.hint(written.serial)
+                return written
