@@ -87,7 +87,9 @@ def build_environment(build: Build, toolbox: Toolbox) -> Path:
     lock = requirements_lock(build.recipe.name, "build", build.python)
     interpreter = toolbox.build_python(build.python)
     headers = toolbox.python_headers(build.python)
-    named = hashlib.sha256(lock.read_bytes() + str(interpreter).encode() + str(headers).encode()).hexdigest()
+    # Named by what is in it and not by where it lies: packages write the name of their Python into the wheel.
+    parts = [toolbox.pins.digest(f"{kind}-{build.python}") for kind in ("python", "headers")]
+    named = hashlib.sha256(lock.read_bytes() + "".join(parts).encode()).hexdigest()
     env = toolbox.home / "envs" / f"{build.recipe.name}-{build.python}-{named[:12]}"
     python, complete = env / "bin/python", env / ".complete"
     env.parent.mkdir(parents=True, exist_ok=True)

@@ -15,7 +15,7 @@ from builder.errors import ConfigError
 from builder.model import Build
 from builder.toolbox import Toolbox
 
-WRAPPER_VERSION = 1
+WRAPPER_VERSION = 2
 """Raised by hand when a wrapper would call its compiler differently; it enters the compile digest."""
 
 BASELINE_CPU = "generic"
@@ -79,6 +79,8 @@ while [ "$count" -gt 0 ]; do
     count=$((count - 1))
     case "$argument" in
         -mcpu=*|-mtune=*|-g|-g[0-9]|-ggdb*) ;;
+        # A run path into a build folder is of no use in a wheel, and its length would move what lies behind it.
+        -Wl,-rpath,/*|-Wl,-rpath=/*) ;;
         -march=*)
             save=$IFS; IFS=+; set -f
             for extension in ${{argument#-march=}}; do

@@ -107,3 +107,9 @@ def test_only_hot_paths_are_tuned_when_a_recipe_names_them(tmp_path: Path, targe
     assert "-mcpu=neoverse_v1" in wrapped.cc("-c", "/x/aten/src/a/kernel_1.c")
     assert "-mcpu=neoverse_v1" in wrapped.cc("-c", "../core/matmul.c")
     assert "-mcpu=generic" in wrapped.cc("-c", "core/other.c")
+
+
+def test_run_paths_into_build_folders_are_dropped(zig: Wrapped) -> None:
+    said = zig.cxx("-shared", "a.o", "-Wl,-rpath,/build/deps/lib", "-Wl,-rpath,$ORIGIN/../x", "-lblas")
+    assert "-Wl,-rpath,/build/deps/lib" not in said
+    assert said[-3:] == ["a.o", "-Wl,-rpath,$ORIGIN/../x", "-lblas"]
