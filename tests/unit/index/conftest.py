@@ -56,7 +56,7 @@ def seaweed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seaweed]:
     running = Seaweed(tmp_path_factory.mktemp("seaweed"))
     running.start()
     yield running
-    running.stop()
+    running.kill()
 
 
 @pytest.fixture

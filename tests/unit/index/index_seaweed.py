@@ -57,14 +57,6 @@ class Seaweed:
         self._process.send_signal(signal.SIGKILL)
         self._process.wait(30)
 
-    def stop(self) -> None:
-        assert self._process is not None
-        self._process.terminate()
-        try:
-            self._process.wait(5)
-        except subprocess.TimeoutExpired:
-            self.kill()
-
     def client(self, attempts: int = 4) -> S3Client:
         return s3_client(
             attempts,

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import tempfile
-from contextlib import suppress
+from contextlib import ExitStack, suppress
+from itertools import count
 from pathlib import Path
+from unittest.mock import patch
 
+import pytest
+from botocore.awsrequest import AWSRequest
+from botocore.exceptions import ConnectionClosedError
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
 from index_records import make_record
-from index_stores import DyingStore, KilledError, MemoryStore
+from index_seaweed import Seaweed
+from index_stores import DyingStore, KilledError, MemoryStore, moto_store, seaweed_store
 
 from index_server import check
 from index_server.catalog import Catalog, cell
@@ -141,6 +147,36 @@ class Index(RuleBasedStateMachine):
             journal.append(snapshot)
         assert journal[-1] == snapshot
 
+    @rule(slower=snapshots, faster=snapshots, channel=st.sampled_from(list(CHANNELS)))
+    def race(self, slower: str | None, faster: str | None, channel: str) -> None:
+        """Two promoters expect the same serial; one writes while the other is about to."""
+        if slower is None or faster is None:
+            return
+        self.arm(None)
+        journal = self.journal[channel]
+        expected, won = len(journal), []
+
+        def promote(who: int, snapshot: str) -> None:
+            with suppress(ConflictError):
+                _, moved = self.catalogs[who].move(
+                    channel,
+                    snapshot_id=snapshot,
+                    expected_serial=expected,
+                    nonce=f"r{self.nonces} {who}",
+                    by="x",
+                )
+                won.extend([snapshot] * moved)
+
+        self.nonces += 1
+        self.store.rival, self.store.rival_prefix = lambda: promote(1, faster), f"journal/{channel}/"
+        promote(0, slower)
+        self.store.rival = None
+        if journal[-1:] == [slower]:
+            assert won == []  # the channel stands there already
+        else:
+            assert won == ([slower] if journal[-1:] == [faster] else [faster])
+        journal += won
+
     @invariant()
     def readers_see_the_model(self) -> None:
         self.arm(None)
@@ -184,7 +220,56 @@ class IndexInDirectory(Index):
         self.folder.cleanup()
 
 
+class IndexOnMoto(Index):
+    """The same on S3, where the answer to every third write is lost after the write was done."""
+
+    def make_inner(self) -> ObjectStore:
+        self.ends = ExitStack()
+        self.ends.enter_context(patch("time.sleep"))  # botocore waits before it asks again
+        folder = self.ends.enter_context(tempfile.TemporaryDirectory())
+        store = self.ends.enter_context(moto_store(Path(folder)))
+        events, writes = store.client.meta.events, count(1)
+
+        def lose(request: AWSRequest, **_: object) -> None:
+            if next(writes) % 3 == 0:
+                events.unregister("before-send.s3.PutObject", lose)
+                events.emit("before-send.s3.PutObject", request=request)
+                events.register_first("before-send.s3.PutObject", lose)
+                raise ConnectionClosedError(endpoint_url=request.url)
+
+        events.register_first("before-send.s3.PutObject", lose)
+        self.ends.callback(events.unregister, "before-send.s3.PutObject", lose)
+        return store
+
+    def teardown(self) -> None:
+        super().teardown()
+        self.ends.close()
+
+
+class IndexOnSeaweed(Index):
+    """The same on a real S3 server."""
+
+    server: Seaweed
+
+    def make_inner(self) -> ObjectStore:
+        self.folder = tempfile.TemporaryDirectory()
+        return seaweed_store(self.server, Path(self.folder.name))
+
+    def teardown(self) -> None:
+        super().teardown()
+        self.folder.cleanup()
+
+
+@pytest.fixture
+def on_seaweed(seaweed: Seaweed) -> None:
+    IndexOnSeaweed.server = seaweed
+
+
 TestIndexInMemory = Index.TestCase
 TestIndexInMemory.settings = hypothesis_settings(max_examples=60, stateful_step_count=25, deadline=None)
 TestIndexInDirectory = IndexInDirectory.TestCase
 TestIndexInDirectory.settings = hypothesis_settings(max_examples=5, stateful_step_count=15, deadline=None)
+TestIndexOnMoto = IndexOnMoto.TestCase
+TestIndexOnMoto.settings = hypothesis_settings(max_examples=5, stateful_step_count=12, deadline=None)
+TestIndexOnSeaweed = pytest.mark.slow(pytest.mark.usefixtures("on_seaweed")(IndexOnSeaweed.TestCase))
+TestIndexOnSeaweed.settings = hypothesis_settings(max_examples=5, stateful_step_count=12, deadline=None)
