@@ -50,3 +50,12 @@ def test_links_to_the_root_stay_inside(tmp_path: Path) -> None:
 
 def test_a_named_mirror_goes_before_apts() -> None:
     assert _mirror_bases("http://mirror.test/debian") == ("http://mirror.test/debian/",)
+
+
+def test_pythons_carry_cibuildwheels_own_identifiers() -> None:
+    from cibuildwheel.platforms.linux import all_python_configurations
+
+    known = {configuration.identifier for configuration in all_python_configurations()}
+    for tag, python in load_toolchains().pythons.items():
+        assert python.identifier == f"{tag}-manylinux_aarch64"
+        assert python.identifier in known
