@@ -34,8 +34,9 @@ run: setup ## build the quick matrix, publish it, serve it on 127.0.0.1:8080
 nightly: setup ## build and publish MATRIX=quick without serving
 	$(BIN)/armwheels nightly --matrix $(MATRIX)
 
-serve: $(VENV)/.installed ## serve the index on 127.0.0.1:8080
-	$(BIN)/armwheels-index serve
+# STORE=s3 keeps the objects in a SeaweedFS that is started for it, in ARMWHEELS_HOME/seaweedfs.
+serve: $(VENV)/.installed ## serve the index on 127.0.0.1:8080; STORE=s3 to try it on S3
+	$(if $(filter s3,$(STORE)),$(BIN)/python scripts/serve_s3.py,$(BIN)/armwheels-index serve)
 
 check: $(VENV)/.installed ## lint, types, import rules and the fast tests: under 3 minutes
 	$(BIN)/ruff check .

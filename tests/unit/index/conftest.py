@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import hypothesis
 import pytest
-from index_seaweed import Seaweed
+
+sys.path.insert(0, str(Path(__file__).parents[3] / "scripts"))  # SeaweedFS is started as `make serve` does
+
 from index_stores import MemoryStore, moto_store, seaweed_store
+from serve_s3 import Seaweed
 
 from index_server.settings import ROOT, Settings, passport_validator
 from index_server.store import DirectoryStore, ObjectStore

@@ -10,8 +10,8 @@ from pathlib import Path
 from secrets import token_hex
 from threading import Lock
 
-from index_seaweed import BUCKET, Seaweed, s3_client
 from moto import mock_aws
+from serve_s3 import BUCKET, Seaweed, s3_client
 
 from index_server.errors import MissingObjectError
 from index_server.s3 import S3Store

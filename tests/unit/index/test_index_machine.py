@@ -15,8 +15,8 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
 from index_records import make_record
-from index_seaweed import Seaweed
 from index_stores import DyingStore, KilledError, MemoryStore, moto_store, seaweed_store
+from serve_s3 import Seaweed
 
 from index_server import check
 from index_server.catalog import Catalog, cell

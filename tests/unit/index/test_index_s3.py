@@ -12,9 +12,9 @@ import pytest
 from botocore.awsrequest import AWSRequest, AWSResponse
 from botocore.exceptions import ConnectionClosedError, EndpointConnectionError, ReadTimeoutError
 from botocore.response import StreamingBody
-from index_seaweed import BUCKET
 from index_stores import ObjectStore
 from moto.core.botocore_stubber import MockRawResponse
+from serve_s3 import BUCKET
 
 from index_server import s3
 from index_server.errors import (

@@ -1,4 +1,9 @@
-"""A real S3 server on loopback: SeaweedFS from its wheel, which can be killed and started again."""
+"""Serves the index from a real S3 server on loopback: SeaweedFS, from its wheel. For trying, and for the tests.
+
+    make serve STORE=s3
+
+The objects stay in ``ARMWHEELS_HOME/seaweedfs``. Its keys are no secret: nothing but this machine reaches it.
+"""
 
 from __future__ import annotations
 
@@ -20,8 +25,12 @@ from botocore.exceptions import BotoCoreError, ClientError
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-KEYS = {"AWS_ACCESS_KEY_ID": "tests", "AWS_SECRET_ACCESS_KEY": "tests-secret", "AWS_REGION": "us-east-1"}
-BUCKET = "armwheels-tests"
+KEYS = {
+    "AWS_ACCESS_KEY_ID": "armwheels",
+    "AWS_SECRET_ACCESS_KEY": "armwheels-on-loopback",
+    "AWS_DEFAULT_REGION": "us-east-1",
+}
+BUCKET = "armwheels"
 PARTS = ("master", "volume", "filer", "s3", "admin")
 
 
@@ -35,6 +44,10 @@ class Seaweed:
         self.endpoint = f"http://127.0.0.1:{self._ports['s3']}"
         self._process: subprocess.Popen[bytes] | None = None
 
+    def environment(self, prefix: str = "") -> dict[str, str]:
+        """What makes ``armwheels-index`` keep its objects here."""
+        return {**KEYS, "ARMWHEELS_STORE": f"s3://{BUCKET}/{prefix}", "ARMWHEELS_S3_ENDPOINT": self.endpoint}
+
     def start(self) -> None:
         """Start and wait until objects can be written."""
         ports = [f"-{part}.port={port}" for part, port in self._ports.items()]
@@ -47,15 +60,15 @@ class Seaweed:
             )  # fmt: skip
         deadline = time.monotonic() + 60
         while not self._answers():
-            assert self._process.poll() is None, (self._folder / "log").read_text()[-3000:]
-            assert time.monotonic() < deadline, (self._folder / "log").read_text()[-3000:]
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError((self._folder / "log").read_text()[-3000:])
             time.sleep(0.1)
 
     def kill(self) -> None:
-        """As a power cut would: no goodbye."""
-        assert self._process is not None
-        self._process.send_signal(signal.SIGKILL)
-        self._process.wait(30)
+        """As a crash would: no goodbye."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGKILL)
+            self._process.wait(30)
 
     def client(self, attempts: int = 4) -> S3Client:
         return s3_client(
@@ -81,7 +94,7 @@ def s3_client(attempts: int = 4, **place: str) -> S3Client:
     config = Config(
         retries={"mode": "standard", "total_max_attempts": attempts}, connect_timeout=2, read_timeout=10
     )
-    return _session().client("s3", region_name=KEYS["AWS_REGION"], config=config, **place)
+    return _session().client("s3", region_name=KEYS["AWS_DEFAULT_REGION"], config=config, **place)
 
 
 @lru_cache
@@ -106,3 +119,21 @@ def is_free(port: int) -> bool:
         except OSError:
             return False
     return True
+
+
+def main() -> int:
+    """Start SeaweedFS, serve the index from it, end both."""
+    home = Path(os.environ.get("ARMWHEELS_HOME") or "var").resolve()
+    store = Seaweed(home / "seaweedfs")
+    store.start()
+    try:
+        command = [Path(sys.executable).parent / "armwheels-index", "serve", *sys.argv[1:]]
+        return subprocess.run(command, env={**os.environ, **store.environment()}, check=False).returncode
+    except KeyboardInterrupt:
+        return 130
+    finally:
+        store.kill()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
