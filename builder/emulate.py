@@ -108,7 +108,7 @@ class EmulatedPython:
             return subprocess.run(
                 self.command(arguments, environment=environment),
                 env=self.variables(extra),
-                cwd=cwd,
+                cwd=cwd or self.toolbox.home,
                 capture_output=True,
                 text=True,
                 errors="replace",
@@ -174,6 +174,7 @@ def test_requirements(toolbox: Toolbox, lock: Path, tag: str) -> Path:
                 capture_output=True,
                 text=True,
                 check=False,
+                cwd=folder.parent,
             )
             if done.returncode:
                 shutil.rmtree(fresh, ignore_errors=True)

@@ -30,6 +30,9 @@ from builder.publish import Index, Published
 from builder.settings import Frozen
 from builder.stages import Built, Wheel, Workshop
 
+BUILDS_AT_ONCE = 2
+"""How many builds are under way together; each uses all cores when it compiles."""
+
 EVIDENCE = frozenset({"audit", "emulation"})
 """What must lie beside a wheel before it counts as published."""
 
@@ -110,19 +113,15 @@ def run_nightly(
     on_plan(plan)
     cells: list[Cell] = []
     pending: deque[Future[Cell]] = deque()
-
-    def take(*, wait: bool) -> None:
-        while pending and (wait or pending[0].done()):
-            cells.append(pending.popleft().result())
-            on_cell(cells[-1])
-
-    # The emulator keeps one core busy and compilers come and go: one wheel is run while the next is built.
-    with ThreadPoolExecutor(max_workers=1) as runner:
+    # A build configures, links and packs on one core: a second one compiles meanwhile, and a third runs.
+    with ThreadPoolExecutor(BUILDS_AT_ONCE) as builders, ThreadPoolExecutor(1) as runner:
         for step in plan:
             found = published.get(step.build.wheel_digest)
-            pending.append(_start(step, workshop, found, progress_for(step.build), runner))
-            take(wait=False)
-        take(wait=True)
+            progress = progress_for(step.build)
+            pending.append(builders.submit(_cell, step, workshop, found, progress, runner))
+        while pending:
+            cells.append(pending.popleft().result())
+            on_cell(cells[-1])
     snapshot, moved, detail = _publish(matrix, tuple(cells), workshop, index, channel)
     return NightlyReport(
         matrix=matrix,
@@ -135,36 +134,49 @@ def run_nightly(
     )
 
 
-def _start(
+def _cell(
     step: Step,
     workshop: Workshop,
     published: Published | None,
     progress: Progress,
     runner: ThreadPoolExecutor,
-) -> Future[Cell]:
-    """Build unless the index has it, and hand the wheel on to be run; a failure becomes the cell's reason."""
+) -> Cell:
+    """Build unless the index has it, and have the wheel run; a failure becomes the cell's reason."""
     build = step.build
     try:
         if published is None:
-            return runner.submit(_prove, step, workshop.build(build, progress), workshop, progress)
-        held = workshop.held(build, published.sha256)
-        if held is not None:
+            built = workshop.build(build, progress)
+        else:
+            held = workshop.held(build, published.sha256)
+            if held is None:
+                return _as_published(step, workshop, published)
             # Kept reports make this free; a newer audit or newer tests speak again about the same bytes.
             built = Built(build=build, path=held, audit=workshop.audit(build, held, progress))
-            return runner.submit(_prove, step, built, workshop, progress)
-        differs = workshop.wheel_folder(build).is_dir()
-        cell = Cell(
-            build=build,
-            outcome=_OUTCOMES[step.state],
-            filename=published.filename,
-            sha256=published.sha256,
-            detail=f"the wheel built here differs from the published one ({published.sha256[:12]}), which stays"
-            if differs
-            else "",
-        )
+        wheel = runner.submit(workshop.prove, built, progress).result()
     except Exception as error:
-        cell = _failed(build, workshop, error)
-    return runner.submit(lambda: cell)
+        return _failed(build, workshop, error)
+    if wheel.faults:
+        return Cell(build=build, outcome="refused", detail="\n".join(wheel.faults), wheel=wheel)
+    return Cell(
+        build=build,
+        outcome=_OUTCOMES[step.state],
+        filename=wheel.path.name,
+        sha256=wheel.sha256,
+        wheel=wheel,
+    )
+
+
+def _as_published(step: Step, workshop: Workshop, published: Published) -> Cell:
+    """The index's bytes, which win over a wheel built here that differs; the difference is said."""
+    differs = workshop.wheel_folder(step.build).is_dir()
+    said = f"the wheel built here differs from the published one ({published.sha256[:12]}), which stays"
+    return Cell(
+        build=step.build,
+        outcome=_OUTCOMES[step.state],
+        filename=published.filename,
+        sha256=published.sha256,
+        detail=said if differs else "",
+    )
 
 
 _OUTCOMES = {
@@ -173,22 +185,6 @@ _OUTCOMES = {
     State.BUILT: "finished",
     State.PUBLISHED: "published before",
 }
-
-
-def _prove(step: Step, built: Built, workshop: Workshop, progress: Progress) -> Cell:
-    try:
-        wheel = workshop.prove(built, progress)
-    except Exception as error:
-        return _failed(step.build, workshop, error)
-    if wheel.faults:
-        return Cell(build=step.build, outcome="refused", detail="\n".join(wheel.faults), wheel=wheel)
-    return Cell(
-        build=step.build,
-        outcome=_OUTCOMES[step.state],
-        filename=wheel.path.name,
-        sha256=wheel.sha256,
-        wheel=wheel,
-    )
 
 
 def _failed(build: Build, workshop: Workshop, error: Exception) -> Cell:

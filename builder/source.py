@@ -164,11 +164,11 @@ def _clone(source: GitSource, tree: Path) -> None:
     # Submodules of a local repository are themselves local; git refuses those unless told otherwise.
     local = [] if "://" in source.url else ["-c", "protocol.file.allow=always"]
     git = ["git", *local, "-C", str(tree)]
-    _run([*git, "init", "--quiet"])
-    _run([*git, "fetch", "--quiet", "--depth=1", source.url, source.commit])
-    _run([*git, "checkout", "--quiet", "FETCH_HEAD"])
+    _run([*git, "init", "--quiet"], tree)
+    _run([*git, "fetch", "--quiet", "--depth=1", source.url, source.commit], tree)
+    _run([*git, "checkout", "--quiet", "FETCH_HEAD"], tree)
     if source.submodules:
-        _run([*git, "submodule", "update", "--quiet", "--init", "--recursive", "--depth=1"])
+        _run([*git, "submodule", "update", "--quiet", "--init", "--recursive", "--depth=1"], tree)
 
 
 def _debian(source: DebianSource, tree: Path, scratch: Path, home: Path) -> None:
@@ -227,7 +227,7 @@ def _apply(patch: Path, tree: Path) -> None:
         raise SourceError(f"{patch.name} does not apply:\n{done.stderr.strip()}")
 
 
-def _run(command: list[str]) -> None:
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+def _run(command: list[str], folder: Path) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder)
     if done.returncode:
         raise SourceError(f"{' '.join(command[:1] + command[-3:])} failed: {done.stderr.strip()}")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +37,9 @@ from builder.verify import TESTS, VERIFY_VERSION, VerifyReport, verify
 
 AUDIT_VERSION = 1
 """Raised by hand when wheels should be audited again; no digest of a wheel knows it."""
+
+_PROCESS_FOLDER = threading.Lock()
+"""auditwheel works by changing the process's folder, so that one thread alone may be in it."""
 
 DRIVERS: Mapping[str, Driver] = {
     frontend: CrossDriver() for frontend in ("meson-python", "setuptools", "scikit-build-core")
@@ -224,7 +228,8 @@ class Workshop:
         final = self.wheel_folder(build)
         if not final.is_dir():
             progress("repair", 0, 0)
-            return repair(build, raw, self.toolbox, self.work_folder(build), final)
+            with _PROCESS_FOLDER:
+                return repair(build, raw, self.toolbox, self.work_folder(build), final)
         [wheel] = final.glob("*.whl")
         return wheel
 
@@ -242,13 +247,14 @@ class Workshop:
         kept = self._check_file(wheel, "audit", key)
         if (report := _read(AuditReport, kept)) is None:
             progress("audit", 0, 0)
-            report = audit_wheel(
-                wheel,
-                targets=self.targets,
-                target=target,
-                expectations=expectations,
-                llvm_mc=self.toolbox.llvm_mc(),
-            )
+            with _PROCESS_FOLDER:
+                report = audit_wheel(
+                    wheel,
+                    targets=self.targets,
+                    target=target,
+                    expectations=expectations,
+                    llvm_mc=self.toolbox.llvm_mc(),
+                )
             _keep(kept, report)
         return report
 
@@ -290,10 +296,7 @@ class Workshop:
         return here[0] if here and sha256_of(here[0]) == sha256 else None
 
     def build(self, build: Build, progress: Progress) -> Built:
-        """From source to an audited wheel.
-
-        Not for several threads at once: auditwheel works by changing the process's folder.
-        """
+        """From source to an audited wheel; several builds may go on in threads of their own."""
         work = self.work_folder(build)
         work.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{work}.lock"):

@@ -358,6 +358,8 @@ def _the_one_wheel(build: Build, out: Path) -> Path:
 def _checked(command: list[str], folder: Path) -> None:
     """Run a step that fills ``folder``, marked so that a later run can end what this one leaves behind."""
     environment = {**os.environ, _WORK_VARIABLE: str(folder)}
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, env=environment, cwd=folder.parent
+    )
     if done.returncode:
         raise CompileError(f"{' '.join(command[:4])} … failed:\n{done.stderr.strip()}")
