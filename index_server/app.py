@@ -1,40 +1,47 @@
 """The HTTP contract: ``create_app()`` puts the page handler in front and FastAPI's routes behind it.
 
-Reads are open; whatever writes needs a token. Refusals of ``/upload/`` are plain text, one reason a line,
-since twine and uv print them as they are; all others are problem documents (RFC 9457) with ``reasons``.
+Reads are open unless the policy says otherwise; whatever writes needs a token with the scope for it. Refusals of
+``/upload/`` are plain text, one reason a line, since twine and uv print them as they are; all others are problem
+documents (RFC 9457) with ``reasons``.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncIterator
 from typing import Annotated
 
 import anyio.to_thread
 import orjson
-from fastapi import APIRouter, Depends, FastAPI, Path, Query, Request, Response
+from fastapi import APIRouter, FastAPI, Path, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from index_server import intake, tokens
+from index_server import channel_routes, intake, lease_routes, tokens
 from index_server.catalog import Catalog
 from index_server.errors import (
     BadUploadError,
+    ForbiddenError,
     MalformedError,
     NoSpaceError,
     NotFoundError,
     RequestError,
     StoreAwayError,
     TooLargeError,
+    TooManyError,
     UnauthorizedError,
 )
-from index_server.model import SESSION, Move, Record, Session, Sha256, Stored, stamp
+from index_server.http_parts import Asked, Nonce, TheCatalog, ThePublisher, as_json, as_stored, the_publisher
+from index_server.model import SESSION, Record, Session, Sha256, stamp
+from index_server.policy import Policy
+from index_server.ratelimit import Buckets
+from index_server.readgate import ReadGate
 from index_server.settings import Settings
 from index_server.site import Site
 from index_server.store import NO_ROOM, ObjectStore
-from index_server.tokens import Publisher
+from index_server.tokens import Publisher, Readers
 from index_server.wheelcheck import parse_name
 
 MAX_BODY = 32 << 20  # bytes of any body but an upload's
@@ -43,13 +50,6 @@ DRAINED = 64 << 20  # bytes read off a refused upload, so that the client gets t
 SessionPath = Annotated[Session, Path()]
 DigestPath = Annotated[Sha256, Path()]
 KindPath = Annotated[str, Path(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$", max_length=64)]
-Nonce = Annotated[str, StringConstraints(min_length=1, max_length=200)]
-
-
-class Asked(BaseModel):
-    """Base of request bodies: unknown keys are refused, not passed over."""
-
-    model_config = ConfigDict(extra="forbid")
 
 
 class SnapshotAsked(Asked):
@@ -60,41 +60,26 @@ class SnapshotAsked(Asked):
     channel: str = "nightly"
 
 
-class MoveAsked(Asked):
-    """``POST /api/channels/{name}/moves``."""
-
-    snapshot: str
-    expected_serial: Annotated[int, Field(ge=0)]
-    nonce: Nonce
-    approvals: tuple[str, ...] = ()
-    message: Annotated[str, StringConstraints(max_length=2000)] = ""
-
-
-def create_app(store: ObjectStore, settings: Settings) -> ASGIApp:
-    """The whole server over a store."""
+def create_app(store: ObjectStore, settings: Settings, policy: Policy | None = None) -> ASGIApp:
+    """The whole server over a store; without a policy, channels have no gates and reads are open."""
+    policy = policy or Policy()
     catalog = Catalog(store, settings.channels)
     api = FastAPI(title="Armwheels index", docs_url=None, redoc_url=None)
     api.state.catalog = catalog
     api.state.settings = settings
+    api.state.policy = policy
+    api.state.buckets = Buckets(policy.uploads_per_second, policy.uploads_at_once)
     api.include_router(router)
+    api.include_router(channel_routes.router)
+    api.include_router(lease_routes.router)
     api.add_exception_handler(RequestError, _refused)
     api.add_exception_handler(RequestValidationError, _malformed)
     api.add_exception_handler(HTTPException, _http_error)
     api.add_middleware(BodyLimit)
-    return Site(catalog, settings.targets, api)
+    site = Site(catalog, settings.targets, api, policy.retention)
+    return ReadGate(site, Readers(store)) if policy.reads_need_token else site
 
 
-def _catalog(request: Request) -> Catalog:
-    catalog: Catalog = request.app.state.catalog
-    return catalog
-
-
-def _publisher(request: Request) -> Publisher:
-    return tokens.authenticate(_catalog(request).store, request.headers.get("authorization"))
-
-
-TheCatalog = Annotated[Catalog, Depends(_catalog)]
-ThePublisher = Annotated[Publisher, Depends(_publisher)]
 router = APIRouter()
 
 
@@ -113,13 +98,24 @@ async def upload(
     try:
         if session is not None and not SESSION.match(session):
             raise BadUploadError("a session's name is 22 to 64 letters, digits, dashes and underscores")
-        publisher = await anyio.to_thread.run_sync(_publisher, request)
+        publisher = await anyio.to_thread.run_sync(the_publisher, request)
+        _admit(request, publisher)
         record, joined = await _take(request, catalog, publisher, session, body)
     except RequestError as error:
         await _drain(body)
         text = "\n".join(error.reasons) + "\n"
         return Response(text, error.status, _challenge(error), media_type="text/plain")
     return Response(f"{record.filename} is here\n", 200, {"x-armwheels-session": joined}, "text/plain")
+
+
+def _admit(request: Request, publisher: Publisher) -> None:
+    """Refuse an upload before its bytes are read: by scope, or because too many came."""
+    publisher.demand_uploads()
+    buckets: Buckets = request.app.state.buckets
+    wait = buckets.take(publisher.secret_hash)
+    if wait:
+        seconds = math.ceil(wait)
+        raise TooManyError(f"too many uploads with this token; go on in {seconds} s", retry_after=seconds)
 
 
 async def _take(
@@ -139,6 +135,8 @@ async def _take(
             at=stamp(catalog.now()),
             by=publisher.name,
         )
+        publisher.demand("upload", record.project)
+        _refuse_quarantined(catalog, record.project)
         joined = session or tokens.current_session(catalog, publisher)
         return catalog.record_file(record, metadata, path, joined), joined
 
@@ -154,13 +152,20 @@ async def _take(
         raise NoSpaceError("the index has no space left for this file; nothing is stored") from error
 
 
+def _refuse_quarantined(catalog: Catalog, project: str) -> None:
+    """A project under quarantine takes no upload (PEP 792)."""
+    reason = catalog.status.marks().of(project).project
+    if reason is not None:
+        raise ForbiddenError(f"{project} is under quarantine: {reason}")
+
+
 @router.get("/api/builds/{wheel_digest}")
 def build(wheel_digest: DigestPath, catalog: TheCatalog) -> Response:
     """The record of the wheel published for a wheel digest."""
     record = catalog.find_build(wheel_digest)
     if record is None:
         raise NotFoundError("no wheel of this digest is published")
-    return _stored(record)
+    return as_stored(record)
 
 
 # Sessions
@@ -175,17 +180,27 @@ def session_files(session: SessionPath, catalog: TheCatalog) -> Response:
     ]
     if not files:
         raise NotFoundError("there is no such session, or it holds nothing yet")
-    return _json({"session": session, "files": files})
+    return as_json({"session": session, "files": files})
 
 
 @router.put("/api/sessions/{session}/files/{filename}")
-def adopt(session: SessionPath, filename: str, catalog: TheCatalog, _: ThePublisher) -> Response:
+def adopt(session: SessionPath, filename: str, catalog: TheCatalog, publisher: ThePublisher) -> Response:
     """Put a recorded file into a session."""
     try:
         name = parse_name(filename)
     except ValueError as error:
         raise NotFoundError(str(error)) from error
-    return _stored(catalog.adopt(session, filename, name.project))
+    publisher.demand("upload", name.project)
+    _refuse_quarantined(catalog, name.project)
+    return as_stored(catalog.adopt(session, filename, name.project))
+
+
+@router.delete("/api/sessions/{session}")
+def discard(session: SessionPath, catalog: TheCatalog, publisher: ThePublisher) -> Response:
+    """Throw a session away: it takes no more uploads, shows nothing and becomes no snapshot."""
+    publisher.demand_uploads()
+    catalog.discard_session(session)
+    return Response(status_code=204)
 
 
 # Evidence
@@ -196,27 +211,28 @@ async def add_evidence(
     request: Request, sha256: DigestPath, kind: KindPath, catalog: TheCatalog, publisher: ThePublisher
 ) -> Response:
     """Add what was found out about a file; the newest of a kind is the one that counts."""
+    publisher.demand("evidence")
     try:
         body = orjson.loads(await request.body())
     except orjson.JSONDecodeError as error:
         raise MalformedError(f"the body is not JSON: {error}") from error
-    added = await anyio.to_thread.run_sync(catalog.add_evidence, sha256, kind, body, publisher.name)
-    return _json({"sha256": sha256, "kind": kind, "at": added.at, "by": added.by})
+    added = await anyio.to_thread.run_sync(catalog.evidence.add, sha256, kind, body, publisher.name)
+    return as_json({"sha256": sha256, "kind": kind, "at": added.at, "by": added.by})
 
 
 @router.get("/api/evidence/{sha256}/{kind}")
 def evidence(sha256: DigestPath, kind: KindPath, catalog: TheCatalog) -> Response:
     """The newest evidence of a kind, as it was sent."""
-    found = catalog.find_evidence(sha256, kind)
+    found = catalog.evidence.find(sha256, kind)
     if found is None:
         raise NotFoundError(f"there is no {kind} evidence about this file")
-    return _json(found.body)
+    return as_json(found.body)
 
 
 @router.get("/api/evidence/{sha256}")
 def evidence_kinds(sha256: DigestPath, catalog: TheCatalog) -> Response:
     """The kinds of evidence about a file."""
-    return _json({"sha256": sha256, "kinds": catalog.evidence_kinds(sha256)})
+    return as_json({"sha256": sha256, "kinds": catalog.evidence.kinds(sha256)})
 
 
 # Snapshots
@@ -225,15 +241,16 @@ def evidence_kinds(sha256: DigestPath, catalog: TheCatalog) -> Response:
 @router.post("/api/snapshots")
 def make_snapshot(asked: SnapshotAsked, catalog: TheCatalog, publisher: ThePublisher) -> Response:
     """Make a snapshot of a channel's head plus a session: 201, or 200 where there is nothing new."""
+    publisher.demand_uploads()
     session = asked.session or tokens.asked_session(catalog, publisher, asked.idempotency_key)
     answer = catalog.make_snapshot(session, asked.idempotency_key, asked.channel)
-    return _stored(answer, 201 if answer.created else 200)
+    return as_stored(answer, 201 if answer.created else 200)
 
 
 @router.get("/api/snapshots")
 def snapshot_ids(catalog: TheCatalog) -> Response:
     """All snapshots, the oldest first."""
-    return _json({"snapshots": catalog.snapshot_ids()})
+    return as_json({"snapshots": catalog.snapshot_ids()})
 
 
 @router.get("/api/snapshots/{snapshot_id}")
@@ -241,7 +258,7 @@ def snapshot(snapshot_id: str, catalog: TheCatalog) -> Response:
     """A snapshot with all its files."""
     found = catalog.find_snapshot(snapshot_id)
     files = [_summary(record) for record in catalog.snapshot_records(found)]
-    return _json({"id": found.id, "parent": found.parent, "created_at": found.created_at, "files": files})
+    return as_json({"id": found.id, "parent": found.parent, "created_at": found.created_at, "files": files})
 
 
 def _summary(record: Record) -> dict[str, object]:
@@ -259,54 +276,6 @@ def _summary(record: Record) -> dict[str, object]:
     }
 
 
-# Channels
-
-
-@router.get("/api/channels")
-def channels(catalog: TheCatalog) -> Response:
-    """All channels with their heads."""
-    return _json({"channels": [_channel(catalog, name) for name in catalog.channels]})
-
-
-@router.get("/api/channels/{name}")
-def channel(name: str, catalog: TheCatalog) -> Response:
-    """A channel with its head; serial 0 and no snapshot before its first move."""
-    return _json(_channel(catalog, name))
-
-
-@router.get("/api/channels/{name}/moves")
-def moves(name: str, catalog: TheCatalog) -> Response:
-    """The journal of a channel, the oldest entry first."""
-    return _json({"moves": [move.model_dump(mode="json") for move in catalog.moves(name)]})
-
-
-@router.post("/api/channels/{name}/moves")
-def move(name: str, asked: MoveAsked, catalog: TheCatalog, publisher: ThePublisher) -> Response:
-    """Point a channel at a snapshot: 201, or 200 where it points there already."""
-    entry, moved = catalog.move(
-        name,
-        snapshot_id=asked.snapshot,
-        expected_serial=asked.expected_serial,
-        nonce=asked.nonce,
-        by=publisher.name,
-        approvals=asked.approvals,
-        message=asked.message,
-    )
-    return _stored(entry, 201 if moved else 200)
-
-
-def _channel(catalog: Catalog, name: str) -> dict[str, object]:
-    head: Move | None = catalog.head(name)
-    return {
-        "name": name,
-        "description": catalog.channels[name],
-        "serial": head.serial if head else 0,
-        "snapshot": head.snapshot if head else None,
-        "at": head.at if head else None,
-        "by": head.by if head else None,
-    }
-
-
 @router.get("/healthz")
 def health(catalog: TheCatalog) -> Response:
     """Whether the server answers and its store can be read."""
@@ -314,18 +283,10 @@ def health(catalog: TheCatalog) -> Response:
     for name in catalog.channels:
         head = catalog.head(name)
         serials[name] = head.serial if head else 0
-    return _json({"status": "ok", "serials": serials})
+    return as_json({"status": "ok", "serials": serials})
 
 
 # Answers
-
-
-def _json(data: object) -> Response:
-    return Response(orjson.dumps(data), media_type="application/json")
-
-
-def _stored(model: Stored, status: int = 200) -> Response:
-    return Response(model.encode(), status, media_type="application/json")
 
 
 def _problem(status: int, title: str, reasons: list[str], members: dict[str, object]) -> Response:
@@ -340,7 +301,7 @@ def _problem(status: int, title: str, reasons: list[str], members: dict[str, obj
 
 
 def _challenge(error: RequestError) -> dict[str, str]:
-    if isinstance(error, StoreAwayError):
+    if isinstance(error, StoreAwayError | TooManyError):
         return {"retry-after": str(error.retry_after)}
     return {"www-authenticate": 'Basic realm="armwheels"'} if isinstance(error, UnauthorizedError) else {}
 

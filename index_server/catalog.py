@@ -10,19 +10,26 @@ The rules, in the order in which a publisher meets them:
 4.  A session that adds nothing to the parent makes no snapshot: the answer is the parent.
 5.  What a snapshot is made from (parent, day, files) is pinned under its idempotency key first. Whoever asks
     again, after whatever crash, gets the same answer.
-6.  A channel is a journal: numbered moves from 1, without gaps, each holding the hash of the one before.
-    **Creating the entry is the commit.** Of two writers of one serial, one wins, and the other is told.
+6.  A channel is a journal (see :mod:`index_server.journal`): **creating the entry is the commit.**
 7.  A move names a snapshot that is whole, the serial it expects to follow, and a nonce. A nonce already in
     the journal is the caller's own lost answer: the entry that it wrote is given again.
-8.  A move to the snapshot that is the head already is no move.
+8.  A move to the snapshot that is the head already is no move. A channel's gates are asked last before the
+    entry is written, and what they saw is stored before it.
 9.  Writes go in the order files, records, shards, snapshot, journal. A crash between any two leaves
     unreachable objects at worst; what a reader can reach is always whole.
-10. Hints (``channels/``) only save steps. A missing or stale one costs time, never truth.
+10. A session is asked for a snapshot or thrown away, whichever came first. What is thrown away takes no more
+    uploads and shows nothing; its files keep their names, by rule 1.
+11. Yanks (PEP 592) and quarantines (PEP 792) are entries of one journal, ``_status``, over all channels. They
+    change no snapshot; they change what is shown of every snapshot.
+12. Whoever makes files reachable announces it, then looks whether they are collected; the collector marks, then
+    looks for announcements (see :mod:`index_server.tombstones`). No channel ever names a snapshot whose files
+    are gone.
 
 Layout: ``files/<sha256>/<filename>[.metadata]``, ``records/<project>/<filename>.json``,
 ``builds/<wheel digest>.json``, ``sessions/<session>/files/<filename>.json``,
-``sessions/<session>/requests/<hash of key>.json``, ``shards/<sha256>.json``, ``snapshots/<id>.json``,
-``journal/<channel>/<serial>.json``, ``evidence/<sha256>/<kind>/<number>.json``, ``channels/<channel>.json``.
+``sessions/<session>/requests/<hash of key>.json``, ``sessions/<session>/fate.json``, ``shards/<sha256>.json``,
+``snapshots/<id>.json``, ``journal/<channel>/<serial>.json``, ``evidence/<sha256>/<kind>/<number>.json``,
+``approvals/<channel>/<snapshot>/<token id>.json``, ``judgements/<sha256>.json``, ``channels/<channel>.json``.
 """
 
 from __future__ import annotations
@@ -32,13 +39,18 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
+from typing import Literal
 
-from index_server.errors import ConflictError, MissingObjectError, NotFoundError, StoreError
+from index_server.errors import ConflictError, GoneError, MissingObjectError, NotFoundError
+from index_server.evidence import EvidenceShelf
+from index_server.journal import Journal
+from index_server.leases import Leases
 from index_server.model import (
     GENESIS,
-    Evidence,
+    Approval,
+    Fate,
     FilePointer,
-    Hint,
+    Judgement,
     Move,
     Record,
     SessionFile,
@@ -51,25 +63,22 @@ from index_server.model import (
     sha256_hex,
     stamp,
 )
+from index_server.statusbook import StatusBook
 from index_server.store import ObjectStore
+from index_server.tombstones import Tombstones, announce, generation_key
 from index_server.views import offers
 
 SNAPSHOT_ID = re.compile(r"[0-9]{8}-[1-9][0-9]*\Z")
 
 
 def file_key(sha256: str, filename: str) -> str:
-    """Where a file's bytes lie; the same path below ``/`` serves them."""
-    return f"files/{sha256}/{filename}"
+    """Where a file's bytes lie, unless it was collected and came back; the same path below ``/`` serves them."""
+    return generation_key((sha256, filename), 0)
 
 
 def record_key(project: str, filename: str) -> str:
     """Where a file's record lies."""
     return f"records/{project}/{filename}.json"
-
-
-def journal_key(channel: str, serial: int) -> str:
-    """Where a move lies."""
-    return f"journal/{channel}/{serial}.json"
 
 
 def cell(record: Record) -> tuple[str, ...]:
@@ -100,10 +109,13 @@ class Catalog:
         self.store = store
         self.channels = channels
         self.now = now
-        self._heads: dict[str, Move] = {}
+        self.status = StatusBook(store, self._is_recorded, now)
+        self.evidence = EvidenceShelf(store, now)
+        self._journals = {name: Journal(store, name, Move) for name in channels}
+        self.tombs = Tombstones(store)
+        self.leases = Leases(store)
         self.shard = lru_cache(maxsize=4096)(self._shard)
         self.snapshot = lru_cache(maxsize=256)(self._snapshot)
-        self._entry = lru_cache(maxsize=16384)(self._move)
 
     # Files and sessions (rules 1 and 2)
 
@@ -111,13 +123,12 @@ class Catalog:
         """Take a checked file into the index and into a session; gives the record that stands.
 
         Raises:
-            ConflictError: the name is recorded with other bytes.
+            ConflictError: the name is recorded with other bytes, or the session was thrown away.
         """
+        self._refuse_discarded(session)
         standing = self.find_record(record.project, record.filename)
         if standing is None or standing.sha256 == record.sha256:
-            key = file_key(record.sha256, record.filename)
-            self.store.create_from(key, path)
-            self.store.create(f"{key}.metadata", metadata)
+            self._write_bytes(record, metadata, path)
             self.store.create(record_key(record.project, record.filename), record.encode())
             standing = self._read(Record, record_key(record.project, record.filename))
         if standing.sha256 != record.sha256:
@@ -130,6 +141,8 @@ class Catalog:
             pointer = FilePointer(project=standing.project, filename=standing.filename)
             self.store.create(f"builds/{standing.tuned.wheel_digest}.json", pointer.encode())
         self._join(standing, session)
+        if self._is_gone(standing):  # collected before anybody could see that it is wanted again
+            self._write_bytes(record, metadata, path)
         return standing
 
     def adopt(self, session: str, filename: str, project: str) -> Record:
@@ -137,24 +150,37 @@ class Catalog:
 
         Raises:
             NotFoundError: no such file is recorded.
+            GoneError: it was collected.
+            ConflictError: the session was thrown away.
         """
+        self._refuse_discarded(session)
         record = self.find_record(project, filename)
         if record is None:
             raise NotFoundError(f"{filename} is not recorded here; upload it")
+        self._refuse_gone(record)
         self._join(record, session)
+        self._refuse_gone(record)
         return record
 
     def find_record(self, project: str, filename: str) -> Record | None:
         """The record of a file name, or None."""
         return self._find(Record, record_key(project, filename))
 
+    def _is_recorded(self, project: str, filename: str | None) -> bool:
+        if filename is not None:
+            return self.store.size(record_key(project, filename)) is not None
+        return next(iter(self.store.keys(f"records/{project}/")), None) is not None
+
     def find_build(self, wheel_digest: str) -> Record | None:
         """The record of the wheel that was published for a wheel digest, or None."""
         pointer = self._find(FilePointer, f"builds/{wheel_digest}.json")
-        return self.find_record(pointer.project, pointer.filename) if pointer else None
+        record = self.find_record(pointer.project, pointer.filename) if pointer else None
+        return None if record is None or self._is_gone(record) else record
 
     def session_files(self, session: str) -> list[SessionFile]:
-        """What a session holds, in the order it came."""
+        """What a session holds, in the order it came; nothing once it was thrown away."""
+        if self._discarded(session):
+            return []
         keys = self.store.keys(f"sessions/{session}/files/")
         files = [self._read(SessionFile, key) for key in keys]
         return sorted(files, key=lambda file: (file.at, file.filename))
@@ -164,12 +190,65 @@ class Catalog:
         return [self._record_of(file) for file in self.session_files(session)]
 
     def session_closed(self, session: str) -> bool:
-        """Whether a snapshot was ever asked from the session."""
-        return next(iter(self.store.keys(f"sessions/{session}/requests/")), None) is not None
+        """Whether the session is over: a snapshot was asked from it, or it was thrown away."""
+        return self._asked(session) or self._discarded(session)
 
     def session_asked(self, session: str, idempotency_key: str) -> bool:
         """Whether a snapshot was asked from the session under this key."""
         return self.store.size(_request_key(session, idempotency_key)) is not None
+
+    def discard_session(self, session: str) -> None:
+        """Throw a session away (rule 10); doing so again changes nothing.
+
+        Raises:
+            ConflictError: a snapshot was asked from it.
+        """
+        if self._asked(session) or self._decide(session, "discarded") == "asked":
+            raise ConflictError("a snapshot was asked from this session, and snapshots stay")
+
+    def _asked(self, session: str) -> bool:
+        return next(iter(self.store.keys(f"sessions/{session}/requests/")), None) is not None
+
+    def _decide(self, session: str, fate: Literal["asked", "discarded"]) -> str:
+        """Settle what becomes of a session; gives what was settled first."""
+        key = f"sessions/{session}/fate.json"
+        self.store.create(key, Fate(fate=fate, at=stamp(self.now())).encode())
+        return self._read(Fate, key).fate
+
+    def _discarded(self, session: str) -> bool:
+        fate = self._find(Fate, f"sessions/{session}/fate.json")
+        return fate is not None and fate.fate == "discarded"
+
+    def _refuse_discarded(self, session: str) -> None:
+        if self._discarded(session):
+            raise ConflictError("this session was thrown away; begin another")
+
+    def stored_key(self, sha256: str, filename: str) -> str:
+        """Where a file's bytes lie now, as of the last look at what was collected."""
+        return generation_key((sha256, filename), self.tombs.generation((sha256, filename)))
+
+    def _is_gone(self, record: Record) -> bool:
+        self.tombs.look()
+        return self.tombs.gone((record.sha256, record.filename)) is not None
+
+    def _refuse_gone(self, record: Record) -> None:
+        if self._is_gone(record):
+            raise GoneError(f"{record.filename} was collected; upload it again", sha256=record.sha256)
+
+    def _write_bytes(self, record: Record, metadata: bytes, path: Path) -> None:
+        """Write a file and its metadata, in the next generation where it was collected (rule 12)."""
+        while True:
+            self.tombs.look()
+            gone = self.tombs.gone((record.sha256, record.filename))
+            key = self.stored_key(record.sha256, record.filename)
+            if gone is not None:
+                again = gone.tomb.model_copy(update={"generation": gone.tomb.generation + 1})
+                key = generation_key(again.file, again.generation)
+            self.store.create_from(key, path)
+            self.store.create(f"{key}.metadata", metadata)
+            if gone is None:
+                return
+            self.tombs.restore(again, at=stamp(self.now()), by=record.uploaded_by)
 
     def _join(self, record: Record, session: str) -> None:
         entry = SessionFile(
@@ -187,7 +266,7 @@ class Catalog:
 
         Raises:
             NotFoundError: no such channel, or the session holds nothing.
-            ConflictError: the key was used for another channel.
+            ConflictError: the key was used for another channel, or the session was thrown away.
         """
         request = self._pin(session, idempotency_key, channel)
         parent = self.snapshot(request.parent) if request.parent else None
@@ -241,9 +320,12 @@ class Catalog:
         request = self._find(SnapshotRequest, key)
         if request is None:
             head = self.head(channel)
+            self._refuse_discarded(session)
             files = self.session_files(session)
             if not files:
                 raise NotFoundError("this session holds no file; upload to it or adopt files into it first")
+            if self._decide(session, "asked") == "discarded":
+                raise ConflictError("this session was thrown away; begin another")
             fresh = SnapshotRequest(
                 channel=channel,
                 parent=head.snapshot if head else None,
@@ -313,21 +395,11 @@ class Catalog:
         Raises:
             NotFoundError: there is no such channel.
         """
-        if channel not in self.channels:
-            raise NotFoundError(f"there is no channel {channel}; there is {', '.join(self.channels)}")
-        known = self._heads.get(channel) or self._hinted(channel)
-        serial = known.serial if known else 0
-        while (move := self._find(Move, journal_key(channel, serial + 1))) is not None:
-            known, serial = move, serial + 1
-        if known is not None:
-            self._heads[channel] = known
-        return known
+        return self.journal(channel).head()
 
     def moves(self, channel: str) -> list[Move]:
         """The journal of a channel, the oldest first."""
-        head = self.head(channel)
-        count = head.serial if head else 0
-        return [self._entry(channel, serial) for serial in range(1, count + 1)]
+        return self.journal(channel).entries()
 
     def move(
         self,
@@ -337,42 +409,79 @@ class Catalog:
         expected_serial: int,
         nonce: str,
         by: str,
-        approvals: tuple[str, ...] = (),
         message: str = "",
+        judge: Callable[[], Judgement | None] = lambda: None,
     ) -> tuple[Move, bool]:
         """Point a channel at a snapshot; gives the entry, and whether the journal holds this nonce's own.
+
+        ``judge`` asks the channel's gates, and raises what they object.
 
         Raises:
             NotFoundError: no such channel or snapshot.
             ConflictError: the channel has moved on, or the nonce stands for another move.
         """
         self.find_snapshot(snapshot_id)
-        head = self.head(channel)
-        mine = self._move_of(channel, nonce)
+        journal = self.journal(channel)
+        head = journal.head()
+        mine = journal.of_nonce(nonce)
         if mine is None and head is not None and head.snapshot == snapshot_id:
             return head, False
         if mine is None and (head.serial if head else 0) == expected_serial:
-            previous = self.store.get(journal_key(channel, head.serial)) if head else None
+            judgement = judge()
             entry = Move(
                 channel=channel,
                 serial=expected_serial + 1,
                 snapshot=snapshot_id,
-                previous_hash=sha256_hex(previous) if previous is not None else GENESIS,
+                previous_hash=GENESIS,
                 nonce=nonce,
                 at=stamp(self.now()),
                 by=by,
-                approvals=approvals,
+                approvals=tuple(approval.by for approval in judgement.approvals) if judgement else (),
                 message=message,
+                judgement=self._keep(judgement) if judgement else None,
             )
-            self.store.create(journal_key(channel, entry.serial), entry.encode())
-            written = self._read(Move, journal_key(channel, entry.serial))
-            mine = written if written.nonce == nonce else None
+            self.hold(snapshot_id)
+            mine = journal.append(entry)
         if mine is None:
             raise self._moved_on(channel, expected_serial)
         if mine.snapshot != snapshot_id:
             raise ConflictError(f"this nonce stands for a move to {mine.snapshot}", serial=mine.serial)
-        self.store.put_hint(f"channels/{channel}.json", Hint(serial=mine.serial).encode())
+        journal.hint(mine.serial)
         return mine, True
+
+    def hold(self, snapshot_id: str) -> None:
+        """Announce that a snapshot is about to be named, then see that none of its files is gone (rule 12).
+
+        Raises:
+            ConflictError: some are; nothing may name the snapshot any more.
+        """
+        announce(self.store, snapshot_id, stamp(self.now()))
+        records = list(self.snapshot_records(self.find_snapshot(snapshot_id)))
+        self.tombs.look()
+        gone = [each.filename for each in records if self.tombs.gone((each.sha256, each.filename))]
+        if gone:
+            raise ConflictError(
+                f"of the files of {snapshot_id}, {len(gone)} have been collected: {', '.join(gone[:3])}"
+                f"{' and others' if len(gone) > 3 else ''}; publish them again in a new snapshot",
+                snapshot=snapshot_id,
+                collected=len(gone),
+            )
+
+    def journal(self, channel: str) -> Journal[Move]:
+        """The journal of a channel.
+
+        Raises:
+            NotFoundError: there is no such channel.
+        """
+        if channel not in self._journals:
+            raise NotFoundError(f"there is no channel {channel}; there is {', '.join(self.channels)}")
+        return self._journals[channel]
+
+    def _keep(self, judgement: Judgement) -> str:
+        data = judgement.encode()
+        digest = sha256_hex(data)
+        self.store.create(f"judgements/{digest}.json", data)
+        return digest
 
     def _moved_on(self, channel: str, expected: int) -> ConflictError:
         head = self.head(channel)
@@ -383,51 +492,27 @@ class Catalog:
             snapshot=head.snapshot if head else None,
         )
 
-    def _move(self, channel: str, serial: int) -> Move:
-        return self._read(Move, journal_key(channel, serial))
+    # Approvals
 
-    def _move_of(self, channel: str, nonce: str) -> Move | None:
-        return next((move for move in reversed(self.moves(channel)) if move.nonce == nonce), None)
-
-    def _hinted(self, channel: str) -> Move | None:
-        """The move that the hint names, if both are there and whole."""
-        try:
-            hint = self._find(Hint, f"channels/{channel}.json")
-        except StoreError:
-            return None
-        return self._find(Move, journal_key(channel, hint.serial)) if hint else None
-
-    # Evidence
-
-    def add_evidence(self, sha256: str, kind: str, body: object, by: str) -> Evidence:
-        """Append what was found out about a file; the newest being the same, nothing is written.
+    def approve(self, channel: str, snapshot_id: str, *, by: str, token: str, message: str) -> Approval:
+        """Write down that a token's owner approves; gives what stands if they did so before.
 
         Raises:
-            NotFoundError: no file has this sha256.
+            NotFoundError: no such channel or snapshot.
         """
-        if next(iter(self.store.keys(f"files/{sha256}/")), None) is None:
-            raise NotFoundError(f"no file here has the sha256 {sha256}; upload it first")
-        fresh = Evidence(sha256=sha256, kind=kind, at=stamp(self.now()), by=by, body=body)
-        while True:
-            count = self._evidence_count(sha256, kind)
-            if count:
-                newest = self._read(Evidence, _evidence_key(sha256, kind, count))
-                if newest.body == body:
-                    return newest
-            if self.store.create(_evidence_key(sha256, kind, count + 1), fresh.encode()):
-                return fresh
+        self.journal(channel)
+        self.find_snapshot(snapshot_id)
+        approval = Approval(
+            channel=channel, snapshot=snapshot_id, by=by, token=token, at=stamp(self.now()), message=message
+        )
+        key = f"approvals/{channel}/{snapshot_id}/{token}.json"
+        self.store.create(key, approval.encode())
+        return self._read(Approval, key)
 
-    def find_evidence(self, sha256: str, kind: str) -> Evidence | None:
-        """The newest evidence of a kind, or None."""
-        count = self._evidence_count(sha256, kind)
-        return self._read(Evidence, _evidence_key(sha256, kind, count)) if count else None
-
-    def evidence_kinds(self, sha256: str) -> list[str]:
-        """The kinds of evidence there are about a file."""
-        return sorted({key.split("/")[2] for key in self.store.keys(f"evidence/{sha256}/")})
-
-    def _evidence_count(self, sha256: str, kind: str) -> int:
-        return sum(1 for _ in self.store.keys(f"evidence/{sha256}/{kind}/"))
+    def approvals(self, channel: str, snapshot_id: str) -> list[Approval]:
+        """Who approved a snapshot for a channel, the earliest first."""
+        keys = self.store.keys(f"approvals/{channel}/{snapshot_id}/")
+        return sorted((self._read(Approval, key) for key in keys), key=lambda each: (each.at, each.token))
 
     # Reading
 
@@ -442,7 +527,3 @@ class Catalog:
 
 def _request_key(session: str, idempotency_key: str) -> str:
     return f"sessions/{session}/requests/{sha256_hex(idempotency_key.encode())}.json"
-
-
-def _evidence_key(sha256: str, kind: str, number: int) -> str:
-    return f"evidence/{sha256}/{kind}/{number}.json"

@@ -15,13 +15,15 @@ import uvicorn
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import track
+from rich.table import Table
 
 from index_server import check as checks
-from index_server import landing, tokens
+from index_server import landing, tokens, upkeep
 from index_server.app import create_app
 from index_server.catalog import Catalog
 from index_server.errors import CheckFailedError, IndexServerError, PortInUseError
 from index_server.model import Record
+from index_server.policy import load_policy
 from index_server.settings import Settings, load_settings, store_address
 from index_server.store import open_store
 from index_server.views import Lens
@@ -49,6 +51,7 @@ def serve(
 ) -> None:
     """Serve the index until interrupted."""
     settings = load_settings()
+    policy = load_policy()
     store = open_store(settings.store)
     if ready_file is not None:
         ready_file.unlink(missing_ok=True)  # an earlier server's must not be believed
@@ -56,7 +59,7 @@ def serve(
     shown = f"[{host}]" if ":" in host else host
     base = f"http://{shown}:{listener.getsockname()[1]}"
     config = uvicorn.Config(
-        create_app(store, settings),
+        create_app(store, settings, policy),
         log_level="warning",
         access_log=False,
         server_header=False,
@@ -65,22 +68,60 @@ def serve(
     _Server(config, base, settings, ready_file).run(sockets=[listener])
 
 
-@app.command(epilog="Example: [bold]armwheels-index token --name nightly --expires-days 90[/]")
+@app.command(
+    epilog="Example: [bold]armwheels-index token --name nightly --scope upload:numpy --scope move:nightly[/]"
+)
 def token(
     name: Annotated[str, typer.Option(help="Who will use it; stands in the journal.")],
+    scope: Annotated[
+        list[str] | None,
+        typer.Option(help=f"What it allows: {tokens.SCOPES}; names may hold *. Repeat it for more."),
+    ] = None,
     expires_days: Annotated[int | None, typer.Option(min=0, help="Days until it expires.")] = None,
 ) -> None:
-    """Make an upload token. It is printed once, alone, and kept only as a hash.
+    """Make a token. It is printed once, alone, and kept only as a hash.
+
+    Without a scope it may do what publishing needs: upload:*, evidence, move:*.
 
     Files that are uploaded with it, without naming a session, wait in a session of the token's own until a
     snapshot is asked for with the same token (POST /api/snapshots without a session).
     """
     store = open_store(store_address())
-    typer.echo(tokens.make_token(store, name, expires_days))
+    typer.echo(tokens.make_token(store, name, expires_days, scope))
     err.print(
         "Keep it: it is not shown again. For twine: TWINE_USERNAME=__token__ TWINE_PASSWORD=THE_TOKEN",
         highlight=False,
     )
+
+
+@app.command("tokens", epilog="Example: [bold]armwheels-index tokens[/]")
+def list_tokens() -> None:
+    """List the tokens: who has them, what they allow, until when."""
+    table = Table(box=None, pad_edge=False)
+    for heading in ("id", "name", "scopes", "made", "expires", "state"):
+        table.add_column(heading, overflow="fold")
+    for each in tokens.list_tokens(open_store(store_address())):
+        table.add_row(
+            each.id,
+            escape(each.token.name),
+            " ".join(each.scopes),
+            each.token.created_at[:10],
+            (each.token.expires_at or "never")[:10],
+            each.state,
+        )
+    out.print(table, highlight=False)
+
+
+@app.command(epilog="Example: [bold]armwheels-index revoke nightly[/]")
+def revoke(
+    name_or_id: Annotated[str, typer.Argument(metavar="NAME-or-ID", help="As `tokens` lists it.")],
+) -> None:
+    """Make tokens invalid for good: the one of an id, or all of a name."""
+    gone = tokens.revoke_tokens(open_store(store_address()), name_or_id)
+    for each in gone:
+        out.print(f"revoked {each.id} {escape(each.token.name)}", highlight=False)
+    if not gone:
+        out.print("nothing to do: no longer valid before", highlight=False)
 
 
 @app.command(epilog="Example: [bold]armwheels-index check --deep[/]")
@@ -93,6 +134,7 @@ def check(
     settings = load_settings()
     catalog = Catalog(open_store(settings.store), settings.channels)
     faults = [fault for name in catalog.channels for fault in checks.journal_faults(catalog, name)]
+    faults += [*checks.status_faults(catalog), *checks.collected_faults(catalog)]
     snapshots = catalog.snapshot_ids()
     seen: dict[str, Record] = {}
     for snapshot_id in track(snapshots, "snapshots", console=err):
@@ -104,6 +146,12 @@ def check(
     if faults:
         raise CheckFailedError(f"{len(faults)} faults in {settings.store}")
     out.print(f"{len(snapshots)} snapshots with {len(seen)} files: all as recorded", highlight=False)
+
+
+app.command(epilog="Example: [bold]armwheels-index collect --dry-run[/]")(upkeep.collect)
+app.command(epilog="Example: [bold]armwheels-index mirror pandas --target neoverse-v1 --python cp311[/]")(
+    upkeep.mirror
+)
 
 
 class _Server(uvicorn.Server):

@@ -50,6 +50,18 @@ class PortInUseError(IndexServerError):
     exit_code = 5
 
 
+class ResolveError(IndexServerError):
+    """No closed set of wheels exists; the message says which project is in the way."""
+
+    exit_code = 7
+
+
+class MirrorError(IndexServerError):
+    """A wheel of others cannot be had, or is not what was resolved."""
+
+    exit_code = 8
+
+
 class RequestError(IndexServerError):
     """A request that is answered with ``status`` and all of ``reasons`` (RFC 9457 on the API)."""
 
@@ -60,6 +72,11 @@ class RequestError(IndexServerError):
         super().__init__("\n".join(reasons))
         self.reasons: Sequence[str] = reasons
         self.members = members
+
+    def problem(self) -> dict[str, object]:
+        """The members of its problem document (RFC 9457)."""
+        said = {"type": "about:blank", "title": self.title, "status": self.status}
+        return {**self.members, **said, "detail": "; ".join(self.reasons), "reasons": list(self.reasons)}
 
 
 class BadUploadError(RequestError):
@@ -83,6 +100,13 @@ class UnauthorizedError(RequestError):
     title = "a valid token is needed"
 
 
+class ForbiddenError(RequestError):
+    """The token is valid, and not for this."""
+
+    status = 403
+    title = "this token may not do that"
+
+
 class NotFoundError(RequestError):
     """The index holds no such thing."""
 
@@ -95,6 +119,31 @@ class ConflictError(RequestError):
 
     status = 409
     title = "this contradicts what is already written"
+
+
+class GateError(RequestError):
+    """The gates of a channel are shut to a snapshot."""
+
+    status = 422
+    title = "the channel's gates are shut to this snapshot"
+
+
+class TooManyError(RequestError):
+    """More uploads than this index takes from one token (RFC 6585 section 4)."""
+
+    status = 429
+    title = "too many uploads"
+
+    def __init__(self, reason: str, *, retry_after: int) -> None:
+        super().__init__(reason, retry_after=retry_after)
+        self.retry_after = retry_after  # seconds
+
+
+class GoneError(RequestError):
+    """It was here, and no promise covered it any more (RFC 9110 section 15.5.11)."""
+
+    status = 410
+    title = "this file was collected"
 
 
 class TooLargeError(RequestError):

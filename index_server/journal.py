@@ -36,7 +36,7 @@ class Journal(Generic[EntryT]):
         serial = known.serial if known else 0
         while (entry := self._find(serial + 1)) is not None:
             known, serial = entry, serial + 1
-        if known is not None:
+        if known is not None and self.known_serial < serial:  # another thread may know more
             self._known = known
         return known
 

@@ -139,20 +139,70 @@ class SnapshotAnswer(Stored):
     replaced: tuple[str, ...]
 
 
-class Move(Stored):
-    """One entry of a channel's journal."""
+class Entry(Stored):
+    """What every entry of a journal says."""
 
     format: Literal[1] = 1
-    kind: Literal["move"] = "move"
-    channel: str
     serial: int
-    snapshot: str
     previous_hash: Sha256  # of the bytes of the entry before, or GENESIS
     nonce: str
     at: str
     by: str
-    approvals: tuple[str, ...]
+
+
+EntryT = TypeVar("EntryT", bound=Entry)
+
+
+class Move(Entry):
+    """One entry of a channel's journal."""
+
+    kind: Literal["move"] = "move"
+    channel: str
+    snapshot: str
+    approvals: tuple[str, ...]  # names of the tokens that approved
     message: str
+    judgement: Sha256 | None = None  # what the gates saw, below judgements/; None where there are none
+
+
+Mark = Literal["yank", "unyank", "quarantine", "release"]
+
+
+class StatusEntry(Entry):
+    """One entry of the journal of yanks (PEP 592) and quarantines (PEP 792)."""
+
+    kind: Mark
+    project: str
+    filename: str | None  # None: the whole project, which can be quarantined and released
+    reason: str
+
+
+class Approval(Stored):
+    """A second person's word for a snapshot in a channel."""
+
+    channel: str
+    snapshot: str
+    by: str
+    token: str  # its id
+    at: str
+    message: str
+
+
+class Judgement(Stored):
+    """What the gates of a channel saw when they let a snapshot pass; the sha256 of its bytes is its name."""
+
+    format: Literal[1] = 1
+    channel: str
+    snapshot: str
+    returning: bool  # the channel had shown it before
+    approvals: tuple[Approval, ...]
+    evidence: dict[str, dict[str, int]]  # sha256 of the file -> kind -> number of the evidence
+
+
+class Fate(Stored):
+    """What became of an upload session, decided once."""
+
+    fate: Literal["asked", "discarded"]
+    at: str
 
 
 class Evidence(Stored):
@@ -171,6 +221,13 @@ class Token(Stored):
     name: str
     created_at: str
     expires_at: str | None
+    scopes: tuple[str, ...] | None = None  # None: see tokens.DEFAULT_SCOPES
+
+
+class Revocation(Stored):
+    """That a token is no longer valid; the object's key is the token's."""
+
+    at: str
 
 
 class FilePointer(Stored):

@@ -8,7 +8,7 @@ Each page is kept in the forms that clients ask for, each with its own strong ET
 from __future__ import annotations
 
 import gzip
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from html import escape
@@ -19,6 +19,7 @@ import zstandard
 from packaging.version import Version
 
 from index_server.model import Record, sha256_hex
+from index_server.status import NONE, ProjectMarks
 
 API_VERSION = "1.4"
 JSON = "application/vnd.pypi.simple.v1+json"
@@ -62,18 +63,33 @@ class Page:
         return next((form for form in forms if form.encoding == encoding), forms[0])
 
 
-def project_page(project: str, records: Sequence[Record]) -> Page:
-    """The page of one project (PEP 503: ``/simple/<project>/``)."""
+def project_page(
+    project: str,
+    records: Sequence[Record],
+    marks: ProjectMarks = NONE,
+    untils: Mapping[str, str] | None = None,
+) -> Page:
+    """The page of one project (PEP 503: ``/simple/<project>/``), with its yanks and its status.
+
+    ``untils`` gives, by file name, the day until which a file is kept, or ``forever``. It is stated in JSON
+    under a key of our own, which PEP 691 leaves to those that begin with an underscore.
+    """
+    status = "quarantined" if marks.project is not None else "active"
+    why = {"reason": marks.project} if marks.project is not None else {}
     versions = sorted({Version(record.version) for record in records})
     data = {
         "meta": {"api-version": API_VERSION},
         "name": project,
-        "project-status": {"status": "active"},
+        "project-status": {"status": status, **why},
         "versions": [str(version) for version in versions],
-        "files": [_file(record) for record in records],
+        "files": [
+            _file(record, marks.yank_reason(record.filename), (untils or {}).get(record.filename))
+            for record in records
+        ],
     }
-    anchors = [_anchor(record) for record in records]
-    return Page(_forms(orjson.dumps(data)), _forms(_html(f"Links for {project}", anchors, status="active")))
+    anchors = [_anchor(record, marks.yank_reason(record.filename)) for record in records]
+    meta = {"project-status": status, **{f"project-status-{key}": value for key, value in why.items()}}
+    return Page(_forms(orjson.dumps(data)), _forms(_html(f"Links for {project}", anchors, meta)))
 
 
 def root_page(projects: Iterable[str]) -> Page:
@@ -154,8 +170,8 @@ def _match(media: str, ranges: dict[str, float]) -> tuple[float, int]:
     return 0.0, 0
 
 
-def _file(record: Record) -> dict[str, object]:
-    """One entry of ``files`` (PEP 691, 700, 714)."""
+def _file(record: Record, yanked: str | None, until: str | None) -> dict[str, object]:
+    """One entry of ``files`` (PEP 592, 691, 700, 714)."""
     metadata = {"sha256": record.metadata_sha256}
     entry: dict[str, object] = {
         "filename": record.filename,
@@ -163,17 +179,19 @@ def _file(record: Record) -> dict[str, object]:
         "hashes": {"sha256": record.sha256},
         "size": record.size,
         "upload-time": record.uploaded_at,
-        "yanked": False,
+        "yanked": yanked or False,
         "core-metadata": metadata,
         "dist-info-metadata": metadata,
     }
     if record.requires_python is not None:
         entry["requires-python"] = record.requires_python
+    if until is not None:
+        entry["_retain-until"] = until
     return entry
 
 
-def _anchor(record: Record) -> str:
-    """One link (PEP 503, 658, 714)."""
+def _anchor(record: Record, yanked: str | None) -> str:
+    """One link (PEP 503, 592, 658, 714)."""
     digest = f"sha256={record.metadata_sha256}"
     attributes = {
         "href": f"{file_url(record)}#sha256={record.sha256}",
@@ -182,18 +200,20 @@ def _anchor(record: Record) -> str:
     }
     if record.requires_python is not None:
         attributes["data-requires-python"] = record.requires_python
+    if yanked is not None:
+        attributes["data-yanked"] = yanked
     spelled = " ".join(f'{key}="{escape(value)}"' for key, value in attributes.items())
     return f"<a {spelled}>{escape(record.filename)}</a>"
 
 
-def _html(title: str, anchors: Sequence[str], status: str | None = None) -> bytes:
+def _html(title: str, anchors: Sequence[str], meta: Mapping[str, str] | None = None) -> bytes:
+    given = {"repository-version": API_VERSION, **(meta or {})}
     lines = [
         "<!DOCTYPE html>",
         '<html lang="en">',
         "<head>",
         '<meta charset="utf-8">',
-        f'<meta name="pypi:repository-version" content="{API_VERSION}">',
-        *([f'<meta name="pypi:project-status" content="{escape(status)}">'] if status else []),
+        *(f'<meta name="pypi:{name}" content="{escape(value)}">' for name, value in given.items()),
         f"<title>{escape(title)}</title>",
         "</head>",
         "<body>",

@@ -41,10 +41,8 @@ def load_policy() -> Policy:
     Raises:
         ConfigError: a file is missing or wrong, or a variable is.
     """
-    configs = Path(os.environ.get("ARMWHEELS_CONFIGS") or ROOT / "configs").resolve()
-    matrices = configs / "matrices.toml"
-    channels = _read(configs / "channels.toml")
-    gates = gates_from(channels, _read(matrices) if matrices.exists() else {})
+    channels = _read(_configs() / "channels.toml")
+    gates = gates_from(channels, load_matrices())
     reads = os.environ.get("ARMWHEELS_READS") or "open"
     if reads not in ("open", "token"):
         raise ConfigError(f"ARMWHEELS_READS is {reads!r}; it is either 'open' or 'token'")
@@ -61,6 +59,16 @@ def load_policy() -> Policy:
         reads_need_token=reads == "token",
         uploads_per_second=rate,
     )
+
+
+def load_matrices() -> dict[str, Any]:
+    """The tables of ``matrices.toml``, which builder and index share; none where there is no such file.
+
+    Raises:
+        ConfigError: the file is wrong.
+    """
+    matrices = _configs() / "matrices.toml"
+    return _read(matrices) if matrices.exists() else {}
 
 
 def gates_from(channels: Mapping[str, Any], matrices: Mapping[str, Any]) -> dict[str, Gates]:
@@ -122,6 +130,10 @@ def _cells(matrix: str, rows: Any, faults: list[str]) -> Iterator[Cell]:
         if row.get("required"):
             axes = [[row["recipe"]], *(row[key] for key in _AXES[1:])]
             yield from (Cell(*map(str, axis)) for axis in itertools.product(*axes))
+
+
+def _configs() -> Path:
+    return Path(os.environ.get("ARMWHEELS_CONFIGS") or ROOT / "configs").resolve()
 
 
 def _read(path: Path) -> dict[str, Any]:

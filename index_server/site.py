@@ -1,7 +1,7 @@
 """Answers every read outside ``/api/``: a bare ASGI handler in front of the API's router.
 
 Pages are rendered when first asked for and kept by path. A kept page of a channel is good while the channel's
-serial is: one look at the store a request says so, and so this server follows moves made through another.
+serial is, and so this server follows moves made through another (see :mod:`index_server.follow`).
 """
 
 from __future__ import annotations
@@ -15,15 +15,20 @@ from typing import Any
 from urllib.parse import quote
 from weakref import WeakValueDictionary
 
+import orjson
 from packaging.utils import canonicalize_name
 
 from index_server import landing, pages
-from index_server.catalog import Catalog, file_key
-from index_server.errors import NotFoundError, StoreAwayError
+from index_server.catalog import Catalog
+from index_server.errors import NotFoundError, RequestError, StoreAwayError
 from index_server.filesend import Headers, Send, StoredFile, send_bytes, send_file
+from index_server.follow import Follower
 from index_server.model import SESSION, Record, Snapshot
 from index_server.pages import Page
+from index_server.promises import Epoch, Promises, gone_error
+from index_server.retention import Promise, Terms
 from index_server.settings import RESERVED
+from index_server.status import NONE, ProjectMarks
 from index_server.views import Lens, Targets, backends, view, visible
 
 Scope = MutableMapping[str, Any]
@@ -44,11 +49,13 @@ _HOST = re.compile(r"[A-Za-z0-9.-]+(:[0-9]+)?\Z|\[[0-9A-Fa-f:]+\](:[0-9]+)?\Z")
 
 @dataclass(frozen=True)
 class Kept:
-    """A page, and for how long it is right: while ``channel`` stands at ``serial``."""
+    """A page, and for how long it is right: while ``channel`` stands at ``serial``, and the marks at ``marked``."""
 
     page: Page
     channel: str | None = None
     serial: int = 0
+    marked: int = 0  # the serial of the journal of yanks and quarantines
+    promised: Epoch | None = None  # what its promises were made from, if it makes any
     private: bool = False  # a session's: neither kept nor found by search engines
 
 
@@ -68,20 +75,31 @@ class Text:
     body: bytes
 
 
-Answer = Kept | Redirect | Text | StoredFile
+@dataclass(frozen=True)
+class Problem:
+    """A problem document (RFC 9457)."""
+
+    error: RequestError
+
+
+Answer = Kept | Redirect | Text | StoredFile | Problem
 
 
 class Site:
     """The handler; ``inner`` answers all that is not a page or a file."""
 
-    def __init__(self, catalog: Catalog, targets: Targets, inner: App) -> None:
+    def __init__(self, catalog: Catalog, targets: Targets, inner: App, terms: Terms | None = None) -> None:
         self._catalog = catalog
+        self._promises = Promises(catalog, terms or Terms({}))
         self._targets = targets
         self._inner = inner
+        self._follower = Follower(catalog.store.look_every)
         self._kept: OrderedDict[str, Kept] = OrderedDict()
         self._weight = 0
         # A project unchanged over a move, or shown by two channels, is the same page.
-        self._shared: WeakValueDictionary[tuple[str, str], Page] = WeakValueDictionary()
+        self._shared: WeakValueDictionary[tuple[str, str, ProjectMarks, Promise | None], Page] = (
+            WeakValueDictionary()
+        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["method"] not in ("GET", "HEAD") or self._is_inner(scope["path"]):
@@ -97,7 +115,7 @@ class Site:
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
         head = scope["method"] == "HEAD"
-        answer: Answer | None = self._fresh(scope["path"])
+        answer: Answer | None = await self._fresh(scope["path"])
         if answer is None:
             base = f"{scope['scheme']}://{_host(scope, headers)}"
             answer = await asyncio.to_thread(self._find, scope["path"], base)
@@ -111,6 +129,14 @@ class Site:
             query = scope["query_string"].decode("latin-1")
             location = quote(answer.path, safe="/+") + (f"?{query}" if query else "")
             await send_bytes(send, answer.status, [(b"location", location.encode("latin-1"))], b"", head=head)
+        elif isinstance(answer, Problem):
+            problem: Headers = [
+                (b"content-type", b"application/problem+json"),
+                (b"cache-control", b"no-cache"),
+            ]
+            await send_bytes(
+                send, answer.error.status, problem, orjson.dumps(answer.error.problem()), head=head
+            )
         else:
             await send_bytes(send, answer.status, _FOR_PEOPLE, answer.body, head=head)
 
@@ -120,15 +146,20 @@ class Site:
 
     # What is kept
 
-    def _fresh(self, path: str) -> Kept | None:
+    async def _fresh(self, path: str) -> Kept | None:
         kept = self._kept.get(path)
         if kept is None:
             return None
         if kept.channel is not None:
-            move = self._catalog.head(kept.channel)
-            if (move.serial if move else 0) != kept.serial:
+            serial = await self._follower.serial(self._catalog.journal(kept.channel))
+            if serial != kept.serial:
                 return None
-        self._kept.move_to_end(path)
+        if await self._follower.serial(self._catalog.status.journal) != kept.marked:
+            return None
+        if kept.promised is not None and not self._promises.current(kept.promised):
+            return None
+        if path in self._kept:  # while this request waited, another may have taken its place
+            self._kept.move_to_end(path)
         return kept
 
     def _keep(self, path: str, fresh: Kept) -> None:
@@ -139,7 +170,9 @@ class Site:
             _, oldest = self._kept.popitem(last=False)
             self._weight -= oldest.page.weight
 
-    def _shared_page(self, name: tuple[str, str], render: Callable[[], Page]) -> Page:
+    def _shared_page(
+        self, name: tuple[str, str, ProjectMarks, Promise | None], render: Callable[[], Page]
+    ) -> Page:
         page = self._shared.get(name)
         if page is None:
             page = self._shared[name] = render()
@@ -187,6 +220,7 @@ class Site:
         if rest and rest[0] != "simple":
             raise NotFoundError("there is no such page; an index lies at simple/")
         refs = snapshot.projects if snapshot else {}
+        all_marks = self._catalog.status.marks()
         if lens.backend and lens.backend not in {b for ref in refs.values() for b in backends(ref.offers)}:
             raise NotFoundError(f"nothing here was built with the backend {lens.backend}")
         project = canonicalize_name(rest[1]) if len(rest) == 2 else None
@@ -198,14 +232,27 @@ class Site:
             return Text(200, landing.target_page(base, place, lens, snapshot.id if snapshot else None, names))
         if project is None:
             root = f"/{snapshot.id}" if snapshot else "/"
-            return Kept(self._shared_page((root, lens.slug), lambda: pages.root_page(names)))
+            page = self._shared_page((root, lens.slug, NONE, None), lambda: pages.root_page(names))
+            return Kept(page, marked=all_marks.serial)
         if project not in names:
             raise NotFoundError(_why_not(project, place, lens, known=project in refs))
-        shard = refs[project].shard
-        return Kept(self._shared_page((shard, lens.slug), lambda: self._project_page(project, shard, lens)))
+        if snapshot is None:
+            raise NotFoundError(f"{place} shows nothing yet")
+        shard, marks = refs[project].shard, all_marks.of(project)
+        promised = self._promises.look()
+        promise = self._promises.of(project, snapshot)
+        page = self._shared_page(
+            (shard, lens.slug, marks, promise),
+            lambda: self._project_page(project, shard, lens, marks, promise),
+        )
+        return Kept(page, marked=all_marks.serial, promised=promised)
 
-    def _project_page(self, project: str, shard: str, lens: Lens) -> Page:
-        return pages.project_page(project, view(self._catalog.shard(shard).records, lens))
+    def _project_page(
+        self, project: str, shard: str, lens: Lens, marks: ProjectMarks, promise: Promise
+    ) -> Page:
+        """What is under quarantine is taken away first, so that the next best wheel takes its place."""
+        shown = view(marks.offered(self._catalog.shard(shard).records), lens)
+        return pages.project_page(project, shown, marks, promise.untils(each.filename for each in shown))
 
     def _staging(self, path: str, session: str, rest: Sequence[str]) -> Answer:
         """A session's own index: all its files, for whatever target."""
@@ -221,14 +268,30 @@ class Site:
         shown = [record for record in records if record.project == project]
         if not shown:
             raise NotFoundError(f"this session holds no file of {project}")
-        return Kept(pages.project_page(project, sorted(shown, key=_by_filename)), private=True)
+        marks = self._catalog.status.marks().of(project)
+        page = pages.project_page(project, sorted(marks.offered(shown), key=_by_filename), marks)
+        return Kept(page, private=True)
 
-    def _file(self, sha256: str, filename: str) -> StoredFile:
-        key = file_key(sha256, filename)
-        whole = _SHA256.match(sha256) and _FILENAME.match(filename)
-        size = self._catalog.store.size(key) if whole else None
+    def _file(self, sha256: str, filename: str) -> StoredFile | Text | Problem:
+        if not (_SHA256.match(sha256) and _FILENAME.match(filename)):
+            raise NotFoundError("there is no such file")
+        wheel = filename.removesuffix(".metadata")
+        beside = filename.removeprefix(wheel)
+        key = self._catalog.stored_key(sha256, wheel) + beside
+        size = self._catalog.store.size(key)
+        if size is None:  # collected, or collected and back in another place
+            self._catalog.tombs.look()
+            gone = self._catalog.tombs.gone((sha256, wheel))
+            if gone is not None:
+                return Problem(gone_error(self._catalog, gone))
+            key = self._catalog.stored_key(sha256, wheel) + beside
+            size = self._catalog.store.size(key)
         if size is None:
             raise NotFoundError("there is no such file")
+        project = canonicalize_name(wheel.partition("-")[0])
+        reason = self._catalog.status.marks().of(project).quarantine_reason(wheel)
+        if reason is not None:
+            return Text(403, landing.refused_page(f"{wheel} is under quarantine: {reason}"))
         if filename.endswith(".metadata"):
             return StoredFile(key, size, f'"{sha256}-metadata"', "text/plain; charset=utf-8")
         return StoredFile(key, size, f'"{sha256}"', "application/octet-stream")

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "unit" / "index"))  # the makers of wheels
+sys.path.insert(0, str(Path(__file__).parents[3] / "scripts"))  # SeaweedFS
 
 from index_processes import Server, start, stop
 

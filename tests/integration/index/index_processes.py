@@ -63,9 +63,9 @@ def clean_environment(home: Path) -> dict[str, str]:
     }
 
 
-def start(home: Path) -> Server:
-    """Start a server and wait until it answers."""
-    environment = clean_environment(home)
+def start(home: Path, **variables: str) -> Server:
+    """Start a server and wait until it answers; ``variables`` are added to its environment."""
+    environment = clean_environment(home) | variables
     ready = home / f"ready-{time.monotonic_ns()}"
     process = subprocess.Popen(
         [BIN / "armwheels-index", "serve", "--port", "0", "--ready-file", ready],

@@ -12,8 +12,9 @@ from index_records import make_record
 from index_stores import DyingStore
 
 from index_server import check
-from index_server.catalog import Catalog, cell, journal_key, record_key
+from index_server.catalog import Catalog, cell, record_key
 from index_server.errors import ConflictError, NotFoundError, StoreError
+from index_server.journal import journal_key
 from index_server.model import GENESIS, Record, sha256_hex
 from index_server.store import ObjectStore
 
@@ -283,17 +284,17 @@ def test_a_wrong_hint_costs_time_alone(catalog: Catalog, hint: bytes) -> None:
 
 def test_evidence_is_kept_and_the_newest_counts(catalog: Catalog) -> None:
     sha = put(catalog, make_record()).sha256
-    assert catalog.find_evidence(sha, "audit") is None
+    assert catalog.evidence.find(sha, "audit") is None
     for body, count in (({"v": 1}, 1), ({"v": 1}, 1), ({"v": 2}, 2), ({"v": 1}, 3)):
-        catalog.add_evidence(sha, "audit", body, "tests")
-        found = catalog.find_evidence(sha, "audit")
+        catalog.evidence.add(sha, "audit", body, "tests")
+        found = catalog.evidence.find(sha, "audit")
         assert found is not None
         assert found.body == body
         assert len(list(catalog.store.keys(f"evidence/{sha}/audit/"))) == count
-    catalog.add_evidence(sha, "verify", [], "tests")
-    assert catalog.evidence_kinds(sha) == ["audit", "verify"]
+    catalog.evidence.add(sha, "verify", [], "tests")
+    assert catalog.evidence.kinds(sha) == ["audit", "verify"]
     with pytest.raises(NotFoundError, match="upload it first"):
-        catalog.add_evidence("f" * 64, "audit", {}, "tests")
+        catalog.evidence.add("f" * 64, "audit", {}, "tests")
 
 
 def test_check_finds_what_was_changed(catalog: Catalog) -> None:

@@ -21,7 +21,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A state folder and configs of the test's own."""
     configs = tmp_path / "configs"
     configs.mkdir()
-    for name in ("passport.schema.json", "channels.toml"):
+    for name in ("passport.schema.json", "channels.toml", "matrices.toml"):
         (configs / name).write_text((ROOT / "configs" / name).read_text())
     (configs / "targets.toml").write_text('[generic]\ndescription = "any"\n')
     monkeypatch.setenv("ARMWHEELS_HOME", str(tmp_path))
@@ -108,7 +108,7 @@ def test_where_the_store_is(home: Path, monkeypatch: pytest.MonkeyPatch) -> None
     assert load_settings().store == "file:/elsewhere"
 
 
-@pytest.mark.parametrize("command", ["serve", "token", "check"])
+@pytest.mark.parametrize("command", ["serve", "token", "tokens", "revoke", "check"])
 def test_every_command_has_help_with_an_example(command: str) -> None:
     answer = runner.invoke(cli.app, [command, "--help"])
     assert answer.exit_code == 0
