@@ -7,6 +7,7 @@ import errno
 import os
 import socket
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Annotated
 
@@ -38,6 +39,7 @@ app = typer.Typer(
 )
 out = Console()
 err = Console(stderr=True)
+THREADS = 40  # that read the store for pages and files
 GRACE = 10  # seconds that running requests get when the server stops
 
 
@@ -166,6 +168,8 @@ class _Server(uvicorn.Server):
         self._ready_file = ready_file
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        # Threads wait for the store; the default of a few a processor would let one slow store stop all pages.
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(THREADS, "store"))
         await super().startup(sockets)
         if not self.started:
             return

@@ -28,13 +28,15 @@ from index_server.errors import (
 from index_server.s3 import S3Store
 from index_server.store import open_store
 
-LARGE = os.urandom(1 << 20) * 11
-MIN_PART = 5 << 20  # the least that S3 takes
+SMALL_PART = 100_000  # bytes; moto is told to take parts so small
+LARGE = os.urandom(250_000)
 
 
 @pytest.fixture
 def store(make_store: Callable[[str], ObjectStore], monkeypatch: pytest.MonkeyPatch) -> S3Store:
-    monkeypatch.setattr(s3, "PART", MIN_PART)
+    monkeypatch.setattr(s3, "PART", SMALL_PART)
+    monkeypatch.setattr(s3, "CHUNK", SMALL_PART // 2)
+    monkeypatch.setattr("moto.s3.models.S3_UPLOAD_PART_MIN_SIZE", SMALL_PART)
     monkeypatch.setattr("time.sleep", lambda seconds: None)
     made = make_store("moto")
     assert isinstance(made, S3Store)
