@@ -20,7 +20,7 @@ from index_server.catalog import Catalog
 from index_server.errors import BadUploadError, ConfigError, MirrorError, NotFoundError, ResolveError
 from index_server.intake import Upload
 from index_server.mirror import Mirror, Mirrored, World, serving
-from index_server.model import stamp
+from index_server.model import SnapshotAnswer, stamp
 from index_server.pages import JSON
 from index_server.policy import Policy
 from index_server.resolve import Upstream, best_wheel, python_version
@@ -252,6 +252,25 @@ def test_a_wheel_that_strangers_could_not_upload(index: Index) -> None:
     with pytest.raises(BadUploadError):
         index.mirror("app")
     assert index.catalog.head("nightly") is None
+
+
+def test_a_channel_that_moves_meanwhile(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing of the other move is lost, and the closure is whole all the same."""
+    name, data = tuned_wheel()
+    index.put(name, data, "r" * 22)
+    make_snapshot = index.catalog.make_snapshot
+
+    def overtaken(session: str, key: str, channel: str) -> SnapshotAnswer:
+        answer = make_snapshot(session, key, channel)
+        if key == "mirror-0":
+            index.publish("r" * 22)
+        return answer
+
+    monkeypatch.setattr(index.catalog, "make_snapshot", overtaken)
+    done = index.mirror("app")
+    assert done.move is not None
+    assert done.move.serial == 2
+    assert index.shown() == {APP, DEP, NATIVE, name}
 
 
 def test_a_download_goes_on_where_it_stopped(index: Index) -> None:
