@@ -21,7 +21,7 @@ from serve_s3 import Seaweed
 from index_server import check
 from index_server.catalog import Catalog, cell
 from index_server.errors import ConflictError, NotFoundError
-from index_server.model import Record, sha256_hex
+from index_server.model import Mark, Record, sha256_hex
 from index_server.store import DirectoryStore, ObjectStore
 
 CHANNELS = {"nightly": "", "stable": ""}
@@ -56,6 +56,7 @@ class Index(RuleBasedStateMachine):
         self.made: dict[str, set[str]] = {}  # snapshot -> file names
         self.journal: dict[str, list[str]] = {name: [] for name in CHANNELS}
         self.nonces = 0
+        self.marked: dict[tuple[str, bool], bool] = {}  # file name, whether by a yank -> whether it stands
 
     @rule(
         record=records,
@@ -177,6 +178,40 @@ class Index(RuleBasedStateMachine):
             assert won == ([slower] if journal[-1:] == [faster] else [faster])
         journal += won
 
+    @rule(
+        name=st.integers(0, 20),
+        kind=st.sampled_from(["yank", "unyank", "quarantine", "release"]),
+        crash=crashes,
+        who=st.integers(0, 1),
+    )
+    def mark(self, name: int, kind: Mark, crash: tuple[int, bool] | None, who: int) -> None:
+        """Yanks and quarantines: the last acknowledged word on a file is the one that all servers tell."""
+        if not self.bytes:
+            return
+        filename = sorted(self.bytes)[name % len(self.bytes)]
+        project = filename.partition("-")[0]
+        self.nonces += 1
+        for fuse in (crash, None):
+            self.arm(fuse)
+            with suppress(KilledError):
+                try:
+                    self.catalogs[who].status.mark(
+                        kind, project=project, filename=filename, reason="r", by="x", nonce=f"m{self.nonces}"
+                    )
+                except ConflictError:
+                    assert kind in ("unyank", "release")
+        self.marked[filename, "yank" in kind] = kind in ("yank", "quarantine")
+
+    @invariant()
+    def marks_are_the_last_word(self) -> None:
+        self.arm(None)
+        for catalog in (*self.catalogs, Catalog(self.store, CHANNELS)):
+            marks = catalog.status.marks()
+            for (filename, yank), wanted in self.marked.items():
+                of = marks.of(filename.partition("-")[0])
+                said = of.yank_reason(filename) if yank else of.quarantine_reason(filename)
+                assert (said is not None) == wanted
+
     @invariant()
     def readers_see_the_model(self) -> None:
         self.arm(None)
@@ -199,6 +234,7 @@ class Index(RuleBasedStateMachine):
         catalog = Catalog(self.store, CHANNELS)
         seen: dict[str, Record] = {}
         assert [fault for name in CHANNELS for fault in check.journal_faults(catalog, name)] == []
+        assert list(check.status_faults(catalog)) == []
         for snapshot_id in catalog.snapshot_ids():
             assert list(check.snapshot_faults(catalog, snapshot_id, seen)) == []
         for record in seen.values():
