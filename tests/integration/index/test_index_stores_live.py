@@ -44,6 +44,13 @@ def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Server]:
     stop(running)
 
 
+@pytest.fixture
+def on_s3(seaweed: Seaweed, tmp_path: Path) -> Iterator[Server]:
+    running = start(tmp_path, **seaweed.environment("live"))
+    yield running
+    stop(running)
+
+
 def checked(server: Server) -> str:
     """What ``armwheels-index check --deep`` says; the store must be whole."""
     done = run(server, BIN / "armwheels-index", "check", "--deep")
@@ -117,9 +124,9 @@ def test_nothing_is_half_stored(server: Server) -> None:
     assert held(server) == [PURE]
 
 
-def test_a_store_that_dies_while_uploads_run(seaweed: Seaweed, tmp_path: Path) -> None:
+def test_a_store_that_dies_while_uploads_run(seaweed: Seaweed, on_s3: Server, tmp_path: Path) -> None:
     """What was acknowledged is there, and the client goes on by itself."""
-    server = start(tmp_path, **seaweed.environment("live"))
+    server = on_s3
     names = [f"pure_thing-{number}.0-py3-none-any.whl" for number in range(40)]
     wheels = write(tmp_path / "dist", *((name, make_wheel(name)) for name in names))
     acknowledged: list[str] = []
@@ -145,11 +152,10 @@ def test_a_store_that_dies_while_uploads_run(seaweed: Seaweed, tmp_path: Path) -
     shown = httpx2.get(f"{server.url}/nightly/generic/simple/pure-thing/").text
     assert all(name in shown for name in names)
     assert f"with {len(names)} files" in checked(server)
-    stop(server)
 
 
-def test_while_the_store_is_away(seaweed: Seaweed, tmp_path: Path) -> None:
-    server = start(tmp_path, **seaweed.environment("live"))
+def test_while_the_store_is_away(seaweed: Seaweed, on_s3: Server) -> None:
+    server = on_s3
     assert upload(server, PURE, make_wheel(PURE)).status_code == 200
     snapshot = server.publish(SESSION)
     seaweed.kill()
@@ -162,7 +168,6 @@ def test_while_the_store_is_away(seaweed: Seaweed, tmp_path: Path) -> None:
     assert "cannot reach its store now" in refused.text
     seaweed.start()
     assert httpx2.get(f"{server.url}/healthz", timeout=60).json()["serials"]["nightly"] == 1
-    stop(server)
 
 
 def test_a_large_wheel_in_bounded_memory(server: Server, tmp_path: Path) -> None:
