@@ -216,8 +216,11 @@ def _check_member(file: BinaryIO, info: zipfile.ZipInfo, faults: list[str]) -> M
 def _check_local(file: BinaryIO, info: zipfile.ZipInfo, faults: list[str]) -> int:
     """Compare the local header; the result is the offset of the packed bytes."""
     shown = ascii(info.orig_filename)
-    file.seek(info.header_offset)
-    header = file.read(_LOCAL.size)
+    # zipfile shifts offsets by what it takes for a foreign prefix, and may come out before the file's start.
+    header = b""
+    if info.header_offset >= 0:
+        file.seek(info.header_offset)
+        header = file.read(_LOCAL.size)
     if len(header) < _LOCAL.size or header[:4] != b"PK\3\4":
         faults.append(f"{shown}: no local header where the central directory says")
         return info.header_offset
