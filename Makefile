@@ -50,6 +50,6 @@ test: $(VENV)/.installed ## everything: checks, real servers, a real cross-compi
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
-	$(BIN)/pytest -p no:cacheprovider
+	$(BIN)/pytest -n 2 --dist loadfile -p no:cacheprovider
 
 .PHONY: help setup run nightly serve check test
