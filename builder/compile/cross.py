@@ -63,6 +63,8 @@ class CrossDriver:
             *("--outdir", str(out), *_frontend_options(build, commands, toolbox, work), str(tree)),
         ]
         _run(command, environment, work, progress)
+        # A small build may end before the support libraries it does not need are made.
+        _end_leftovers(work)
         return _the_one_wheel(build, out)
 
 
