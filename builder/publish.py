@@ -207,7 +207,7 @@ class _UnreachableError(PublishError):
 
 
 def _attempts() -> Retrying:
-    backoff = wait_exponential_jitter(initial=0.2, max=10)
+    backoff = wait_exponential_jitter(multiplier=0.2, max=10)
 
     def wait(state: RetryCallState) -> float:
         error = state.outcome.exception() if state.outcome else None
