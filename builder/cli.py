@@ -288,6 +288,7 @@ def publish(
     Example: armwheels publish dist/*.whl
     """
     bench = Bench()
+    wheels = [wheel.resolve() for wheel in wheels]
     proven = [bench.examine(wheel) for wheel in wheels if auditing.open_wheel(wheel).passport is not None]
     if faults := [f"{wheel.path.name}: {fault}" for wheel in proven for fault in wheel.faults]:
         raise PublishError("nothing was uploaded:\n" + "\n".join(faults))

@@ -64,6 +64,7 @@ class Place:
 
     home: Path
     configs: Path
+    folder: Path | None = None
 
     @property
     def environment(self) -> dict[str, str]:
@@ -77,6 +78,7 @@ class Place:
         return subprocess.run(
             [str(BIN / command[0]), *command[1:]],
             env=self.environment,
+            cwd=self.folder,
             capture_output=True,
             text=True,
             timeout=timeout,

@@ -238,3 +238,20 @@ def test_a_broken_build_keeps_the_channel_and_is_told(
     assert "gone.h" in done.stdout
     assert "missing msgpack-1.2.4-cp311-neoverse-v1" in done.stdout
     assert served.place.journal() == before
+
+
+def test_publish_proves_a_wheel_before_it_uploads_it(served: Served, place: Place) -> None:
+    """From another store's point of view the wheel is a stranger's file, named by a relative path."""
+    [wheel] = served.place.wheels()
+    beside = Place(home=place.home, configs=place.configs, folder=wheel.parent)
+    done = beside.run("armwheels", "publish", wheel.name)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "nightly moved to" in done.stdout
+    assert len(place.snapshots()) == len(place.journal()) == 1
+    digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
+    assert {path.name for path in (place.home / "store/evidence" / digest).iterdir()} == {
+        "audit",
+        "emulation",
+    }
+    again = beside.run("armwheels", "publish", wheel.name)
+    assert "nothing new" in again.stdout
