@@ -161,28 +161,40 @@ def fetch_pypi(project: str, filename: str, sha256: str, target: Path) -> None:
     """
     reasons = []
     for index in pip_indexes():
-        fresh = target.with_name(f".{target.name}.{os.getpid()}")
-        try:
-            options: dict[str, Any] = {} if index is None else {"endpoint": index}
-            with PyPISimple(session=_session(), **options) as client:
-                page = client.get_project_page(project)
-                package = next((p for p in page.packages if p.filename == filename), None)
-                if package is None:
-                    reasons.append("the index does not list it")
-                    continue
-                client.download_package(package, fresh, verify=False)
+        # A folder of its own for each attempt: two builds may want the same file at once.
+        with tempfile.TemporaryDirectory(dir=target.parent, prefix=".pypi-") as scratch:
+            fresh = Path(scratch) / filename
+            try:
+                _download_pypi(index, project, filename, fresh)
+            except ToolboxError as error:
+                reasons.append(str(error))
+                continue
             found = sha256_of(fresh)
             if found == sha256:
                 fresh.rename(target)
                 return
             reasons.append(f"its sha256 is {found}, pinned is {sha256}")
-        except NoSuchProjectError:
-            reasons.append("the index does not know the project")
-        except (requests.RequestException, ValueError) as error:
-            reasons.append(f"{type(error).__name__}: {error}")
-        finally:
-            fresh.unlink(missing_ok=True)
     raise ToolboxError(f"{filename} could not be fetched: {'; '.join(reasons)}")
+
+
+def _download_pypi(index: str | None, project: str, filename: str, target: Path) -> None:
+    """Download one file of a project from one index; ``None`` is the default one.
+
+    Raises:
+        ToolboxError: the index does not have it, or does not answer.
+    """
+    options: dict[str, Any] = {} if index is None else {"endpoint": index}
+    try:
+        with PyPISimple(session=_session(), **options) as client:
+            page = client.get_project_page(project)
+            package = next((p for p in page.packages if p.filename == filename), None)
+            if package is None:
+                raise ToolboxError("the index does not list it")
+            client.download_package(package, target, verify=False)
+    except NoSuchProjectError:
+        raise ToolboxError("the index does not know the project") from None
+    except (requests.RequestException, ValueError) as error:
+        raise ToolboxError(f"{type(error).__name__}: {error}") from error
 
 
 def resolve_pypi(requirements: tuple[str, ...]) -> list[dict[str, Any]]:

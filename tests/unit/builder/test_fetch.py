@@ -1,0 +1,48 @@
+"""Downloads by pin, with the index played by a function."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from builder import fetch
+from builder.errors import ToolboxError
+
+BYTES = b"wheel" * 1000
+SHA256 = hashlib.sha256(BYTES).hexdigest()
+
+
+def test_two_builds_may_fetch_the_same_file_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    both = threading.Barrier(2, timeout=10)
+
+    def download(index: str | None, project: str, filename: str, target: Path) -> None:
+        target.write_bytes(BYTES[:100])
+        both.wait()
+        target.write_bytes(BYTES)
+        both.wait()
+
+    monkeypatch.setattr(fetch, "pip_indexes", lambda: (None,))
+    monkeypatch.setattr(fetch, "_download_pypi", download)
+    target = tmp_path / "demo.whl"
+    with ThreadPoolExecutor(2) as pool:
+        for done in [pool.submit(fetch.fetch_pypi, "demo", "demo.whl", SHA256, target) for _ in range(2)]:
+            done.result()
+    assert target.read_bytes() == BYTES
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_every_index_is_asked_and_every_reason_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def download(index: str | None, project: str, filename: str, target: Path) -> None:
+        if index is None:
+            raise ToolboxError("the index does not know the project")
+        target.write_bytes(b"other")
+
+    monkeypatch.setattr(fetch, "pip_indexes", lambda: (None, "http://second.test/simple"))
+    monkeypatch.setattr(fetch, "_download_pypi", download)
+    with pytest.raises(ToolboxError, match=r"does not know the project; its sha256 is .*, pinned is"):
+        fetch.fetch_pypi("demo", "demo.whl", SHA256, tmp_path / "demo.whl")
+    assert list(tmp_path.iterdir()) == []
