@@ -11,6 +11,7 @@ import os
 import shutil
 import threading
 from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -200,6 +201,13 @@ class Workshop:
         inputs: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         return inputs
 
+    def _turn(self, build: Build) -> AbstractContextManager[object]:
+        """Targets that share units compile one after the other: two at once would both miss the cache."""
+        if not build.recipe.build.hot_paths:
+            return nullcontext()
+        shared = f"{build.recipe.project}-{build.version}-{build.python}"
+        return FileLock(self.toolbox.home / "work" / f"{shared}.lock")
+
     def compile(self, build: Build, progress: Progress) -> Path:
         """The raw wheel of a build, compiled unless it is here.
 
@@ -209,7 +217,8 @@ class Workshop:
         final = self.compiled_folder(build)
         work = self.work_folder(build)
         if not final.is_dir():
-            raw = DRIVERS[build.recipe.build.frontend].compile(build, self.toolbox, work, progress)
+            with self._turn(build):
+                raw = DRIVERS[build.recipe.build.frontend].compile(build, self.toolbox, work, progress)
             fresh = final.with_name(f".{final.name}")
             shutil.rmtree(fresh, ignore_errors=True)
             fresh.mkdir(parents=True)
@@ -268,7 +277,7 @@ class Workshop:
         key = {
             "verify": VERIFY_VERSION,
             "models": [str(model_of(target)), str(lesser[1]) if lesser else None],
-            "requirements": sha256_of(tests) if settings.pytest else None,
+            "requirements": sha256_of(tests) if settings.requires else None,
             "settings": settings.model_dump(mode="json"),
             "script": {path.name: sha256_of(path) for path in sorted(TESTS.glob(f"{script.stem}.*"))},
             "parts": [self.toolbox.pins.digest(part) for part in ("qemu", "pip", f"userland-{build.python}")],

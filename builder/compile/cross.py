@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import psutil
@@ -20,18 +21,19 @@ from filelock import FileLock
 from packaging.utils import parse_wheel_filename
 
 from builder.compile import Progress
-from builder.compile.wrappers import Commands, write_wrappers
+from builder.compile.wrappers import Commands, cache_variables, write_wrappers
 from builder.errors import CompileError, ToolboxError
 from builder.fetch import fetch_pypi
 from builder.lock import requirements_lock
-from builder.model import Build, WheelDependency
+from builder.model import Build, StaticDependency, WheelDependency
 from builder.source import prepare
-from builder.toolbox import Toolbox
+from builder.toolbox import Toolbox, python_name
 
-CROSS_VERSION = 1
+CROSS_VERSION = 2
 """Raised by hand when this driver would build differently; it enters the compile digest."""
 
 _WORK_VARIABLE = "ARMWHEELS_WORK"
+_NEWER_GLIBC = Path(__file__).with_name("newer_glibc.c")
 _NINJA_LINE = re.compile(r"^\[(\d+)/(\d+)\] ")
 _TELLING = re.compile(r"(error:|ERROR|^FAILED:|Traceback|undefined reference|fatal)", re.MULTILINE)
 
@@ -45,7 +47,8 @@ class CrossDriver:
         progress("source", 0, 0)
         if build.recipe.build.frontend == "setuptools":
             # setuptools takes any newer .so as finished, even one that a killed linker left half written.
-            shutil.rmtree(work / "src", ignore_errors=True)
+            for own in (work / "src/build").glob("*.*-*"):
+                shutil.rmtree(own, ignore_errors=True)
         tree = _working_copy(prepare(build.recipe.project, build.source, toolbox.home), work / "src")
         progress("build environment", 0, 0)
         python = build_environment(build, toolbox)
@@ -54,13 +57,16 @@ class CrossDriver:
             lay_out_dependency(dependency, toolbox, work)
         commands = write_wrappers(build, toolbox, work / "bin")
         environment = _environment(build, commands, toolbox, work, python)
+        for static in build.relinked:
+            relink(static, commands, toolbox, work, environment)
+        _cmake_toolchain_file(build, commands, toolbox, work, environment)
         if build.compiler == "zig":
             _warm_up(commands, environment, work)
         out = work / "dist"
         shutil.rmtree(out, ignore_errors=True)
         command = [
             *(str(python), "-m", "build", "--wheel", "--no-isolation", "--skip-dependency-check"),
-            *("--outdir", str(out), *_frontend_options(build, commands, toolbox, work), str(tree)),
+            *("--outdir", str(out), *_frontend_options(build, commands, work), str(tree)),
         ]
         _run(command, environment, work, progress)
         # A small build may end before the support libraries it does not need are made.
@@ -154,18 +160,64 @@ def dependency_folder(dependency: WheelDependency, work: Path) -> Path:
     return work / "deps" / f"{dependency.name}-{dependency.version}"
 
 
+def relinked_folder(static: StaticDependency, work: Path) -> Path:
+    """Where :func:`relink` puts a library: ``usr/lib`` and ``usr/include`` below it."""
+    return work / "deps" / static.name
+
+
+def relink(
+    static: StaticDependency, commands: Commands, toolbox: Toolbox, work: Path, environment: Mapping[str, str]
+) -> Path:
+    """Make a shared library of a static one by the target's own linker and sysroot; returns its folder.
+
+    Raises:
+        CompileError: the part lacks what the recipe says of it, or the library does not link.
+    """
+    part = toolbox.ensure(static.part)
+    folder = relinked_folder(static, work)
+    for inside in (static.archive, static.headers, *static.licence_files):
+        if not (part / inside).exists():
+            raise CompileError(f"part {static.part} has no {inside}, which the recipe names")
+    if not folder.is_dir():
+        fresh = folder.with_name(f".{folder.name}")
+        shutil.rmtree(fresh, ignore_errors=True)
+        library = fresh / "usr/lib" / static.soname
+        library.parent.mkdir(parents=True)
+        newer = fresh / "newer-glibc.o"
+        _checked(
+            [str(commands.cc), "-O2", "-fPIC", "-c", str(_NEWER_GLIBC), "-o", str(newer)], work, environment
+        )
+        _checked(
+            [
+                *(str(commands.cc), "-shared", "-o", str(library), f"-Wl,-soname,{static.soname}"),
+                *("-Wl,--whole-archive", str(part / static.archive), "-Wl,--no-whole-archive", str(newer)),
+                *static.link,
+                # Nothing may be left for the loader to find out.
+                "-Wl,-z,defs",
+            ],
+            work,
+            environment,
+        )
+        newer.unlink()
+        library.with_name(library.name.partition(".so")[0] + ".so").symlink_to(static.soname)
+        shutil.copytree(
+            part / static.headers, fresh / "usr/include", ignore=shutil.ignore_patterns("*.a", "*.so*")
+        )
+        fresh.rename(folder)
+    return folder
+
+
 def _environment(
     build: Build, commands: Commands, toolbox: Toolbox, work: Path, python: Path
 ) -> dict[str, str]:
     """The whole environment of the build: nothing of the user's leaks in but where temporary files go."""
     passed = {name: os.environ[name] for name in ("TMPDIR",) if name in os.environ}
-    cflags = " ".join(
-        [*build.recipe.build.cflags, f"-ffile-prefix-map={work}=.", f"-ffile-prefix-map={toolbox.home}=."]
-    )
+    cflags = " ".join(build.recipe.build.cflags)
     include = toolbox.python_headers(build.python) / "usr/include"
+    programs = [str(toolbox.ensure(part) / "usr/bin") for part in build.recipe.build.programs]
     return {
         **passed,
-        "PATH": f"{work / 'bin'}:{python.parent}:/usr/bin:/bin",
+        "PATH": ":".join([str(work / "bin"), str(python.parent), *programs, "/usr/bin", "/bin"]),
         "HOME": str(work),
         "LC_ALL": "C.UTF-8",
         "CC": str(commands.cc),
@@ -186,10 +238,34 @@ def _environment(
         "ZIG_LOCAL_CACHE_DIR": str(toolbox.home / "cache/zig"),
         "_PYTHON_HOST_PLATFORM": "linux-aarch64",
         "_PYTHON_SYSCONFIGDATA_NAME": "_sysconfigdata__aarch64-linux-gnu",
+        "CMAKE_TOOLCHAIN_FILE": str(work / "toolchain.cmake"),
         "MAX_JOBS": str(jobs()),
         _WORK_VARIABLE: str(work),
-        **build.recipe.build.environment,
+        **cache_variables(build, toolbox, work),
+        **{
+            name: _filled(value, build, toolbox, work, python)
+            for name, value in build.recipe.build.environment.items()
+        },
     }
+
+
+def _filled(text: str, build: Build, toolbox: Toolbox, work: Path, python: Path) -> str:
+    """A recipe's text with the folders it asks for: ``{part:NAME}``, ``{site}`` and ``{work}``.
+
+    ``{site}`` is the build environment's site-packages.
+    """
+    [site] = python.parent.parent.glob("lib/python3*/site-packages")
+    folders = {"site": site, "work": work}
+
+    def folder(found: re.Match[str]) -> str:
+        name = found[1]
+        if part := name.partition("part:")[2]:
+            return str(toolbox.ensure(part))
+        if name not in folders:
+            raise CompileError(f"recipe {build.recipe.name} names the folder {{{name}}}, which is none")
+        return str(folders[name])
+
+    return re.sub(r"\{([a-z][a-z0-9:-]*)\}", folder, text)
 
 
 def jobs() -> int:
@@ -197,11 +273,11 @@ def jobs() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def _frontend_options(build: Build, commands: Commands, toolbox: Toolbox, work: Path) -> list[str]:
+def _frontend_options(build: Build, commands: Commands, work: Path) -> list[str]:
     """Options for PEP 517's config settings, in the spelling of each build backend."""
     match build.recipe.build.frontend:
         case "setuptools":
-            return [f"-C--build-option={option}" for option in build.options]
+            return [f"-C--build-option={option}" for option in build.options if option[:2] != "-D"]
         case "meson-python":
             cross = _meson_cross_file(build, commands, work)
             setup = [f"--cross-file={cross}", *build.options]
@@ -211,12 +287,7 @@ def _frontend_options(build: Build, commands: Commands, toolbox: Toolbox, work: 
                 f"-Ccompile-args=-j{jobs()}",
             ]
         case "scikit-build-core":
-            toolchain = _cmake_toolchain_file(build, commands, toolbox, work)
-            return [
-                f"-Cbuild-dir={work / 'build'}",
-                f"-Ccmake.define.CMAKE_TOOLCHAIN_FILE={toolchain}",
-                *(f"-Ccmake.define.{option.removeprefix('-D')}" for option in build.options),
-            ]
+            return [f"-Cbuild-dir={work / 'build'}"]
 
 
 def _meson_cross_file(build: Build, commands: Commands, work: Path) -> Path:
@@ -234,19 +305,38 @@ def _meson_cross_file(build: Build, commands: Commands, work: Path) -> Path:
     return path
 
 
-def _cmake_toolchain_file(build: Build, commands: Commands, toolbox: Toolbox, work: Path) -> Path:
-    """CMake's toolchain file (cmake-toolchains(7)); search paths stay inside the dependencies' folders."""
+def _cmake_toolchain_file(
+    build: Build, commands: Commands, toolbox: Toolbox, work: Path, environment: Mapping[str, str]
+) -> Path:
+    """CMake's toolchain file (cmake-toolchains(7)); search paths stay inside the dependencies' folders.
+
+    CMake finds it by the variable of its name, whoever calls it. The recipe's own variables stand in it too.
+    """
     path = work / "toolchain.cmake"
+    python = Path(environment["PATH"].split(":")[1]) / "python"
+    headers = toolbox.python_headers(build.python) / "usr"
     roots = [str(dependency_folder(dependency, work)) for dependency in build.dependencies]
-    roots.append(str(toolbox.python_headers(build.python) / "usr"))
+    roots += [str(relinked_folder(static, work)) for static in build.relinked]
+    roots += [str(toolbox.ensure(part)) for part in build.recipe.build.libraries]
+    roots.append(str(headers))
+    variables = {
+        "Python_INCLUDE_DIR": str(headers / "include" / python_name(build.python)),
+        **dict(
+            _filled(option.removeprefix("-D"), build, toolbox, work, python).split("=", 1)
+            for option in build.options
+            if option.startswith("-D")
+        ),
+    }
     path.write_text(
         "set(CMAKE_SYSTEM_NAME Linux)\nset(CMAKE_SYSTEM_PROCESSOR aarch64)\n"
+        "set(CMAKE_LIBRARY_ARCHITECTURE aarch64-linux-gnu)\n"
         f"set(CMAKE_C_COMPILER {commands.cc})\nset(CMAKE_CXX_COMPILER {commands.cxx})\n"
         f"set(CMAKE_AR {commands.ar} CACHE FILEPATH ar)\n"
         f"set(CMAKE_RANLIB {commands.ranlib} CACHE FILEPATH ranlib)\n"
         f"set(CMAKE_FIND_ROOT_PATH {' '.join(roots)})\n"
         "set(CMAKE_FIND_ROOT_PATH_MODE_PROGRAM NEVER)\nset(CMAKE_FIND_ROOT_PATH_MODE_LIBRARY ONLY)\n"
-        "set(CMAKE_FIND_ROOT_PATH_MODE_INCLUDE ONLY)\nset(CMAKE_FIND_ROOT_PATH_MODE_PACKAGE ONLY)\n",
+        "set(CMAKE_FIND_ROOT_PATH_MODE_INCLUDE ONLY)\nset(CMAKE_FIND_ROOT_PATH_MODE_PACKAGE ONLY)\n"
+        + "".join(f'set({name} "{value}" CACHE STRING "" FORCE)\n' for name, value in variables.items()),
         encoding="utf-8",
     )
     return path
@@ -357,9 +447,9 @@ def _the_one_wheel(build: Build, out: Path) -> Path:
             raise CompileError(f"the build made {len(several)} wheels: {', '.join(w.name for w in several)}")
 
 
-def _checked(command: list[str], folder: Path) -> None:
+def _checked(command: list[str], folder: Path, environment: Mapping[str, str] | None = None) -> None:
     """Run a step that fills ``folder``, marked so that a later run can end what this one leaves behind."""
-    environment = {**os.environ, _WORK_VARIABLE: str(folder)}
+    environment = environment or {**os.environ, _WORK_VARIABLE: str(folder)}
     done = subprocess.run(
         command, capture_output=True, text=True, check=False, env=environment, cwd=folder.parent
     )

@@ -3,6 +3,8 @@
 Build systems want a compiler that is one word. A wrapper also keeps the rule of one flag family: what a build
 asks for by ``-march`` (a dispatch unit, say) is turned into extensions of our ``-mcpu``, since GCC drops
 extensions where both stand. Each unit records the machine flags it was compiled with in ``.GCC.command.line``.
+
+Between the wrapper and the compiler stands ccache, so that a unit that two targets compile alike is compiled once.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from builder.errors import ConfigError
 from builder.model import Build
 from builder.toolbox import Toolbox
 
-WRAPPER_VERSION = 2
+WRAPPER_VERSION = 3
 """Raised by hand when a wrapper would call its compiler differently; it enters the compile digest."""
 
 BASELINE_CPU = "generic"
@@ -44,9 +46,9 @@ def write_wrappers(build: Build, toolbox: Toolbox, folder: Path) -> Commands:
     folder.mkdir(parents=True, exist_ok=True)
     match build.compiler:
         case "zig":
-            scripts = _zig_scripts(build, toolbox)
+            scripts = _zig_scripts(build, toolbox, folder)
         case "gcc":
-            scripts = _gcc_scripts(build, toolbox)
+            scripts = _gcc_scripts(build, toolbox, folder)
         case other:
             raise ConfigError(f"no wrapper for compiler '{other}'; known are gcc and zig")
     paths = {}
@@ -65,10 +67,12 @@ _COMPILER = """#!/bin/sh
 # A unit is compiled for the target; a mere link, and units outside the recipe's hot paths, for the baseline.
 cpu={baseline}
 extensions=
+hot=
 kept=
 for argument; do
     case "$argument" in
-        -|*.c|*.cc|*.cpp|*.cxx|*.C|*.c++|*.S|*.s|*.sx|*.m) case "$argument" in {hot}) cpu={cpu};; esac;;
+        -|*.c|*.cc|*.cpp|*.cxx|*.C|*.c++|*.S|*.s|*.sx|*.m)
+            case "$argument" in {hot}) cpu={cpu}; hot="{hot_flags}";; esac;;
         -O*|-f[a-z]*) case "$argument" in *[=/]*|-fdiagnostics*) ;; *) kept="$kept $argument";; esac;;
     esac
 done
@@ -120,23 +124,48 @@ def _compiler(build: Build, extensions: dict[str, str], command: str, baseline: 
         baseline=baseline,
         cpu=_cpu(build),
         hot=_case_patterns(build.recipe.build.hot_paths),
+        hot_flags=" ".join(build.recipe.build.hot_flags),
         extensions=cases,
         command=command,
     )
 
 
-def _zig_scripts(build: Build, toolbox: Toolbox) -> dict[str, str]:
+def cache_variables(build: Build, toolbox: Toolbox, work: Path) -> dict[str, str]:
+    """What tells ccache where to keep what, and by what it knows a compiler (ccache(1), "Configuration").
+
+    The compiler is known by its version and the pins of its tools. Folders of builds do not count: paths below
+    ``work`` are taken relative, so that builds in different folders share.
+    """
+    tools = "".join(toolbox.pins.digest(tool) for tool in toolbox.toolchains.compilers[build.compiler].tools)
+    return {
+        "CCACHE_DIR": str(toolbox.home / "cache/ccache"),
+        "CCACHE_BASEDIR": str(work),
+        "CCACHE_NOHASHDIR": "1",
+        "CCACHE_COMPILERCHECK": f"string:{build.compiler} {build.compiler_version} {tools}",
+        "CCACHE_COMPILERTYPE": "clang" if build.compiler == "zig" else "gcc",
+        "CCACHE_MAXSIZE": "20G",
+    }
+
+
+def _nameless(toolbox: Toolbox, folder: Path) -> str:
+    """Keeps the names of build folders out of objects (GCC manual, ``-ffile-prefix-map``)."""
+    return f"-ffile-prefix-map={folder.parent}=. -ffile-prefix-map={toolbox.home}=."
+
+
+def _zig_scripts(build: Build, toolbox: Toolbox, folder: Path) -> dict[str, str]:
     zig = shlex.quote(str(toolbox.zig()))
+    ccache = shlex.quote(str(toolbox.ccache()))
     levels = {f"armv8.{n}-a": f"+v8_{n}a" for n in range(1, 10)}
     renamed = {name: f"+{feature}" for name, feature in ZIG_EXTENSIONS.items()}
     # zig makes debug information and traps on undefined behaviour unless told otherwise; neither is for a wheel.
-    flags = f"-target aarch64-linux-gnu.{build.recipe.build.glibc} -g0 -fno-sanitize=undefined"
+    flags = f"-target aarch64-linux-gnu.{build.recipe.build.glibc} -g0 -fno-sanitize=undefined "
+    flags += _nameless(toolbox, folder)
 
     def compiler(tool: str) -> str:
-        record = f'"{build.compiler} {build.compiler_version} -mcpu=$cpu$extensions$kept"'
+        record = f'"{build.compiler} {build.compiler_version} -mcpu=$cpu$extensions$kept${{hot:+ $hot}}"'
         return (
-            f'exec {zig} {tool} {flags} "-mcpu=$cpu$extensions" '
-            f'-Xclang -record-command-line -Xclang {record} "$@"'
+            f'exec {ccache} {zig} {tool} {flags} "-mcpu=$cpu$extensions" '
+            f'-Xclang -record-command-line -Xclang {record} "$@" $hot'
         )
 
     return {
@@ -149,29 +178,46 @@ def _zig_scripts(build: Build, toolbox: Toolbox) -> dict[str, str]:
     }
 
 
-def _gcc_scripts(build: Build, toolbox: Toolbox) -> dict[str, str]:
+def _gcc_scripts(build: Build, toolbox: Toolbox, folder: Path) -> dict[str, str]:
     gnu = toolbox.ensure("gnu") / "usr/bin"
+    ccache = shlex.quote(str(toolbox.ccache()))
     sysroot = toolbox.ensure("sysroot-bullseye")
     # The sysroot's own libstdc++ goes before the compiler's newer one, in headers and at link.
-    search = f"--sysroot={sysroot} -L{sysroot}/usr/lib/gcc/aarch64-linux-gnu/10"
+    # So does its libgcc_s, where another of its libraries asks for it.
+    search = (
+        f"--sysroot={sysroot} -L{sysroot}/usr/lib/gcc/aarch64-linux-gnu/10 -L{sysroot}/lib/aarch64-linux-gnu "
+        f"-Wl,-rpath-link,{sysroot}/lib/aarch64-linux-gnu -Wl,-rpath-link,{sysroot}/usr/lib/aarch64-linux-gnu"
+    )
     cxx = (
         f"-nostdinc++ -isystem {sysroot}/usr/include/c++/10 "
         f"-isystem {sysroot}/usr/include/aarch64-linux-gnu/c++/10 -isystem {sysroot}/usr/include/c++/10/backward"
     )
     link = "-Wl,-z,max-page-size=0x10000 -Wl,--enable-new-dtags"
+    # Last, so that no header of theirs goes before the package's own.
+    parts = [toolbox.ensure(part) / "usr" for part in build.recipe.build.libraries]
+    theirs = " ".join(
+        f"-idirafter {part}/include -L{part}/lib/aarch64-linux-gnu -Wl,-rpath-link,{part}/lib/aarch64-linux-gnu"
+        for part in parts
+    )
 
-    def compiler(name: str, extra: str) -> str:
+    def compiler(name: str) -> str:
+        return f'exec {ccache} {folder}/aarch64-linux-gnu-bare-{name} "-mcpu=$cpu$extensions" "$@" $hot'
+
+    def behind_cache(name: str, extra: str) -> str:
+        """What is the same for every unit; ccache would tie units that record their switches to their folder."""
         return (
-            f'exec {gnu}/aarch64-linux-gnu-{name}-12 {search} {extra} {link} "-mcpu=$cpu$extensions" '
-            '-frecord-gcc-switches "$@"'
+            f"#!/bin/sh\nexec {gnu}/aarch64-linux-gnu-{name}-12 {search} {extra} {link} "
+            f'{_nameless(toolbox, folder)} -frecord-gcc-switches "$@" {theirs}\n'
         )
 
     def tool(name: str) -> str:
         return f'#!/bin/sh\nexec {gnu}/aarch64-linux-gnu-{name} "$@"\n'
 
     return {
-        "cc": _compiler(build, {}, compiler("gcc", ""), BASELINE_CPU),
-        "c++": _compiler(build, {}, compiler("g++", cxx), BASELINE_CPU),
+        "cc": _compiler(build, {}, compiler("gcc"), BASELINE_CPU),
+        "c++": _compiler(build, {}, compiler("g++"), BASELINE_CPU),
+        "bare-gcc": behind_cache("gcc", ""),
+        "bare-g++": behind_cache("g++", cxx),
         "ar": tool("ar"),
         "ranlib": tool("ranlib"),
         "strip": "#!/bin/sh\nexit 0\n",
