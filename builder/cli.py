@@ -237,6 +237,12 @@ def lock(
 def build(
     build_id: Annotated[str, typer.Argument(metavar="BUILD", help="An id as `armwheels plan` prints it.")],
     matrix: MatrixOption = "quick",
+    component: Annotated[
+        str | None,
+        typer.Option(
+            "--component", metavar="NAME", help="Build, link and run this part of the recipe alone."
+        ),
+    ] = None,
 ) -> None:
     """Compile, repair, audit and run one build, without publishing it.
 
@@ -246,6 +252,15 @@ def build(
     builds = {one.id: one for one in bench.builds(matrix)}
     if build_id not in builds:
         raise ConfigError(f"matrix {matrix} has no build '{build_id}'; it has {', '.join(builds)}")
+    if component is not None:
+        with bench.live():
+            progress = bench.live.for_build(builds[build_id])
+            folder, checks = bench.workshop.component(builds[build_id], component, progress)
+        out.print(console.checks_table(checks), highlight=False)
+        out.print(str(folder), highlight=False, soft_wrap=True)
+        if any(check.outcome == "fail" for check in checks):
+            raise typer.Exit(1)
+        return
     with bench.live():
         progress = bench.live.for_build(builds[build_id])
         wheel = bench.workshop.prove(bench.workshop.build(builds[build_id], progress), progress)

@@ -150,6 +150,31 @@ class TargetOptions(Frozen):
     options: tuple[str, ...] = ()
 
 
+class Needs(Frozen):
+    """What a build takes, as measured: memory of the largest job and disk in GiB, minutes of one processor."""
+
+    memory_per_job_gib: Annotated[float, Field(gt=0)] = 0.5
+    disk_gib: Annotated[float, Field(gt=0)] = 1
+    cpu_minutes: Annotated[int, Field(gt=0)] | None = None
+
+
+class Component(Frozen):
+    """A part of a recipe's own build that can be made, linked and run by itself in minutes.
+
+    The build is configured as ever (``environment`` makes it stop there), the ``targets`` of its build files are
+    made, an ``extension`` (C++, in ``builder/wheel_tests``) is compiled against ``includes`` and linked with
+    ``libraries``, paths in the tree, and ``script`` runs them under emulation.
+    """
+
+    about: str
+    environment: dict[str, str] = Field(default_factory=dict)
+    targets: Annotated[tuple[str, ...], Field(min_length=1)]
+    libraries: Annotated[tuple[str, ...], Field(min_length=1)]
+    includes: tuple[str, ...]
+    extension: str
+    script: str
+
+
 class BuildSettings(Frozen):
     """How the package's own build is run.
 
@@ -171,6 +196,7 @@ class BuildSettings(Frozen):
     hot_flags: tuple[str, ...] = ()
     programs: tuple[str, ...] = ()
     libraries: tuple[str, ...] = ()
+    needs: Needs = Needs()
 
 
 class VerifySettings(Frozen):
@@ -200,6 +226,7 @@ class Recipe(Frozen):
     audit: Expectations = Expectations()
     promises: dict[Name, tuple[str, ...]] = Field(default_factory=dict)
     verify: VerifySettings
+    components: dict[Name, Component] = Field(default_factory=dict)
 
     @field_validator("versions")
     @classmethod

@@ -168,7 +168,9 @@ def make_build(
         "compiler": f"{compiler} {compiler_version}",
         "flags": list(flags),
         "options": list(options),
-        "settings": recipe.build.model_dump(mode="json", exclude={"requires", "options", "compiler"}),
+        "settings": recipe.build.model_dump(
+            mode="json", exclude={"requires", "options", "compiler", "needs"}
+        ),
         "dependencies": {d.name: d.model_dump(mode="json") for d in recipe.backends[backend].dependencies}
         | {static.name: static.model_dump(mode="json") for static in relinked},
         "requirements": ingredients.lock_digests[recipe.name, python],

@@ -41,7 +41,7 @@ from cyclonedx.output.json import JsonV1Dot6
 from packageurl import PackageURL
 
 from builder.audit import observed_flags
-from builder.compile.cross import dependency_folder, lay_out_dependency
+from builder.compile.layout import dependency_folder, lay_out_dependency
 from builder.errors import RepairError
 from builder.fetch import sha256_of
 from builder.model import Build

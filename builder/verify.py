@@ -91,7 +91,7 @@ def verify(
         if checks[0].outcome == "pass":
             beside = _beside(recipe, python, toolbox)
             progress(f"{target}: running {recipe.verify.script} ({model.cpu})")
-            checks += _script(emulated, environment, recipe, Path(scratch), limit, beside)
+            checks += _script(emulated, environment, recipe.verify.script, Path(scratch), limit, beside)
             if recipe.verify.pytest:
                 progress(f"{target}: running part of {recipe.name}'s own suite ({model.cpu})")
                 checks.append(_own_suite(emulated, environment, recipe, Path(scratch), limit, beside))
@@ -112,6 +112,18 @@ def verify(
         lesser=lesser,
         passed=all(check.outcome != "fail" for check in checks),
     )
+
+
+def verify_component(
+    folder: Path, script: str, *, python: str, target: Target, toolbox: Toolbox, limit_minutes: int
+) -> tuple[Check, ...]:
+    """Run a component's script under emulation, in the folder that holds its libraries.
+
+    Raises:
+        VerifyError: the emulated Python cannot be started, or the time is over.
+    """
+    emulated = EmulatedPython(toolbox, python, model_of(target).cpu)
+    return tuple(_script(emulated, None, script, folder, limit_minutes * 60.0, {}))
 
 
 def _emulator_version(toolbox: Toolbox) -> str:
@@ -149,19 +161,17 @@ def _beside(recipe: Recipe, python: str, toolbox: Toolbox) -> dict[str, str]:
 
 def _script(
     emulated: EmulatedPython,
-    environment: Path,
-    recipe: Recipe,
+    environment: Path | None,
+    name: str,
     scratch: Path,
     limit: float,
     beside: dict[str, str],
 ) -> list[Check]:
-    """The recipe's own script: one JSON line a check."""
+    """A script of ours: one JSON line a check."""
     start = time.monotonic()
-    script = TESTS / recipe.verify.script
+    script = TESTS / name
     if not script.is_file():
-        raise VerifyError(
-            f"recipe {recipe.name} names the test {recipe.verify.script}, which is not in {TESTS.name}/"
-        )
+        raise VerifyError(f"the recipe names the test {name}, which is not in {TESTS.name}/")
     done = emulated.run([str(script)], environment=environment, extra=beside, cwd=scratch, timeout=limit)
     checks = []
     for line in done.stdout.splitlines():

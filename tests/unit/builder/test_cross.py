@@ -11,7 +11,9 @@ from types import SimpleNamespace
 import psutil
 import pytest
 
-from builder.compile.cross import _cmake_toolchain_file, _end_leftovers, _the_one_wheel, telling
+from builder.compile.cross import _the_one_wheel
+from builder.compile.frontends import cmake_toolchain_file
+from builder.compile.processes import end_leftovers, telling
 from builder.compile.wrappers import Commands
 from builder.errors import CompileError
 from builder.model import Build, Recipe
@@ -77,7 +79,7 @@ def test_what_a_killed_run_left_running_is_ended(tmp_path: Path) -> None:
         deadline = time.monotonic() + 10
         while not psutil.Process(sleeper.pid).environ().get("ARMWHEELS_WORK"):
             assert time.monotonic() < deadline
-        _end_leftovers(tmp_path)
+        end_leftovers(tmp_path)
         assert not psutil.pid_exists(sleeper.pid) or sleeper.poll() is not None
         assert other.poll() is None
     finally:
@@ -97,8 +99,7 @@ def _toolchain(folder: Path, targets: Targets, *options: str) -> str:
         ensure=lambda part: folder / "parts" / part, python_headers=lambda _: folder / "headers"
     )
     commands = Commands(**{name: folder / name for name in ("cc", "cxx", "ar", "ranlib", "strip")})
-    environment = {"PATH": f"{folder}/bin:{program.parent}:/usr/bin"}
-    path = _cmake_toolchain_file(build_for(recipe, targets), commands, toolbox, folder, environment)
+    path = cmake_toolchain_file(build_for(recipe, targets), commands, toolbox, folder, program)
     return path.read_text()
 
 
