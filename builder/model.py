@@ -135,6 +135,25 @@ class StaticDependency(Frozen):
     licence_files: tuple[str, ...]
 
 
+class BuiltDependency(Frozen):
+    """A library built from its own source by CMake, for the baseline: it picks its kernels at run time.
+
+    No target's flags reach it, so all targets share the one result. ``targets`` are what CMake is to build,
+    ``libraries`` what comes of it (paths in the build folder), ``headers`` folders of the source, each by the name
+    it has among include folders (``.`` for one whose own content belongs there).
+    """
+
+    name: Name
+    version: str
+    source: VersionSource
+    options: tuple[str, ...] = ()
+    targets: Annotated[tuple[str, ...], Field(min_length=1)]
+    libraries: Annotated[tuple[str, ...], Field(min_length=1)]
+    headers: dict[str, str]
+    licence: str
+    licence_files: Annotated[tuple[str, ...], Field(min_length=1)]
+
+
 class Backend(Frozen):
     """One mathematics library a recipe can be built with."""
 
@@ -142,6 +161,8 @@ class Backend(Frozen):
     options: tuple[str, ...] = ()
     dependencies: tuple[WheelDependency, ...] = ()
     relinked: tuple[StaticDependency, ...] = ()
+    built: tuple[BuiltDependency, ...] = ()
+    environment: dict[str, str] = Field(default_factory=dict)
 
 
 class TargetOptions(Frozen):
@@ -180,8 +201,8 @@ class BuildSettings(Frozen):
 
     ``options`` that begin with ``-D`` are CMake variables, whichever frontend calls it. ``programs`` and
     ``libraries`` are further parts of the toolbox: programs that run here, and headers and libraries for there.
-    ``{part:NAME}``, ``{site}`` (the build environment's site-packages) and ``{work}`` in options and environment
-    stand for those folders.
+    ``{part:NAME}``, ``{library:NAME}`` (one the backend builds), ``{site}`` (the build environment's site-packages)
+    and ``{work}`` in options and environment stand for those folders.
     """
 
     frontend: Literal["meson-python", "setuptools", "scikit-build-core"]
@@ -312,6 +333,15 @@ class Build(Frozen):
     @property
     def relinked(self) -> tuple[StaticDependency, ...]:
         return self.recipe.backends[self.backend].relinked
+
+    @property
+    def built(self) -> tuple[BuiltDependency, ...]:
+        return self.recipe.backends[self.backend].built
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Variables that the recipe and its backend set for the package's own build."""
+        return {**self.recipe.build.environment, **self.recipe.backends[self.backend].environment}
 
     @property
     def default_backend(self) -> bool:

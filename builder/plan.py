@@ -172,7 +172,9 @@ def make_build(
             mode="json", exclude={"requires", "options", "compiler", "needs"}
         ),
         "dependencies": {d.name: d.model_dump(mode="json") for d in recipe.backends[backend].dependencies}
-        | {static.name: static.model_dump(mode="json") for static in relinked},
+        | {static.name: static.model_dump(mode="json") for static in relinked}
+        | {library.name: library.model_dump(mode="json") for library in recipe.backends[backend].built},
+        "environment": dict(sorted(recipe.backends[backend].environment.items())),
         "requirements": ingredients.lock_digests[recipe.name, python],
         "toolchain": {part: ingredients.tool_digests[part] for part in parts},
     }

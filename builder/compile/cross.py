@@ -19,6 +19,7 @@ from builder.capacity import Machine, capacity
 from builder.compile import Progress
 from builder.compile.frontends import build_variables, cmake_toolchain_file, frontend_options
 from builder.compile.layout import build_environment, lay_out_dependency, relink
+from builder.compile.library import build_library
 from builder.compile.processes import end_leftovers, run_logged
 from builder.compile.wrappers import Commands, write_wrappers
 from builder.errors import CompileError, ConfigError
@@ -113,6 +114,8 @@ def _prepare(build: Build, toolbox: Toolbox, work: Path, progress: Progress) -> 
     progress("dependencies", 0, 0)
     for dependency in build.dependencies:
         lay_out_dependency(dependency, toolbox, work)
+    for library in build.built:
+        build_library(library, build, toolbox, python, fits.jobs, progress)
     commands = write_wrappers(build, toolbox, work / "bin")
     environment = build_variables(build, commands, toolbox, work, python, fits.jobs)
     for static in build.relinked:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from builder.compile.layout import dependency_folder, relinked_folder
+from builder.compile.layout import dependency_folder, library_folder, relinked_folder
 from builder.compile.processes import WORK_VARIABLE
 from builder.compile.wrappers import Commands, cache_variables
 from builder.errors import CompileError
@@ -50,20 +51,18 @@ def build_variables(
         "CMAKE_BUILD_PARALLEL_LEVEL": str(jobs),
         WORK_VARIABLE: str(work),
         **cache_variables(build, toolbox, work),
-        **{
-            name: filled(value, build, toolbox, work, python)
-            for name, value in build.recipe.build.environment.items()
-        },
+        **{name: filled(value, build, toolbox, work, python) for name, value in build.environment.items()},
     }
 
 
 def filled(text: str, build: Build, toolbox: Toolbox, work: Path, python: Path) -> str:
-    """A recipe's text with the folders it asks for: ``{part:NAME}``, ``{site}`` and ``{work}``.
+    """A recipe's text with the folders it asks for: ``{part:NAME}``, ``{library:NAME}``, ``{site}`` and ``{work}``.
 
     ``{site}`` is the build environment's site-packages.
     """
     [site] = python.parent.parent.glob("lib/python3*/site-packages")
     folders = {"site": site, "work": work}
+    folders |= {f"library:{one.name}": library_folder(one, build, toolbox) for one in build.built}
 
     def folder(found: re.Match[str]) -> str:
         name = found[1]
@@ -111,16 +110,12 @@ def meson_cross_file(build: Build, commands: Commands, work: Path) -> Path:
 def cmake_toolchain_file(
     build: Build, commands: Commands, toolbox: Toolbox, work: Path, python: Path
 ) -> Path:
-    """CMake's toolchain file (cmake-toolchains(7)); search paths stay inside the dependencies' folders.
-
-    CMake finds it by the variable of its name, whoever calls it. The recipe's own variables stand in it too.
-    """
-    path = work / "toolchain.cmake"
+    """The toolchain file of a build, with the recipe's own variables; CMake finds it by the variable named so."""
     headers = toolbox.python_headers(build.python) / "usr"
-    roots = [str(dependency_folder(dependency, work)) for dependency in build.dependencies]
-    roots += [str(relinked_folder(static, work)) for static in build.relinked]
-    roots += [str(toolbox.ensure(part)) for part in build.recipe.build.libraries]
-    roots.append(str(headers))
+    roots = [dependency_folder(dependency, work) for dependency in build.dependencies]
+    roots += [relinked_folder(static, work) for static in build.relinked]
+    roots += [library_folder(library, build, toolbox) for library in build.built]
+    roots += [toolbox.ensure(part) for part in build.recipe.build.libraries]
     variables = {
         "Python_INCLUDE_DIR": str(headers / "include" / python_name(build.python)),
         **dict(
@@ -129,15 +124,24 @@ def cmake_toolchain_file(
             if option.startswith("-D")
         ),
     }
+    return write_cmake_toolchain(work / "toolchain.cmake", commands, [*roots, headers], variables)
+
+
+def write_cmake_toolchain(
+    path: Path, commands: Commands, roots: Sequence[Path], variables: Mapping[str, str]
+) -> Path:
+    """Write a toolchain file (cmake-toolchains(7)); searches stay inside ``roots``, the folders of dependencies."""
     path.write_text(
         "set(CMAKE_SYSTEM_NAME Linux)\nset(CMAKE_SYSTEM_PROCESSOR aarch64)\n"
         "set(CMAKE_LIBRARY_ARCHITECTURE aarch64-linux-gnu)\n"
         f"set(CMAKE_C_COMPILER {commands.cc})\nset(CMAKE_CXX_COMPILER {commands.cxx})\n"
         f"set(CMAKE_AR {commands.ar} CACHE FILEPATH ar)\n"
         f"set(CMAKE_RANLIB {commands.ranlib} CACHE FILEPATH ranlib)\n"
-        f"set(CMAKE_FIND_ROOT_PATH {' '.join(roots)})\n"
-        "set(CMAKE_FIND_ROOT_PATH_MODE_PROGRAM NEVER)\nset(CMAKE_FIND_ROOT_PATH_MODE_LIBRARY ONLY)\n"
-        "set(CMAKE_FIND_ROOT_PATH_MODE_INCLUDE ONLY)\nset(CMAKE_FIND_ROOT_PATH_MODE_PACKAGE ONLY)\n"
+        f"set(CMAKE_FIND_ROOT_PATH {' '.join(map(str, roots))})\n"
+        "set(CMAKE_FIND_ROOT_PATH_MODE_PROGRAM NEVER)\n"
+        + "".join(
+            f"set(CMAKE_FIND_ROOT_PATH_MODE_{kind} ONLY)\n" for kind in ("LIBRARY", "INCLUDE", "PACKAGE")
+        )
         + "".join(f'set({name} "{value}" CACHE STRING "" FORCE)\n' for name, value in variables.items()),
         encoding="utf-8",
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
 import sys
 import zipfile
@@ -12,12 +13,16 @@ from pathlib import Path
 from filelock import FileLock
 
 from builder.compile.processes import checked, end_leftovers
-from builder.compile.wrappers import Commands
+from builder.compile.wrappers import WRAPPER_VERSION, Commands
 from builder.errors import CompileError, ToolboxError
 from builder.fetch import fetch_pypi
 from builder.lock import requirements_lock
-from builder.model import Build, StaticDependency, WheelDependency
+from builder.model import Build, BuiltDependency, StaticDependency, WheelDependency
+from builder.source import source_inputs
 from builder.toolbox import Toolbox
+
+LIBRARY_VERSION = 1
+"""Raised by hand when a library would be built differently; it enters the library's digest."""
 
 _NEWER_GLIBC = Path(__file__).with_name("newer_glibc.c")
 
@@ -143,3 +148,20 @@ def relink(
         )
         fresh.rename(folder)
     return folder
+
+
+def library_folder(library: BuiltDependency, build: Build, toolbox: Toolbox) -> Path:
+    """Where a library is kept: ``usr/include``, ``usr/lib`` and ``licences`` below it; its name carries its digest.
+
+    Nothing of the target is in the digest, only the compiler and what the recipe says of the library.
+    """
+    tools = toolbox.toolchains.compilers[build.compiler].tools
+    inputs = {
+        "version": [LIBRARY_VERSION, WRAPPER_VERSION],
+        "library": library.model_dump(mode="json"),
+        "source": source_inputs(library.source),
+        "compiler": [build.compiler, build.compiler_version, *(toolbox.pins.digest(tool) for tool in tools)],
+        "glibc": build.recipe.build.glibc,
+    }
+    digest = hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
+    return toolbox.home / "out/libraries" / f"{library.name}-{library.version}-{digest[:16]}"

@@ -26,6 +26,21 @@ ZIG_EXTENSIONS = {"fp16": "fullfp16", "simd": "neon", "fp": "fp_armv8", "memtag"
 """GNU extension names (GCC manual, AArch64 options) where LLVM's feature has another name."""
 
 
+_ARMV8_1 = "+crc+lse+rdma"
+_ARMV8_4 = f"{_ARMV8_1}+rcpc+flagm+fp16fml+dotprod"
+_ARMV8_6 = f"{_ARMV8_4}+sb+ssbs+predres+bf16+i8mm"
+GNU_LEVELS = {
+    "armv8.1-a": _ARMV8_1,
+    "armv8.2-a": _ARMV8_1,
+    "armv8.3-a": f"{_ARMV8_1}+rcpc",
+    "armv8.4-a": _ARMV8_4,
+    "armv8.5-a": f"{_ARMV8_4}+sb+ssbs+predres",
+    "armv8.6-a": _ARMV8_6,
+    "armv9-a": f"{_ARMV8_4}+sb+ssbs+predres+sve2",
+}
+"""What an architecture level asked for by ``-march`` means as extensions of a CPU (GCC manual, AArch64 options)."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Commands:
     """The wrappers of one build, by the names build systems ask for."""
@@ -37,8 +52,8 @@ class Commands:
     strip: Path
 
 
-def write_wrappers(build: Build, toolbox: Toolbox, folder: Path) -> Commands:
-    """Write the wrappers of ``build`` into ``folder``.
+def write_wrappers(build: Build, toolbox: Toolbox, folder: Path, *, tuned: bool = True) -> Commands:
+    """Write the wrappers of ``build`` into ``folder``; without ``tuned`` every unit is for the baseline.
 
     Raises:
         ConfigError: the compiler is not one we can drive.
@@ -46,9 +61,9 @@ def write_wrappers(build: Build, toolbox: Toolbox, folder: Path) -> Commands:
     folder.mkdir(parents=True, exist_ok=True)
     match build.compiler:
         case "zig":
-            scripts = _zig_scripts(build, toolbox, folder)
+            scripts = _zig_scripts(build, toolbox, folder, tuned)
         case "gcc":
-            scripts = _gcc_scripts(build, toolbox, folder)
+            scripts = _gcc_scripts(build, toolbox, folder, tuned)
         case other:
             raise ConfigError(f"no wrapper for compiler '{other}'; known are gcc and zig")
     paths = {}
@@ -113,7 +128,7 @@ def _cpu(build: Build) -> str:
     return build.flags[0].removeprefix("-mcpu=")
 
 
-def _compiler(build: Build, extensions: dict[str, str], command: str, baseline: str) -> str:
+def _compiler(build: Build, extensions: dict[str, str], command: str, tuned: bool) -> str:
     cases = "\n".join(
         f'                    {name}) extensions="$extensions{value}";;' for name, value in extensions.items()
     )
@@ -121,8 +136,8 @@ def _compiler(build: Build, extensions: dict[str, str], command: str, baseline: 
         compiler=build.compiler,
         version=build.compiler_version,
         flags=" ".join(build.flags),
-        baseline=baseline,
-        cpu=_cpu(build),
+        baseline=BASELINE_CPU,
+        cpu=_cpu(build) if tuned else BASELINE_CPU,
         hot=_case_patterns(build.recipe.build.hot_paths),
         hot_flags=" ".join(build.recipe.build.hot_flags),
         extensions=cases,
@@ -152,7 +167,7 @@ def _nameless(toolbox: Toolbox, folder: Path) -> str:
     return f"-ffile-prefix-map={folder.parent}=. -ffile-prefix-map={toolbox.home}=."
 
 
-def _zig_scripts(build: Build, toolbox: Toolbox, folder: Path) -> dict[str, str]:
+def _zig_scripts(build: Build, toolbox: Toolbox, folder: Path, tuned: bool) -> dict[str, str]:
     zig = shlex.quote(str(toolbox.zig()))
     ccache = shlex.quote(str(toolbox.ccache()))
     levels = {f"armv8.{n}-a": f"+v8_{n}a" for n in range(1, 10)}
@@ -169,8 +184,8 @@ def _zig_scripts(build: Build, toolbox: Toolbox, folder: Path) -> dict[str, str]
         )
 
     return {
-        "cc": _compiler(build, levels | renamed, compiler("cc"), BASELINE_CPU),
-        "c++": _compiler(build, levels | renamed, compiler("c++"), BASELINE_CPU),
+        "cc": _compiler(build, levels | renamed, compiler("cc"), tuned),
+        "c++": _compiler(build, levels | renamed, compiler("c++"), tuned),
         "ar": f'#!/bin/sh\nexec {zig} ar "$@"\n',
         "ranlib": f'#!/bin/sh\nexec {zig} ranlib "$@"\n',
         # A wheel keeps its symbol table, by which the audit names what it finds.
@@ -178,7 +193,7 @@ def _zig_scripts(build: Build, toolbox: Toolbox, folder: Path) -> dict[str, str]
     }
 
 
-def _gcc_scripts(build: Build, toolbox: Toolbox, folder: Path) -> dict[str, str]:
+def _gcc_scripts(build: Build, toolbox: Toolbox, folder: Path, tuned: bool) -> dict[str, str]:
     gnu = toolbox.ensure("gnu") / "usr/bin"
     ccache = shlex.quote(str(toolbox.ccache()))
     sysroot = toolbox.ensure("sysroot-bullseye")
@@ -214,8 +229,8 @@ def _gcc_scripts(build: Build, toolbox: Toolbox, folder: Path) -> dict[str, str]
         return f'#!/bin/sh\nexec {gnu}/aarch64-linux-gnu-{name} "$@"\n'
 
     return {
-        "cc": _compiler(build, {}, compiler("gcc"), BASELINE_CPU),
-        "c++": _compiler(build, {}, compiler("g++"), BASELINE_CPU),
+        "cc": _compiler(build, GNU_LEVELS, compiler("gcc"), tuned),
+        "c++": _compiler(build, GNU_LEVELS, compiler("g++"), tuned),
         "bare-gcc": behind_cache("gcc", ""),
         "bare-g++": behind_cache("g++", cxx),
         "ar": tool("ar"),

@@ -18,7 +18,9 @@ from tests.unit.builder.conftest import RECIPE, build_for
 class Wrapped:
     """Wrappers of one build over a compiler that prints one argument a line."""
 
-    def __init__(self, folder: Path, recipe: Recipe, targets: Targets, target: str) -> None:
+    def __init__(
+        self, folder: Path, recipe: Recipe, targets: Targets, target: str, *, tuned: bool = True
+    ) -> None:
         echo = folder / "echo"
         echo.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
         echo.chmod(0o755)
@@ -33,7 +35,9 @@ class Wrapped:
         toolbox = SimpleNamespace(
             zig=lambda: echo, ccache=lambda: ccache, ensure=lambda part: folder / part, home=folder
         )
-        self.commands = write_wrappers(build_for(recipe, targets, target), toolbox, folder / "bin")
+        self.commands = write_wrappers(
+            build_for(recipe, targets, target), toolbox, folder / "bin", tuned=tuned
+        )
 
     def cc(self, *arguments: str) -> list[str]:
         return self._run(self.commands.cc, arguments)
@@ -85,7 +89,9 @@ def test_zig_gets_one_flag_family(zig: Wrapped, asked: str, given: str) -> None:
 
 def test_gcc_gets_one_flag_family(gcc: Wrapped) -> None:
     said = gcc.cc("-march=armv8.2-a+sve+fp16", "-c", "a.c")
-    assert [flag for flag in said if flag.startswith(("-mcpu", "-march"))] == ["-mcpu=neoverse-v1+sve+fp16"]
+    assert [flag for flag in said if flag.startswith(("-mcpu", "-march"))] == [
+        "-mcpu=neoverse-v1+crc+lse+rdma+sve+fp16"
+    ]
     assert "-frecord-gcc-switches" in said
 
 
@@ -170,3 +176,14 @@ def test_the_cache_knows_a_compiler_by_its_pins_and_no_folder(
     assert variables("a")["CCACHE_COMPILERCHECK"] != variables("b")["CCACHE_COMPILERCHECK"]
     assert str(tmp_path) not in variables("a")["CCACHE_COMPILERCHECK"]
     assert variables("a")["CCACHE_BASEDIR"] == str(tmp_path / "work/1")
+
+
+def test_gcc_keeps_what_an_architecture_level_stands_for(gcc: Wrapped) -> None:
+    [cpu] = [flag for flag in gcc.cc("-march=armv8.6-a+sve2", "-c", "a.c") if flag.startswith("-mcpu")]
+    assert {"dotprod", "bf16", "i8mm", "sve2"} <= set(cpu.split("+"))
+
+
+def test_a_library_is_compiled_for_the_baseline(tmp_path: Path, recipe: Recipe, targets: Targets) -> None:
+    wrapped = Wrapped(tmp_path, recipe, targets, "neoverse-v1", tuned=False)
+    assert "-mcpu=generic" in wrapped.cc("-c", "a.c")
+    assert "-mcpu=generic+v8_2a+sve" in wrapped.cc("-march=armv8.2-a+sve", "-c", "a.c")
