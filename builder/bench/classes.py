@@ -27,7 +27,7 @@ class Row(NamedTuple):
 
 
 _SVE_DOT = (
-    (0xFF20F800, 0x44000000),  # SDOT, UDOT by vector, 16-bit groups of SVE2.1 aside: size 1x
+    (0xFFA0F800, 0x44800000),  # SDOT, UDOT by vector
     (0xFFE0FC00, 0x44807800),  # USDOT by vector
     (0xFFA0F800, 0x44A00000),  # SDOT, UDOT by element
     (0xFFE0F800, 0x44A01800),  # USDOT, SUDOT by element
@@ -43,7 +43,7 @@ _NEON_DOT = (
     (0x9FE0FC00, 0x0E809400),  # SDOT, UDOT by vector
     (0xBFE0FC00, 0x0E809C00),  # USDOT by vector
     (0x9FC0F400, 0x0F80E000),  # SDOT, UDOT by element
-    (0xBF40F400, 0x0F00F000),  # SUDOT, BFDOT, by element
+    (0xBF80F400, 0x0F00F000),  # SUDOT, BFDOT, by element
     (0xBFC0F400, 0x0F80F000),  # USDOT by element
     (0xBFC0F400, 0x0FC0F000),  # BFMLALB, BFMLALT by element
     (0xDFE0FC00, 0x4E80A400),  # SMMLA, UMMLA

@@ -54,7 +54,8 @@ def main(package: str, workloads: tuple[Workload, ...]) -> None:
     measure = _Counter(int(amount)) if command == "count" else _Stopwatch(float(amount))
     _attempt(IMPORT, lambda: measure.once(lambda: importlib.import_module(package)))
     for name in names:
-        _attempt(name, lambda chosen=known[name]: measure(chosen.prepare()))
+        prepare = known[name].prepare
+        _attempt(name, lambda prepare=prepare: measure(prepare()))  # type: ignore[misc]
 
 
 def _attempt(name: str, measured: Callable[[], dict[str, object]]) -> None:
@@ -71,7 +72,7 @@ def _attempt(name: str, measured: Callable[[], dict[str, object]]) -> None:
 
 
 class _Counter:
-    """Sets a mark before the first call and after each; the emulator's plugin writes down how far it had counted."""
+    """Sets a mark before the first call and after each; the plugin writes down how far it had counted."""
 
     def __init__(self, calls: int) -> None:
         self._calls = calls
@@ -108,7 +109,7 @@ class _Stopwatch:
         for _ in range(_WARM_UPS):
             run()
         calls = max(1, round(_SAMPLE_SECONDS / max(_timed(run, 1), 1e-9)))
-        samples = []
+        samples: list[float] = []
         least, most = _SAMPLES
         while len(samples) < least or (sum(samples) * calls < self._seconds and len(samples) < most):
             samples.append(_timed(run, calls) / calls)

@@ -1,4 +1,4 @@
-"""NumPy's workloads. Inputs come from one seeded generator; NumPy is imported by the kit, which measures that too."""
+"""NumPy's workloads, on inputs of one seed. The kit imports NumPy first, and measures that too."""
 
 from collections.abc import Callable
 from typing import Any
