@@ -177,7 +177,18 @@ def _with_reference(
     others = [side for side in sides if side[1].sha256 != reference.sha256]
     if not others:
         return [(path, reference)], "this is the very wheel of pip's index, so there is no other side"
-    return [(path, reference), *others], note
+    return told_apart([(path, reference), *others]), note
+
+
+def told_apart(sides: list[tuple[Path, WheelFacts]]) -> list[tuple[Path, WheelFacts]]:
+    """The same with labels that differ: two builds of one target are told apart by their build tags; pure."""
+    labels = [about.label for _, about in sides]
+    return [
+        (path, about.model_copy(update={"label": f"{about.label} {about.filename.split('-')[2]}"}))
+        if labels.count(about.label) > 1
+        else (path, about)
+        for path, about in sides
+    ]
 
 
 def _measure(

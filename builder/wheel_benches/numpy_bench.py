@@ -116,8 +116,8 @@ def _small_arrays() -> Run:
 
 VECTOR = "262,144 values"
 WORKLOADS = (
-    Workload("gemm-float32", "matrix product, 512 x 512 x 512", _gemm(512, "float32")),
-    Workload("gemm-float64", "matrix product, 384 x 384 x 384", _gemm(384, "float64")),
+    Workload("gemm-float32", "matrix product, 384 x 384 x 384", _gemm(384, "float32")),
+    Workload("gemm-float64", "matrix product, 256 x 256 x 256", _gemm(256, "float64")),
     Workload("gemv-float64", "matrix times vector, 1024 x 1024", _gemv),
     Workload("solve-float64", "linear system, 256 unknowns, 8 right-hand sides", _solve),
     Workload("eigvalsh-float64", "eigenvalues of a symmetric 96 x 96 matrix", _eigvalsh),

@@ -280,6 +280,15 @@ def test_a_wheels_libraries_are_not_its_extension_modules(tmp_path: Path) -> Non
     assert found.target is None
 
 
+def test_two_builds_of_one_target_are_told_apart() -> None:
+    names = ("demo-1.0+a-1_aa-cp311-cp311-x.whl", "demo-1.0+a-2_bb-cp311-cp311-x.whl", "demo-1.0+b-x-y-z.whl")
+    sides = [
+        (Path(name), wheel_facts("a" if "+a" in name else "b", "0", 1).model_copy(update={"filename": name}))
+        for name in names
+    ]
+    assert [about.label for _, about in command.told_apart(sides)] == ["a 1_aa", "a 2_bb", "b"]
+
+
 def test_wheels_of_several_versions_are_refused(tmp_path: Path) -> None:
     one = make_wheel(tmp_path, "demo-1.0+a-cp311-cp311-linux_aarch64.whl")
     same = make_wheel(tmp_path, "demo-1.0+b-cp311-cp311-linux_aarch64.whl")
