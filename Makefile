@@ -11,9 +11,10 @@ export PYTHONDONTWRITEBYTECODE = 1
 help: ## show what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
 
-# requirements.lock is made by:
+# The lock files are made by:
 #   uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
-#     --no-annotate --group dev pyproject.toml -o requirements.lock
+#     --no-annotate --group build pyproject.toml -o requirements.lock
+# and, with what the tests need besides, by the same with `--group dev -c requirements.lock` into requirements-dev.lock.
 # A lock file newer than the stamp makes a fresh environment.
 $(VENV)/.installed: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Armwheels needs Python 3.11 or newer")'
@@ -21,6 +22,11 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 	@$(PYTHON) -m venv --clear $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r requirements.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --no-index -e .
+	@touch $@
+
+$(VENV)/.tested: $(VENV)/.installed requirements-dev.lock
+	@echo "adding what the tests need from requirements-dev.lock"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r requirements-dev.lock
 	@touch $@
 
 setup: $(VENV)/.installed ## install Armwheels and fetch the toolbox into ./var
@@ -35,17 +41,17 @@ nightly: setup ## build and publish MATRIX=quick without serving
 	$(BIN)/armwheels nightly --matrix $(MATRIX)
 
 # STORE=s3 keeps the objects in a SeaweedFS that is started for it, in ARMWHEELS_HOME/seaweedfs.
-serve: $(VENV)/.installed ## serve the index on 127.0.0.1:8080; STORE=s3 to try it on S3
+serve: $(if $(filter s3,$(STORE)),$(VENV)/.tested,$(VENV)/.installed) ## serve the index on 127.0.0.1:8080; STORE=s3 to try it on S3
 	$(if $(filter s3,$(STORE)),$(BIN)/python scripts/serve_s3.py,$(BIN)/armwheels-index serve)
 
-check: $(VENV)/.installed ## lint, types, import rules and the fast tests: under 3 minutes
+check: $(VENV)/.tested ## lint, types, import rules and the fast tests: under 3 minutes
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/pytest -n 2 -m "not slow" -p no:cacheprovider
 
-test: $(VENV)/.installed ## everything: checks, real servers, a real cross-compile, an emulated install
+test: $(VENV)/.tested ## everything: checks, real servers, a real cross-compile, an emulated install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy

@@ -151,7 +151,7 @@ class Bench:
             for part in build.compile_inputs["toolchain"]:
                 wanted[part] = None
             wanted[f"userland-{build.python}"] = None
-        return [*wanted, "qemu", "llvm", "pip"]
+        return [*wanted, "ccache", "qemu", "llvm", "pip"]
 
 
 MatrixOption = Annotated[
@@ -201,10 +201,14 @@ def lock(
         str | None,
         typer.Option("--recipe", metavar="NAME", help="Resolve this recipe's requirements alone."),
     ] = None,
+    part: Annotated[
+        list[str] | None,
+        typer.Option("--part", metavar="NAME", help="Pin this part of the toolbox anew, and no other."),
+    ] = None,
 ) -> None:
     """Show what is pinned, or renew the pins by signed indices and hashed resolutions.
 
-    Example: armwheels lock --recipe msgpack
+    Example: armwheels lock --recipe msgpack; armwheels lock --part ccache
     """
     toolchains = load_toolchains()
     recipes = stages.load_recipes()
@@ -212,23 +216,34 @@ def lock(
         raise ConfigError(f"no recipe '{recipe}'; there are {', '.join(recipes)}")
     say = console.Live(out).say
     chosen = [recipes[recipe]] if recipe else list(recipes.values()) if refresh else []
-    fresh = lock_room.refresh_toolchains(toolchains, settings.home_dir(), say) if refresh else None
+    fresh = None
+    if refresh or part:
+        kept = load_pins() if part else None
+        fresh = lock_room.refresh_toolchains(
+            toolchains, settings.home_dir(), say, only=tuple(part or ()), kept=kept
+        )
     for one in chosen:
         for tag in toolchains.pythons:
             lock_room.refresh_requirements(one, tag, say)
     if fresh is not None:
         say(f"wrote {lock_room.write_pins(fresh)}")
     pins = load_pins()
-    for part in sorted(pins.parts):
-        files = pins.files(part)
+    for name in sorted(pins.parts):
+        files = pins.files(name)
         newest = f"{files[0].name} {files[0].version}" if files else "nothing"
-        out.print(f"{part:20} {len(files):3} files  {pins.digest(part)[:12]}  {newest}", highlight=False)
+        out.print(f"{name:20} {len(files):3} files  {pins.digest(name)[:12]}  {newest}", highlight=False)
 
 
 @app.command()
 def build(
     build_id: Annotated[str, typer.Argument(metavar="BUILD", help="An id as `armwheels plan` prints it.")],
     matrix: MatrixOption = "quick",
+    component: Annotated[
+        str | None,
+        typer.Option(
+            "--component", metavar="NAME", help="Build, link and run this part of the recipe alone."
+        ),
+    ] = None,
 ) -> None:
     """Compile, repair, audit and run one build, without publishing it.
 
@@ -238,6 +253,15 @@ def build(
     builds = {one.id: one for one in bench.builds(matrix)}
     if build_id not in builds:
         raise ConfigError(f"matrix {matrix} has no build '{build_id}'; it has {', '.join(builds)}")
+    if component is not None:
+        with bench.live():
+            progress = bench.live.for_build(builds[build_id])
+            folder, checks = bench.workshop.component(builds[build_id], component, progress)
+        out.print(console.checks_table(checks), highlight=False)
+        out.print(str(folder), highlight=False, soft_wrap=True)
+        if any(check.outcome == "fail" for check in checks):
+            raise typer.Exit(1)
+        return
     with bench.live():
         progress = bench.live.for_build(builds[build_id])
         wheel = bench.workshop.prove(bench.workshop.build(builds[build_id], progress), progress)

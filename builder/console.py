@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console, Group, RenderableType
@@ -23,7 +23,7 @@ from builder.compile import FINISHED
 from builder.model import Build
 from builder.nightly import Cell, NightlyReport
 from builder.plan import State, Step
-from builder.verify import VerifyReport
+from builder.verify import Check, VerifyReport
 
 _STATE_STYLES = {
     State.NEW: "bold yellow",
@@ -142,18 +142,24 @@ def nightly_table(report: NightlyReport, url: str | None) -> RenderableType:
     return Group(*lines)
 
 
-def verify_table(report: VerifyReport) -> RenderableType:
-    """What running a wheel under emulation showed."""
-    table = Table(title=f"{report.filename} on {report.cpu}", title_justify="left", box=None, pad_edge=False)
+def checks_table(checks: Iterable[Check], title: str | None = None) -> Table:
+    """Each check with its outcome and what it saw."""
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
     for heading in ("check", "outcome", "seconds", "detail"):
         table.add_column(heading, justify="right" if heading == "seconds" else "left")
-    for check in report.checks:
+    for check in checks:
         table.add_row(
             check.name,
             Text(check.outcome, style=_OUTCOME_STYLES[check.outcome]),
             f"{check.seconds:.1f}",
             check.detail,
         )
+    return table
+
+
+def verify_table(report: VerifyReport) -> RenderableType:
+    """What running a wheel under emulation showed."""
+    table = checks_table(report.checks, title=f"{report.filename} on {report.cpu}")
     lesser = report.lesser
     where = f"on {lesser.target} ({lesser.cpu})" if lesser.outcome != "no-model" else "on a lesser CPU"
     table.add_row(where, Text(lesser.outcome, style="cyan"), "", lesser.detail)

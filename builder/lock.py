@@ -22,16 +22,28 @@ KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 Report = Callable[[str], None]
 
 
-def refresh_toolchains(toolchains: Toolchains, home: Path, report: Report) -> Pins:
-    """Ask the mirror's signed indices and pip what every part is now; returns the new pins.
+def refresh_toolchains(
+    toolchains: Toolchains,
+    home: Path,
+    report: Report,
+    *,
+    only: tuple[str, ...] = (),
+    kept: Pins | None = None,
+) -> Pins:
+    """Ask the mirror's signed indices and pip what every part is now, or those of ``only``; returns the new pins.
 
     Raises:
-        ToolboxError: with every package that no index knows.
+        ToolboxError: with every package that no index knows, and every part that is none.
     """
-    pinned: dict[str, tuple[PinnedFile, ...]] = {}
+    debian = debian_parts(toolchains)
+    known = {*debian, *toolchains.tools}
+    if strange := sorted(set(only) - known):
+        raise ToolboxError(f"no part {', '.join(strange)}; there are {', '.join(sorted(known))}")
+    pinned: dict[str, tuple[PinnedFile, ...]] = dict(kept.parts) if kept and only else {}
     by_suite: dict[str, dict[str, Parts]] = {}
-    for name, part in debian_parts(toolchains).items():
-        by_suite.setdefault(part.suite, {})[name] = part
+    for name, part in debian.items():
+        if not only or name in only:
+            by_suite.setdefault(part.suite, {})[name] = part
     faults: list[str] = []
     for suite, parts in by_suite.items():
         report(f"reading the signed indices of {suite}")
@@ -46,7 +58,7 @@ def refresh_toolchains(toolchains: Toolchains, home: Path, report: Report) -> Pi
                     faults.append(f"{name}: {error}")
             pinned[name] = tuple(files)
     for name, tool in toolchains.tools.items():
-        if isinstance(tool, PyPITool):
+        if isinstance(tool, PyPITool) and (not only or name in only):
             report(f"asking pip about {', '.join(tool.requirements)}")
             pinned[name] = tuple(_pypi_pin(entry) for entry in resolve_pypi(tool.requirements))
     if faults:

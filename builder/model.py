@@ -56,11 +56,33 @@ class DebianFile(Frozen):
     into: str = "."
 
 
+class SdistPart(Frozen):
+    """A source distribution of PyPI laid into a folder of a larger tree."""
+
+    project: str
+    filename: str
+    sha256: Sha256
+    into: str
+
+
+class Placed(Frozen):
+    """A folder of the tree that is to be found at another place as well, such as an embedded copy's."""
+
+    folder: str
+    at: str
+
+
 class DebianSource(Frozen):
-    """A Debian source package: original tarballs, and the patches chosen from its ``debian/patches``."""
+    """A Debian source package: original tarballs, and the patches chosen from its ``debian/patches``.
+
+    What a distribution keeps apart from the package (embedded libraries) is laid back into the tree: tarballs of
+    other source packages by ``files``, others by ``sdists``, folders of the packaging itself by ``placed``.
+    """
 
     kind: Literal["debian"]
     files: tuple[DebianFile, ...]
+    sdists: tuple[SdistPart, ...] = ()
+    placed: tuple[Placed, ...] = ()
     quilt: tuple[str, ...] = ()
 
 
@@ -95,12 +117,52 @@ class WheelDependency(Frozen):
     licence_files: tuple[str, ...]
 
 
+class StaticDependency(Frozen):
+    """A static library of a part of the toolbox, linked anew into a shared one against the target's own sysroot.
+
+    Machine code that others compiled, and the passport says so; but what it needs of the C library is what the
+    sysroot has, so that it runs where the wheel's tag says. ``archive`` and ``headers`` are paths inside the part.
+    """
+
+    name: str
+    part: str
+    package: str
+    archive: str
+    headers: str
+    soname: str
+    link: tuple[str, ...] = ()
+    licence: str
+    licence_files: tuple[str, ...]
+
+
+class BuiltDependency(Frozen):
+    """A library built from its own source by CMake, for the baseline: it picks its kernels at run time.
+
+    No target's flags reach it, so all targets share the one result. ``targets`` are what CMake is to build,
+    ``libraries`` what comes of it (paths in the build folder), ``headers`` folders of the source, each by the name
+    it has among include folders (``.`` for one whose own content belongs there).
+    """
+
+    name: Name
+    version: str
+    source: VersionSource
+    options: tuple[str, ...] = ()
+    targets: Annotated[tuple[str, ...], Field(min_length=1)]
+    libraries: Annotated[tuple[str, ...], Field(min_length=1)]
+    headers: dict[str, str]
+    licence: str
+    licence_files: Annotated[tuple[str, ...], Field(min_length=1)]
+
+
 class Backend(Frozen):
     """One mathematics library a recipe can be built with."""
 
     default: bool = False
     options: tuple[str, ...] = ()
     dependencies: tuple[WheelDependency, ...] = ()
+    relinked: tuple[StaticDependency, ...] = ()
+    built: tuple[BuiltDependency, ...] = ()
+    environment: dict[str, str] = Field(default_factory=dict)
 
 
 class TargetOptions(Frozen):
@@ -109,8 +171,39 @@ class TargetOptions(Frozen):
     options: tuple[str, ...] = ()
 
 
+class Needs(Frozen):
+    """What a build takes, as measured: memory of the largest job and disk in GiB, minutes of one processor."""
+
+    memory_per_job_gib: Annotated[float, Field(gt=0)] = 0.5
+    disk_gib: Annotated[float, Field(gt=0)] = 1
+    cpu_minutes: Annotated[int, Field(gt=0)] | None = None
+
+
+class Component(Frozen):
+    """A part of a recipe's own build that can be made, linked and run by itself in minutes.
+
+    The build is configured as ever (``environment`` makes it stop there), the ``targets`` of its build files are
+    made, an ``extension`` (C++, in ``builder/wheel_tests``) is compiled against ``includes`` and linked with
+    ``libraries``, paths in the tree, and ``script`` runs them under emulation.
+    """
+
+    about: str
+    environment: dict[str, str] = Field(default_factory=dict)
+    targets: Annotated[tuple[str, ...], Field(min_length=1)]
+    libraries: Annotated[tuple[str, ...], Field(min_length=1)]
+    includes: tuple[str, ...]
+    extension: str
+    script: str
+
+
 class BuildSettings(Frozen):
-    """How the package's own build is run."""
+    """How the package's own build is run.
+
+    ``options`` that begin with ``-D`` are CMake variables, whichever frontend calls it. ``programs`` and
+    ``libraries`` are further parts of the toolbox: programs that run here, and headers and libraries for there.
+    ``{part:NAME}``, ``{library:NAME}`` (one the backend builds), ``{site}`` (the build environment's site-packages)
+    and ``{work}`` in options and environment stand for those folders.
+    """
 
     frontend: Literal["meson-python", "setuptools", "scikit-build-core"]
     compiler: str
@@ -121,6 +214,10 @@ class BuildSettings(Frozen):
     environment: dict[str, str] = Field(default_factory=dict)
     meson_properties: dict[str, str] = Field(default_factory=dict)
     hot_paths: tuple[str, ...] = ()
+    hot_flags: tuple[str, ...] = ()
+    programs: tuple[str, ...] = ()
+    libraries: tuple[str, ...] = ()
+    needs: Needs = Needs()
 
 
 class VerifySettings(Frozen):
@@ -133,9 +230,13 @@ class VerifySettings(Frozen):
 
 
 class Recipe(Frozen):
-    """How one framework is built: ``configs/recipes/<name>.toml``."""
+    """How one framework is built: ``configs/recipes/<name>.toml``.
+
+    ``distribution`` is what it installs as, where that is not the recipe's own name.
+    """
 
     name: Name
+    distribution: str | None = None
     about: str
     homepage: str
     build_number: Annotated[int, Field(ge=0)]
@@ -146,6 +247,7 @@ class Recipe(Frozen):
     audit: Expectations = Expectations()
     promises: dict[Name, tuple[str, ...]] = Field(default_factory=dict)
     verify: VerifySettings
+    components: dict[Name, Component] = Field(default_factory=dict)
 
     @field_validator("versions")
     @classmethod
@@ -176,7 +278,7 @@ class Recipe(Frozen):
     @property
     def project(self) -> str:
         """The name on the index (PEP 503)."""
-        return str(canonicalize_name(self.name))
+        return str(canonicalize_name(self.distribution or self.name))
 
 
 class Cells(Frozen):
@@ -227,6 +329,19 @@ class Build(Frozen):
     @property
     def dependencies(self) -> tuple[WheelDependency, ...]:
         return self.recipe.backends[self.backend].dependencies
+
+    @property
+    def relinked(self) -> tuple[StaticDependency, ...]:
+        return self.recipe.backends[self.backend].relinked
+
+    @property
+    def built(self) -> tuple[BuiltDependency, ...]:
+        return self.recipe.backends[self.backend].built
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Variables that the recipe and its backend set for the package's own build."""
+        return {**self.recipe.build.environment, **self.recipe.backends[self.backend].environment}
 
     @property
     def default_backend(self) -> bool:

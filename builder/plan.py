@@ -116,6 +116,12 @@ def _unknown(
         for python in cells.pythons
         if (recipe.name, python) not in ingredients.lock_digests
     ]
+    wanted = {*recipe.build.programs, *recipe.build.libraries}
+    wanted |= {static.part for backend in recipe.backends.values() for static in backend.relinked}
+    faults += [
+        f"recipe {recipe.name} wants the part '{part}', which toolchains.lock does not pin"
+        for part in sorted(wanted - set(ingredients.tool_digests))
+    ]
     if recipe.build.compiler not in ingredients.compilers:
         faults.append(f"recipe {recipe.name} names the unknown compiler '{recipe.build.compiler}'")
     return faults
@@ -146,7 +152,15 @@ def make_build(
         *recipe.backends[backend].options,
         *(recipe.targets[cpu.name].options if cpu.name in recipe.targets else ()),
     )
-    parts = (*tools, f"python-{python}", f"headers-{python}")
+    relinked = recipe.backends[backend].relinked
+    parts = tuple(
+        dict.fromkeys(
+            (
+                *(*tools, f"python-{python}", f"headers-{python}"),
+                *(*recipe.build.programs, *recipe.build.libraries, *(static.part for static in relinked)),
+            )
+        )
+    )
     compile_inputs: dict[str, Any] = {
         "stage": ingredients.stages["compile"],
         "source": dict(ingredients.source_inputs[recipe.name, version]),
@@ -154,8 +168,13 @@ def make_build(
         "compiler": f"{compiler} {compiler_version}",
         "flags": list(flags),
         "options": list(options),
-        "settings": recipe.build.model_dump(mode="json", exclude={"requires", "options", "compiler"}),
-        "dependencies": {d.name: d.model_dump(mode="json") for d in recipe.backends[backend].dependencies},
+        "settings": recipe.build.model_dump(
+            mode="json", exclude={"requires", "options", "compiler", "needs"}
+        ),
+        "dependencies": {d.name: d.model_dump(mode="json") for d in recipe.backends[backend].dependencies}
+        | {static.name: static.model_dump(mode="json") for static in relinked}
+        | {library.name: library.model_dump(mode="json") for library in recipe.backends[backend].built},
+        "environment": dict(sorted(recipe.backends[backend].environment.items())),
         "requirements": ingredients.lock_digests[recipe.name, python],
         "toolchain": {part: ingredients.tool_digests[part] for part in parts},
     }

@@ -41,13 +41,13 @@ from cyclonedx.output.json import JsonV1Dot6
 from packageurl import PackageURL
 
 from builder.audit import observed_flags
-from builder.compile.cross import dependency_folder, lay_out_dependency
+from builder.compile.layout import dependency_folder, lay_out_dependency, library_folder, relinked_folder
 from builder.errors import RepairError
 from builder.fetch import sha256_of
-from builder.model import Build
+from builder.model import Build, StaticDependency
 from builder.settings import configs_dir
 from builder.source import origin
-from builder.toolbox import Toolbox
+from builder.toolbox import PinnedFile, Toolbox
 
 REPAIR_VERSION = 1
 """Raised by hand when the same raw wheel would be repaired to other bytes; it enters the wheel digest."""
@@ -158,6 +158,9 @@ def _is_elf(path: Path) -> bool:
 def _library_folders(build: Build, toolbox: Toolbox, work: Path) -> list[Path]:
     """Where grafts may come from: the recipe's dependencies first, then the target's own sysroot."""
     folders = [dependency_folder(d, work) / d.libraries for d in build.dependencies]
+    folders += [relinked_folder(static, work) / "usr/lib" for static in build.relinked]
+    folders += [library_folder(library, build, toolbox) / "usr/lib" for library in build.built]
+    folders += [toolbox.ensure(part) / "usr/lib/aarch64-linux-gnu" for part in build.recipe.build.libraries]
     roots = [toolbox.ensure("sysroot-bullseye")] if build.compiler == "gcc" else []
     for root in (*roots, toolbox.userland(build.python)):
         folders += [root / "usr/lib/aarch64-linux-gnu", root / "lib/aarch64-linux-gnu"]
@@ -302,7 +305,12 @@ def _find_grafts(build: Build, root: Path, toolbox: Toolbox, work: Path) -> dict
     """Each file below ``*.libs/``, by its path in the wheel, with where it came from."""
     grafts = {}
     for path in sorted(root.glob("*.libs/*")):
-        graft = _from_dependency(build, path.name, work) or _from_sysroot(path.name, build, toolbox)
+        graft = (
+            _from_dependency(build, path.name, work)
+            or _from_relinked(build, path.name, toolbox)
+            or _from_built(build, path.name, toolbox)
+            or _from_packages(path.name, build, toolbox)
+        )
         inside = path.relative_to(root).as_posix()
         if graft is None:
             raise RepairError(f"nothing tells where the grafted {inside} came from")
@@ -334,9 +342,63 @@ def _from_dependency(build: Build, name: str, work: Path) -> Graft | None:
     return None
 
 
-def _from_sysroot(name: str, build: Build, toolbox: Toolbox) -> Graft | None:
-    """The Debian package of the sysroot or userland that holds a library of this name."""
-    parts = ["sysroot-bullseye"] if build.compiler == "gcc" else []
+def _from_relinked(build: Build, name: str, toolbox: Toolbox) -> Graft | None:
+    for static in build.relinked:
+        if original := _original_name(name, [static.soname]):
+            pinned = package_of(static, toolbox)
+            return Graft(
+                library=original,
+                name=pinned.name,
+                version=pinned.version,
+                sha256=pinned.sha256,
+                licence=static.licence,
+                texts=tuple(toolbox.path(static.part) / text for text in static.licence_files),
+                purl=_debian_purl(pinned),
+            )
+    return None
+
+
+def package_of(static: StaticDependency, toolbox: Toolbox) -> PinnedFile:
+    """The pinned package that a relinked library came in.
+
+    Raises:
+        RepairError: its part holds no such package.
+    """
+    for pinned in toolbox.pins.files(static.part):
+        if pinned.name == static.package:
+            return pinned
+    raise RepairError(f"part {static.part} holds no package {static.package}, which the recipe names")
+
+
+def _from_built(build: Build, name: str, toolbox: Toolbox) -> Graft | None:
+    for library in build.built:
+        folder = library_folder(library, build, toolbox)
+        if original := _original_name(name, [path.name for path in (folder / "usr/lib").iterdir()]):
+            return Graft(
+                library=original,
+                name=library.name,
+                version=library.version,
+                sha256=origin(library.source)[1],
+                licence=library.licence,
+                texts=tuple(sorted((folder / "licences").iterdir())),
+                purl=PackageURL(type="generic", name=library.name, version=library.version),
+            )
+    return None
+
+
+def _debian_purl(pinned: PinnedFile) -> PackageURL:
+    return PackageURL(
+        type="deb",
+        namespace="debian",
+        name=pinned.name,
+        version=pinned.version,
+        qualifiers={"arch": "arm64"},
+    )
+
+
+def _from_packages(name: str, build: Build, toolbox: Toolbox) -> Graft | None:
+    """The Debian package of a part, of the sysroot or of the userland that holds a library of this name."""
+    parts = [*build.recipe.build.libraries, *(["sysroot-bullseye"] if build.compiler == "gcc" else [])]
     for part in (*parts, f"userland-{build.python}"):
         for pinned, package in zip(toolbox.pins.files(part), toolbox.fetch(part), strict=True):
             listing = subprocess.run(
@@ -352,15 +414,19 @@ def _from_sysroot(name: str, build: Build, toolbox: Toolbox) -> Graft | None:
                     sha256=pinned.sha256,
                     licence="LicenseRef-Debian-copyright",
                     texts=(copyright_file,) if copyright_file.is_file() else (),
-                    purl=PackageURL(
-                        type="deb",
-                        namespace="debian",
-                        name=pinned.name,
-                        version=pinned.version,
-                        qualifiers={"arch": "arm64"},
-                    ),
+                    purl=_debian_purl(pinned),
                 )
     return None
+
+
+def _dependencies(build: Build, toolbox: Toolbox) -> list[dict[str, str | bool]]:
+    """The libraries a backend brings, and whether their machine code was compiled by others."""
+    found = [(d.name, d.version, d.sha256, True) for d in build.dependencies]
+    for static in build.relinked:
+        pinned = package_of(static, toolbox)
+        found.append((pinned.name, pinned.version, pinned.sha256, True))
+    found += [(one.name, one.version, origin(one.source)[1], False) for one in build.built]
+    return [dict(zip(("name", "version", "sha256", "prebuilt"), each, strict=True)) for each in found]
 
 
 def make_passport(build: Build, observed: tuple[str, ...], toolbox: Toolbox) -> dict[str, Any]:
@@ -383,10 +449,7 @@ def make_passport(build: Build, observed: tuple[str, ...], toolbox: Toolbox) -> 
         "flags": list(build.flags),
         "flags_observed": list(observed),
         "source": {"kind": build.source.source.kind, "origin": kind_origin, "sha256": kind_sha256},
-        "dependencies": [
-            {"name": d.name, "version": d.version, "sha256": d.sha256, "prebuilt": True}
-            for d in build.dependencies
-        ],
+        "dependencies": _dependencies(build, toolbox),
         "toolchain": [
             {"name": file.name, "version": file.version, "sha256": file.sha256}
             for part in build.compile_inputs["toolchain"]

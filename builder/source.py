@@ -195,6 +195,22 @@ def _debian(source: DebianSource, tree: Path, scratch: Path, home: Path) -> None
                 part = part if not (part / "debian").is_dir() else part / "debian"
                 place = tree / "debian" if part.name == "debian" or (part / "patches").is_dir() else tree
             shutil.copytree(part, place, symlinks=True, dirs_exist_ok=True)
+    for sdist in source.sdists:
+        part = scratch / f"sdist-{sdist.project}"
+        _unpack(
+            _sdist(
+                sdist.project,
+                SdistSource(kind="sdist", filename=sdist.filename, sha256=sdist.sha256),
+                home,
+            ),
+            part,
+            scratch,
+        )
+        shutil.copytree(part, tree / sdist.into, symlinks=True, dirs_exist_ok=True)
+    for placed in source.placed:
+        if not (tree / placed.folder).is_dir():
+            raise SourceError(f"the Debian source has no folder {placed.folder}")
+        shutil.copytree(tree / placed.folder, tree / placed.at, symlinks=True, dirs_exist_ok=True)
     for name in source.quilt:
         patch = tree / "debian/patches" / name
         if not patch.is_file():

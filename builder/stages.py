@@ -11,6 +11,7 @@ import os
 import shutil
 import threading
 from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,7 @@ from builder.source import source_inputs
 from builder.targets import Target, Targets
 from builder.targets import load as load_target_table
 from builder.toolbox import Pins, Toolbox, Toolchains, load_toolchains
-from builder.verify import TESTS, VERIFY_VERSION, VerifyReport, verify
+from builder.verify import TESTS, VERIFY_VERSION, Check, VerifyReport, verify, verify_component
 
 AUDIT_VERSION = 1
 """Raised by hand when wheels should be audited again; no digest of a wheel knows it."""
@@ -41,9 +42,8 @@ AUDIT_VERSION = 1
 _PROCESS_FOLDER = threading.Lock()
 """auditwheel works by changing the process's folder, so that one thread alone may be in it."""
 
-DRIVERS: Mapping[str, Driver] = {
-    frontend: CrossDriver() for frontend in ("meson-python", "setuptools", "scikit-build-core")
-}
+CROSS = CrossDriver()
+DRIVERS: Mapping[str, Driver] = dict.fromkeys(("meson-python", "setuptools", "scikit-build-core"), CROSS)
 
 
 class Matrices(Frozen):
@@ -200,6 +200,13 @@ class Workshop:
         inputs: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         return inputs
 
+    def _turn(self, build: Build) -> AbstractContextManager[object]:
+        """Targets that share units compile one after the other: two at once would both miss the cache."""
+        if not build.recipe.build.hot_paths:
+            return nullcontext()
+        shared = f"{build.recipe.project}-{build.version}-{build.python}"
+        return FileLock(self.toolbox.home / "work" / f"{shared}.lock")
+
     def compile(self, build: Build, progress: Progress) -> Path:
         """The raw wheel of a build, compiled unless it is here.
 
@@ -209,7 +216,8 @@ class Workshop:
         final = self.compiled_folder(build)
         work = self.work_folder(build)
         if not final.is_dir():
-            raw = DRIVERS[build.recipe.build.frontend].compile(build, self.toolbox, work, progress)
+            with self._turn(build):
+                raw = DRIVERS[build.recipe.build.frontend].compile(build, self.toolbox, work, progress)
             fresh = final.with_name(f".{final.name}")
             shutil.rmtree(fresh, ignore_errors=True)
             fresh.mkdir(parents=True)
@@ -268,7 +276,7 @@ class Workshop:
         key = {
             "verify": VERIFY_VERSION,
             "models": [str(model_of(target)), str(lesser[1]) if lesser else None],
-            "requirements": sha256_of(tests) if settings.pytest else None,
+            "requirements": sha256_of(tests) if settings.requires else None,
             "settings": settings.model_dump(mode="json"),
             "script": {path.name: sha256_of(path) for path in sorted(TESTS.glob(f"{script.stem}.*"))},
             "parts": [self.toolbox.pins.digest(part) for part in ("qemu", "pip", f"userland-{build.python}")],
@@ -303,6 +311,29 @@ class Workshop:
             raw = self.compile(build, progress)
             path = self.repair(build, raw, progress)
             return Built(build=build, path=path, audit=self.audit(build, path, progress))
+
+    def component(self, build: Build, name: str, progress: Progress) -> tuple[Path, tuple[Check, ...]]:
+        """Make a component of a build and run it under emulation; nothing of it is kept for a wheel.
+
+        Raises:
+            ConfigError: the recipe has no such component.
+            SourceError, ToolboxError, CompileError, VerifyError: as the stages do.
+        """
+        work = self.work_folder(build)
+        work.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{work}.lock"), self._turn(build):
+            folder = CROSS.component(build, name, self.toolbox, work, progress)
+            progress("running under emulation", 0, 0)
+            checks = verify_component(
+                folder,
+                build.recipe.components[name].script,
+                python=build.python,
+                target=self.targets[build.target],
+                toolbox=self.toolbox,
+                limit_minutes=build.recipe.verify.timeout_minutes,
+            )
+        progress(FINISHED, 0, 0)
+        return folder, checks
 
     def prove(self, built: Built, progress: Progress) -> Wheel:
         """Run an audited wheel under emulation; another build may go on meanwhile."""

@@ -261,6 +261,11 @@ class Toolbox:
     def llvm(self, program: str) -> Path:
         return self.ensure("llvm") / "usr/lib/llvm-19/bin" / program
 
+    def ccache(self) -> Path:
+        """The compile cache's program; wheels keep programs among their scripts."""
+        [program] = self.ensure("ccache").glob("*.data/scripts/ccache")
+        return program
+
     def llvm_mc(self) -> Path:
         return self.llvm("llvm-mc")
 

@@ -89,13 +89,14 @@ def verify(
         environment = emulated.create_environment(Path(scratch) / "env")
         checks = [_install(emulated, environment, wheel)]
         if checks[0].outcome == "pass":
+            beside = _beside(recipe, python, toolbox)
             progress(f"{target}: running {recipe.verify.script} ({model.cpu})")
-            checks += _script(emulated, environment, recipe, Path(scratch), limit)
+            checks += _script(emulated, environment, recipe.verify.script, Path(scratch), limit, beside)
             if recipe.verify.pytest:
                 progress(f"{target}: running part of {recipe.name}'s own suite ({model.cpu})")
-                checks.append(_own_suite(emulated, environment, recipe, python, Path(scratch), limit))
+                checks.append(_own_suite(emulated, environment, recipe, Path(scratch), limit, beside))
             progress(f"{target}: trying a lesser CPU")
-            lesser = _lesser(emulated, environment, recipe, target, targets, Path(scratch), limit)
+            lesser = _lesser(emulated, environment, recipe, target, targets, Path(scratch), limit, beside)
         else:
             lesser = Lesser(
                 target="none", cpu="none", outcome="no-model", detail="the wheel could not be installed"
@@ -111,6 +112,18 @@ def verify(
         lesser=lesser,
         passed=all(check.outcome != "fail" for check in checks),
     )
+
+
+def verify_component(
+    folder: Path, script: str, *, python: str, target: Target, toolbox: Toolbox, limit_minutes: int
+) -> tuple[Check, ...]:
+    """Run a component's script under emulation, in the folder that holds its libraries.
+
+    Raises:
+        VerifyError: the emulated Python cannot be started, or the time is over.
+    """
+    emulated = EmulatedPython(toolbox, python, model_of(target).cpu)
+    return tuple(_script(emulated, None, script, folder, limit_minutes * 60.0, {}))
 
 
 def _emulator_version(toolbox: Toolbox) -> str:
@@ -138,17 +151,28 @@ def _install(emulated: EmulatedPython, environment: Path, wheel: Path) -> Check:
     return _check("pip install", done.returncode == 0, detail, start)
 
 
+def _beside(recipe: Recipe, python: str, toolbox: Toolbox) -> dict[str, str]:
+    """Variables that put what the recipe's tests need, and its wheel's own dependencies, beside the wheel."""
+    if not recipe.verify.requires:
+        return {}
+    folder = test_requirements(toolbox, requirements_lock(recipe.name, "tests", python), python)
+    return {"PYTHONPATH": str(folder)}
+
+
 def _script(
-    emulated: EmulatedPython, environment: Path, recipe: Recipe, scratch: Path, limit: float
+    emulated: EmulatedPython,
+    environment: Path | None,
+    name: str,
+    scratch: Path,
+    limit: float,
+    beside: dict[str, str],
 ) -> list[Check]:
-    """The recipe's own script: one JSON line a check."""
+    """A script of ours: one JSON line a check."""
     start = time.monotonic()
-    script = TESTS / recipe.verify.script
+    script = TESTS / name
     if not script.is_file():
-        raise VerifyError(
-            f"recipe {recipe.name} names the test {recipe.verify.script}, which is not in {TESTS.name}/"
-        )
-    done = emulated.run([str(script)], environment=environment, cwd=scratch, timeout=limit)
+        raise VerifyError(f"the recipe names the test {name}, which is not in {TESTS.name}/")
+    done = emulated.run([str(script)], environment=environment, extra=beside, cwd=scratch, timeout=limit)
     checks = []
     for line in done.stdout.splitlines():
         if line.startswith("{"):
@@ -163,11 +187,15 @@ def _script(
 
 
 def _own_suite(
-    emulated: EmulatedPython, environment: Path, recipe: Recipe, python: str, scratch: Path, limit: float
+    emulated: EmulatedPython,
+    environment: Path,
+    recipe: Recipe,
+    scratch: Path,
+    limit: float,
+    beside: dict[str, str],
 ) -> Check:
     """The part of the package's own test suite that the recipe chose."""
     start = time.monotonic()
-    packages = test_requirements(emulated.toolbox, requirements_lock(recipe.name, "tests", python), python)
     [site] = environment.glob("lib/python3*/site-packages")
     done = emulated.run(
         [
@@ -186,7 +214,7 @@ def _own_suite(
             *(str(site / part) for part in recipe.verify.pytest),
         ],
         environment=environment,
-        extra={"PYTHONPATH": str(packages)},
+        extra=beside,
         cwd=scratch,
         timeout=limit,
     )
@@ -209,6 +237,7 @@ def _lesser(
     targets: Targets,
     scratch: Path,
     limit: float,
+    beside: dict[str, str],
 ) -> Lesser:
     """Run the same script where it should not run, and say what happened."""
     found = lesser_model(target, targets)
@@ -221,7 +250,11 @@ def _lesser(
         )
     other, model = found
     done = emulated.on(model.cpu).run(
-        [str(TESTS / recipe.verify.script)], environment=environment, cwd=scratch, timeout=limit
+        [str(TESTS / recipe.verify.script)],
+        environment=environment,
+        extra=beside,
+        cwd=scratch,
+        timeout=limit,
     )
     if done.returncode == 0:
         outcome: Literal["illegal-instruction", "refused", "ran"] = "ran"

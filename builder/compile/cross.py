@@ -6,66 +6,133 @@ aarch64; the compilers are the wrappers of :mod:`builder.compile.wrappers`.
 
 from __future__ import annotations
 
-import hashlib
 import os
-import re
 import shutil
 import subprocess
-import sys
-import zipfile
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
-from filelock import FileLock
 from packaging.utils import parse_wheel_filename
 
+from builder.capacity import Machine, capacity
 from builder.compile import Progress
+from builder.compile.frontends import build_variables, cmake_toolchain_file, frontend_options
+from builder.compile.layout import build_environment, lay_out_dependency, relink
+from builder.compile.library import build_library
+from builder.compile.processes import end_leftovers, run_logged
 from builder.compile.wrappers import Commands, write_wrappers
-from builder.errors import CompileError, ToolboxError
-from builder.fetch import fetch_pypi
-from builder.lock import requirements_lock
-from builder.model import Build, WheelDependency
+from builder.errors import CompileError, ConfigError
+from builder.model import Build
 from builder.source import prepare
 from builder.toolbox import Toolbox
 
-CROSS_VERSION = 1
-"""Raised by hand when this driver would build differently; it enters the compile digest."""
+TESTS = Path(__file__).parents[1] / "wheel_tests"
 
-_WORK_VARIABLE = "ARMWHEELS_WORK"
-_NINJA_LINE = re.compile(r"^\[(\d+)/(\d+)\] ")
-_TELLING = re.compile(r"(error:|ERROR|^FAILED:|Traceback|undefined reference|fatal)", re.MULTILINE)
+CROSS_VERSION = 2
+"""Raised by hand when this driver would build differently; it enters the compile digest."""
 
 
 class CrossDriver:
     """Builds setuptools, meson-python and scikit-build-core packages for aarch64 on x86-64."""
 
     def compile(self, build: Build, toolbox: Toolbox, work: Path, progress: Progress) -> Path:
-        work.mkdir(parents=True, exist_ok=True)
-        _end_leftovers(work)
-        progress("source", 0, 0)
-        if build.recipe.build.frontend == "setuptools":
-            # setuptools takes any newer .so as finished, even one that a killed linker left half written.
-            shutil.rmtree(work / "src", ignore_errors=True)
-        tree = _working_copy(prepare(build.recipe.project, build.source, toolbox.home), work / "src")
-        progress("build environment", 0, 0)
-        python = build_environment(build, toolbox)
-        progress("dependencies", 0, 0)
-        for dependency in build.dependencies:
-            lay_out_dependency(dependency, toolbox, work)
-        commands = write_wrappers(build, toolbox, work / "bin")
-        environment = _environment(build, commands, toolbox, work, python)
-        if build.compiler == "zig":
-            _warm_up(commands, environment, work)
+        bench = _prepare(build, toolbox, work, progress)
         out = work / "dist"
         shutil.rmtree(out, ignore_errors=True)
         command = [
-            *(str(python), "-m", "build", "--wheel", "--no-isolation", "--skip-dependency-check"),
-            *("--outdir", str(out), *_frontend_options(build, commands, toolbox, work), str(tree)),
+            *(str(bench.python), "-m", "build", "--wheel", "--no-isolation", "--skip-dependency-check"),
+            *(
+                "--outdir",
+                str(out),
+                *frontend_options(build, bench.commands, work, bench.jobs),
+                str(bench.tree),
+            ),
         ]
-        _run(command, environment, work, progress)
+        run_logged(command, bench.environment, work, progress)
         # A small build may end before the support libraries it does not need are made.
-        _end_leftovers(work)
+        end_leftovers(work)
         return _the_one_wheel(build, out)
+
+    def component(self, build: Build, name: str, toolbox: Toolbox, work: Path, progress: Progress) -> Path:
+        """Make one component of the recipe and its extension; returns the folder that holds both.
+
+        Raises:
+            ConfigError: the recipe has no such component.
+            CompileError: it does not build, or lacks a library it promises.
+        """
+        if name not in build.recipe.components:
+            known = ", ".join(build.recipe.components) or "none"
+            raise ConfigError(f"recipe {build.recipe.name} has no component '{name}'; it has {known}")
+        component = build.recipe.components[name]
+        bench = _prepare(build, toolbox, work, progress)
+        environment = {**bench.environment, **component.environment}
+        run_logged([str(bench.python), "setup.py", "build"], environment, work, progress, folder=bench.tree)
+        targets = [option for target in component.targets for option in ("--target", target)]
+        run_logged(["cmake", "--build", "build", *targets], environment, work, progress, folder=bench.tree)
+        out = work / "component"
+        shutil.rmtree(out, ignore_errors=True)
+        out.mkdir()
+        for library in component.libraries:
+            if not (bench.tree / library).is_file():
+                raise CompileError(f"component {name} was built, but there is no {library}")
+            shutil.copyfile(bench.tree / library, out / Path(library).name)
+        extension = TESTS / component.extension
+        command = [
+            *(str(bench.commands.cxx), "-std=c++17", "-O2", "-fPIC", "-shared", str(extension)),
+            *(f"-I{bench.tree / include}" for include in component.includes),
+            *("-o", str(out / f"{extension.stem}.so"), "-Wl,-rpath,$ORIGIN", "-Wl,-z,defs"),
+            *(str(out / Path(library).name) for library in component.libraries),
+        ]
+        run_logged(command, environment, work, progress)
+        return out
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Bench:
+    """A work folder made ready: the tree, the Python and the commands to build it with."""
+
+    tree: Path
+    python: Path
+    commands: Commands
+    environment: dict[str, str]
+    jobs: int
+
+
+def _prepare(build: Build, toolbox: Toolbox, work: Path, progress: Progress) -> _Bench:
+    work.mkdir(parents=True, exist_ok=True)
+    end_leftovers(work)
+    fits = capacity(build.recipe.build.needs, this_machine(work), resumed=(work / "src/build").is_dir())
+    progress(f"source ({fits})", 0, 0)
+    if build.recipe.build.frontend == "setuptools":
+        # setuptools takes any newer .so as finished, even one that a killed linker left half written.
+        for own in (work / "src/build").glob("*.*-*"):
+            shutil.rmtree(own, ignore_errors=True)
+    tree = _working_copy(prepare(build.recipe.project, build.source, toolbox.home), work / "src")
+    progress("build environment", 0, 0)
+    python = build_environment(build, toolbox)
+    progress("dependencies", 0, 0)
+    for dependency in build.dependencies:
+        lay_out_dependency(dependency, toolbox, work)
+    for library in build.built:
+        build_library(library, build, toolbox, python, fits.jobs, progress)
+    commands = write_wrappers(build, toolbox, work / "bin")
+    environment = build_variables(build, commands, toolbox, work, python, fits.jobs)
+    for static in build.relinked:
+        relink(static, commands, toolbox, work, environment)
+    cmake_toolchain_file(build, commands, toolbox, work, python)
+    if build.compiler == "zig":
+        _warm_up(commands, environment, work)
+    return _Bench(tree=tree, python=python, commands=commands, environment=environment, jobs=fits.jobs)
+
+
+def this_machine(folder: Path) -> Machine:
+    """What this process may use, with the disk that holds ``folder``."""
+    return Machine(
+        processors=len(os.sched_getaffinity(0)),
+        memory_gib=psutil.virtual_memory().available / 2**30,
+        disk_gib=shutil.disk_usage(folder).free / 2**30,
+    )
 
 
 def _working_copy(pristine: Path, copy: Path) -> Path:
@@ -76,180 +143,6 @@ def _working_copy(pristine: Path, copy: Path) -> Path:
         shutil.copytree(pristine, fresh, symlinks=True)
         fresh.rename(copy)
     return copy
-
-
-def build_environment(build: Build, toolbox: Toolbox) -> Path:
-    """A virtual environment with the recipe's hashed build requirements; returns its Python.
-
-    The arm64 sysconfig data lies in its site-packages, since frontends drop PYTHONPATH.
-
-    Raises:
-        CompileError: pip refuses a requirement.
-    """
-    lock = requirements_lock(build.recipe.name, "build", build.python)
-    interpreter = toolbox.build_python(build.python)
-    headers = toolbox.python_headers(build.python)
-    # Named by what is in it and not by where it lies: packages write the name of their Python into the wheel.
-    parts = [toolbox.pins.digest(f"{kind}-{build.python}") for kind in ("python", "headers")]
-    named = hashlib.sha256(lock.read_bytes() + "".join(parts).encode()).hexdigest()
-    env = toolbox.home / "envs" / f"{build.recipe.name}-{build.python}-{named[:12]}"
-    python, complete = env / "bin/python", env / ".complete"
-    env.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{env}.lock"):
-        if not complete.is_file():
-            _end_leftovers(env)
-            shutil.rmtree(env, ignore_errors=True)
-            _checked([str(interpreter), "-m", "venv", "--without-pip", str(env)], env)
-            _checked(
-                [
-                    *(sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", str(python)),
-                    *("install", "--quiet", "--require-hashes", "--no-deps", "--only-binary", ":all:"),
-                    *("-r", str(lock)),
-                ],
-                env,
-            )
-            site = next(env.glob("lib/python3*/site-packages"))
-            for data in (headers / "sysconfigdata").iterdir():
-                shutil.copyfile(data, site / data.name)
-            complete.touch()
-    return python
-
-
-def lay_out_dependency(dependency: WheelDependency, toolbox: Toolbox, work: Path) -> Path:
-    """Unpack a ready-made library and describe it by pkg-config; returns its folder.
-
-    Raises:
-        CompileError: it cannot be had, or the wheel lacks what the recipe says of it.
-    """
-    wheel = toolbox.home / "downloads" / dependency.sha256 / dependency.filename
-    if not wheel.is_file():
-        wheel.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            fetch_pypi(dependency.name, dependency.filename, dependency.sha256, wheel)
-        except ToolboxError as error:
-            raise CompileError(str(error)) from error
-    folder = dependency_folder(dependency, work)
-    if not folder.is_dir():
-        fresh = folder.with_name(f".{folder.name}")
-        shutil.rmtree(fresh, ignore_errors=True)
-        with zipfile.ZipFile(wheel) as archive:
-            archive.extractall(fresh)
-        fresh.rename(folder)
-    for inside in (dependency.libraries, dependency.headers, *dependency.licence_files):
-        if not (folder / inside).exists():
-            raise CompileError(f"{dependency.filename} has no {inside}, which the recipe names")
-    pc = work / "pkgconfig" / f"{dependency.pkg_config}.pc"
-    pc.parent.mkdir(exist_ok=True)
-    pc.write_text(
-        f"Name: {dependency.pkg_config}\nDescription: {dependency.name}, ready-made\n"
-        f"Version: {dependency.version}\nLibs: -L{folder / dependency.libraries} {dependency.link}\n"
-        f"Cflags: -I{folder / dependency.headers} {' '.join(dependency.cflags)}\n",
-        encoding="utf-8",
-    )
-    return folder
-
-
-def dependency_folder(dependency: WheelDependency, work: Path) -> Path:
-    """Where :func:`lay_out_dependency` puts a dependency."""
-    return work / "deps" / f"{dependency.name}-{dependency.version}"
-
-
-def _environment(
-    build: Build, commands: Commands, toolbox: Toolbox, work: Path, python: Path
-) -> dict[str, str]:
-    """The whole environment of the build: nothing of the user's leaks in but where temporary files go."""
-    passed = {name: os.environ[name] for name in ("TMPDIR",) if name in os.environ}
-    cflags = " ".join(
-        [*build.recipe.build.cflags, f"-ffile-prefix-map={work}=.", f"-ffile-prefix-map={toolbox.home}=."]
-    )
-    include = toolbox.python_headers(build.python) / "usr/include"
-    return {
-        **passed,
-        "PATH": f"{work / 'bin'}:{python.parent}:/usr/bin:/bin",
-        "HOME": str(work),
-        "LC_ALL": "C.UTF-8",
-        "CC": str(commands.cc),
-        "CXX": str(commands.cxx),
-        "AR": str(commands.ar),
-        "RANLIB": str(commands.ranlib),
-        "STRIP": str(commands.strip),
-        "LDSHARED": f"{commands.cc} -shared",
-        "LDCXXSHARED": f"{commands.cxx} -shared",
-        "CFLAGS": cflags,
-        "CXXFLAGS": cflags,
-        "CPPFLAGS": f"-I{include}",
-        "PKG_CONFIG_LIBDIR": str(work / "pkgconfig"),
-        "SOURCE_DATE_EPOCH": str(build.source.epoch),
-        "PYTHONHASHSEED": "0",
-        "PYTHONDONTWRITEBYTECODE": "1",
-        "ZIG_GLOBAL_CACHE_DIR": str(toolbox.home / "cache/zig"),
-        "ZIG_LOCAL_CACHE_DIR": str(toolbox.home / "cache/zig"),
-        "_PYTHON_HOST_PLATFORM": "linux-aarch64",
-        "_PYTHON_SYSCONFIGDATA_NAME": "_sysconfigdata__aarch64-linux-gnu",
-        "MAX_JOBS": str(jobs()),
-        _WORK_VARIABLE: str(work),
-        **build.recipe.build.environment,
-    }
-
-
-def jobs() -> int:
-    """Compile jobs at once: the processors this process may use."""
-    return len(os.sched_getaffinity(0))
-
-
-def _frontend_options(build: Build, commands: Commands, toolbox: Toolbox, work: Path) -> list[str]:
-    """Options for PEP 517's config settings, in the spelling of each build backend."""
-    match build.recipe.build.frontend:
-        case "setuptools":
-            return [f"-C--build-option={option}" for option in build.options]
-        case "meson-python":
-            cross = _meson_cross_file(build, commands, work)
-            setup = [f"--cross-file={cross}", *build.options]
-            return [
-                f"-Cbuilddir={work / 'build'}",
-                *(f"-Csetup-args={option}" for option in setup),
-                f"-Ccompile-args=-j{jobs()}",
-            ]
-        case "scikit-build-core":
-            toolchain = _cmake_toolchain_file(build, commands, toolbox, work)
-            return [
-                f"-Cbuild-dir={work / 'build'}",
-                f"-Ccmake.define.CMAKE_TOOLCHAIN_FILE={toolchain}",
-                *(f"-Ccmake.define.{option.removeprefix('-D')}" for option in build.options),
-            ]
-
-
-def _meson_cross_file(build: Build, commands: Commands, work: Path) -> Path:
-    """Meson's cross build definition file (mesonbuild.com, "Cross compilation")."""
-    path = work / "cross.ini"
-    properties = {"pkg_config_libdir": str(work / "pkgconfig"), **build.recipe.build.meson_properties}
-    path.write_text(
-        "[binaries]\n"
-        f"c = '{commands.cc}'\ncpp = '{commands.cxx}'\nar = '{commands.ar}'\n"
-        f"ranlib = '{commands.ranlib}'\nstrip = '{commands.strip}'\npkg-config = 'pkgconf'\n"
-        "[host_machine]\nsystem = 'linux'\ncpu_family = 'aarch64'\ncpu = 'aarch64'\nendian = 'little'\n"
-        "[properties]\n" + "".join(f"{name} = '{value}'\n" for name, value in sorted(properties.items())),
-        encoding="utf-8",
-    )
-    return path
-
-
-def _cmake_toolchain_file(build: Build, commands: Commands, toolbox: Toolbox, work: Path) -> Path:
-    """CMake's toolchain file (cmake-toolchains(7)); search paths stay inside the dependencies' folders."""
-    path = work / "toolchain.cmake"
-    roots = [str(dependency_folder(dependency, work)) for dependency in build.dependencies]
-    roots.append(str(toolbox.python_headers(build.python) / "usr"))
-    path.write_text(
-        "set(CMAKE_SYSTEM_NAME Linux)\nset(CMAKE_SYSTEM_PROCESSOR aarch64)\n"
-        f"set(CMAKE_C_COMPILER {commands.cc})\nset(CMAKE_CXX_COMPILER {commands.cxx})\n"
-        f"set(CMAKE_AR {commands.ar} CACHE FILEPATH ar)\n"
-        f"set(CMAKE_RANLIB {commands.ranlib} CACHE FILEPATH ranlib)\n"
-        f"set(CMAKE_FIND_ROOT_PATH {' '.join(roots)})\n"
-        "set(CMAKE_FIND_ROOT_PATH_MODE_PROGRAM NEVER)\nset(CMAKE_FIND_ROOT_PATH_MODE_LIBRARY ONLY)\n"
-        "set(CMAKE_FIND_ROOT_PATH_MODE_INCLUDE ONLY)\nset(CMAKE_FIND_ROOT_PATH_MODE_PACKAGE ONLY)\n",
-        encoding="utf-8",
-    )
-    return path
 
 
 def _warm_up(commands: Commands, environment: dict[str, str], work: Path) -> None:
@@ -267,64 +160,6 @@ def _warm_up(commands: Commands, environment: dict[str, str], work: Path) -> Non
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-
-
-def _run(command: list[str], environment: dict[str, str], work: Path, progress: Progress) -> None:
-    """Run the build in a process group of its own, its whole output in ``build.log``."""
-    log = work / "build.log"
-    with (
-        log.open("a", encoding="utf-8") as file,
-        subprocess.Popen(
-            command,
-            env=environment,
-            cwd=work,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            start_new_session=True,
-        ) as process,
-    ):
-        progress("compile", 0, 0)
-        start = file.tell()
-        file.write(f"$ {' '.join(command)}\n")
-        try:
-            for line in process.stdout or ():
-                file.write(line)
-                if ninja := _NINJA_LINE.match(line):
-                    progress("compile", int(ninja[1]), int(ninja[2]))
-        except BaseException:
-            _end_leftovers(work)
-            raise
-    if process.returncode:
-        with log.open(encoding="utf-8", errors="replace") as file:
-            file.seek(start)
-            said = file.read()
-        raise CompileError(f"the build ended with {process.returncode}\n{telling(said)}\nfull log: {log}")
-
-
-def telling(output: str, *, most: int = 12) -> str:
-    """The lines of a build's output that tell what went wrong: the first that look like errors, else the last."""
-    lines = output.splitlines()
-    hits = [number for number, line in enumerate(lines) if _TELLING.search(line)]
-    if not hits:
-        return "\n".join(lines[-most:])
-    chosen = sorted({near for hit in hits[:4] for near in (hit, hit + 1, hit + 2) if near < len(lines)})
-    return "\n".join(lines[number][:300] for number in chosen[:most])
-
-
-def _end_leftovers(work: Path) -> None:
-    """End what an earlier, killed run still has running in ``work``: two builds in one folder spoil it."""
-    leftovers = []
-    for process in psutil.process_iter():
-        try:
-            if process.environ().get(_WORK_VARIABLE) == str(work):
-                process.kill()
-                leftovers.append(process)
-        except psutil.Error:
-            continue
-    psutil.wait_procs(leftovers, timeout=10)
 
 
 def _the_one_wheel(build: Build, out: Path) -> Path:
@@ -355,13 +190,3 @@ def _the_one_wheel(build: Build, out: Path) -> Path:
             return wheel
         case several:
             raise CompileError(f"the build made {len(several)} wheels: {', '.join(w.name for w in several)}")
-
-
-def _checked(command: list[str], folder: Path) -> None:
-    """Run a step that fills ``folder``, marked so that a later run can end what this one leaves behind."""
-    environment = {**os.environ, _WORK_VARIABLE: str(folder)}
-    done = subprocess.run(
-        command, capture_output=True, text=True, check=False, env=environment, cwd=folder.parent
-    )
-    if done.returncode:
-        raise CompileError(f"{' '.join(command[:4])} … failed:\n{done.stderr.strip()}")

@@ -3,6 +3,8 @@
 Build systems want a compiler that is one word. A wrapper also keeps the rule of one flag family: what a build
 asks for by ``-march`` (a dispatch unit, say) is turned into extensions of our ``-mcpu``, since GCC drops
 extensions where both stand. Each unit records the machine flags it was compiled with in ``.GCC.command.line``.
+
+Between the wrapper and the compiler stands ccache, so that a unit that two targets compile alike is compiled once.
 """
 
 from __future__ import annotations
@@ -15,13 +17,28 @@ from builder.errors import ConfigError
 from builder.model import Build
 from builder.toolbox import Toolbox
 
-WRAPPER_VERSION = 2
+WRAPPER_VERSION = 3
 """Raised by hand when a wrapper would call its compiler differently; it enters the compile digest."""
 
 BASELINE_CPU = "generic"
 
 ZIG_EXTENSIONS = {"fp16": "fullfp16", "simd": "neon", "fp": "fp_armv8", "memtag": "mte", "profile": "spe"}
 """GNU extension names (GCC manual, AArch64 options) where LLVM's feature has another name."""
+
+
+_ARMV8_1 = "+crc+lse+rdma"
+_ARMV8_4 = f"{_ARMV8_1}+rcpc+flagm+fp16fml+dotprod"
+_ARMV8_6 = f"{_ARMV8_4}+sb+ssbs+predres+bf16+i8mm"
+GNU_LEVELS = {
+    "armv8.1-a": _ARMV8_1,
+    "armv8.2-a": _ARMV8_1,
+    "armv8.3-a": f"{_ARMV8_1}+rcpc",
+    "armv8.4-a": _ARMV8_4,
+    "armv8.5-a": f"{_ARMV8_4}+sb+ssbs+predres",
+    "armv8.6-a": _ARMV8_6,
+    "armv9-a": f"{_ARMV8_4}+sb+ssbs+predres+sve2",
+}
+"""What an architecture level asked for by ``-march`` means as extensions of a CPU (GCC manual, AArch64 options)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,8 +52,8 @@ class Commands:
     strip: Path
 
 
-def write_wrappers(build: Build, toolbox: Toolbox, folder: Path) -> Commands:
-    """Write the wrappers of ``build`` into ``folder``.
+def write_wrappers(build: Build, toolbox: Toolbox, folder: Path, *, tuned: bool = True) -> Commands:
+    """Write the wrappers of ``build`` into ``folder``; without ``tuned`` every unit is for the baseline.
 
     Raises:
         ConfigError: the compiler is not one we can drive.
@@ -44,9 +61,9 @@ def write_wrappers(build: Build, toolbox: Toolbox, folder: Path) -> Commands:
     folder.mkdir(parents=True, exist_ok=True)
     match build.compiler:
         case "zig":
-            scripts = _zig_scripts(build, toolbox)
+            scripts = _zig_scripts(build, toolbox, folder, tuned)
         case "gcc":
-            scripts = _gcc_scripts(build, toolbox)
+            scripts = _gcc_scripts(build, toolbox, folder, tuned)
         case other:
             raise ConfigError(f"no wrapper for compiler '{other}'; known are gcc and zig")
     paths = {}
@@ -65,10 +82,12 @@ _COMPILER = """#!/bin/sh
 # A unit is compiled for the target; a mere link, and units outside the recipe's hot paths, for the baseline.
 cpu={baseline}
 extensions=
+hot=
 kept=
 for argument; do
     case "$argument" in
-        -|*.c|*.cc|*.cpp|*.cxx|*.C|*.c++|*.S|*.s|*.sx|*.m) case "$argument" in {hot}) cpu={cpu};; esac;;
+        -|*.c|*.cc|*.cpp|*.cxx|*.C|*.c++|*.S|*.s|*.sx|*.m)
+            case "$argument" in {hot}) cpu={cpu}; hot="{hot_flags}";; esac;;
         -O*|-f[a-z]*) case "$argument" in *[=/]*|-fdiagnostics*) ;; *) kept="$kept $argument";; esac;;
     esac
 done
@@ -109,7 +128,7 @@ def _cpu(build: Build) -> str:
     return build.flags[0].removeprefix("-mcpu=")
 
 
-def _compiler(build: Build, extensions: dict[str, str], command: str, baseline: str) -> str:
+def _compiler(build: Build, extensions: dict[str, str], command: str, tuned: bool) -> str:
     cases = "\n".join(
         f'                    {name}) extensions="$extensions{value}";;' for name, value in extensions.items()
     )
@@ -117,31 +136,56 @@ def _compiler(build: Build, extensions: dict[str, str], command: str, baseline: 
         compiler=build.compiler,
         version=build.compiler_version,
         flags=" ".join(build.flags),
-        baseline=baseline,
-        cpu=_cpu(build),
+        baseline=BASELINE_CPU,
+        cpu=_cpu(build) if tuned else BASELINE_CPU,
         hot=_case_patterns(build.recipe.build.hot_paths),
+        hot_flags=" ".join(build.recipe.build.hot_flags),
         extensions=cases,
         command=command,
     )
 
 
-def _zig_scripts(build: Build, toolbox: Toolbox) -> dict[str, str]:
+def cache_variables(build: Build, toolbox: Toolbox, work: Path) -> dict[str, str]:
+    """What tells ccache where to keep what, and by what it knows a compiler (ccache(1), "Configuration").
+
+    The compiler is known by its version and the pins of its tools. Folders of builds do not count: paths below
+    ``work`` are taken relative, so that builds in different folders share.
+    """
+    tools = "".join(toolbox.pins.digest(tool) for tool in toolbox.toolchains.compilers[build.compiler].tools)
+    return {
+        "CCACHE_DIR": str(toolbox.home / "cache/ccache"),
+        "CCACHE_BASEDIR": str(work),
+        "CCACHE_NOHASHDIR": "1",
+        "CCACHE_COMPILERCHECK": f"string:{build.compiler} {build.compiler_version} {tools}",
+        "CCACHE_COMPILERTYPE": "clang" if build.compiler == "zig" else "gcc",
+        "CCACHE_MAXSIZE": "20G",
+    }
+
+
+def _nameless(toolbox: Toolbox, folder: Path) -> str:
+    """Keeps the names of build folders out of objects (GCC manual, ``-ffile-prefix-map``)."""
+    return f"-ffile-prefix-map={folder.parent}=. -ffile-prefix-map={toolbox.home}=."
+
+
+def _zig_scripts(build: Build, toolbox: Toolbox, folder: Path, tuned: bool) -> dict[str, str]:
     zig = shlex.quote(str(toolbox.zig()))
+    ccache = shlex.quote(str(toolbox.ccache()))
     levels = {f"armv8.{n}-a": f"+v8_{n}a" for n in range(1, 10)}
     renamed = {name: f"+{feature}" for name, feature in ZIG_EXTENSIONS.items()}
     # zig makes debug information and traps on undefined behaviour unless told otherwise; neither is for a wheel.
-    flags = f"-target aarch64-linux-gnu.{build.recipe.build.glibc} -g0 -fno-sanitize=undefined"
+    flags = f"-target aarch64-linux-gnu.{build.recipe.build.glibc} -g0 -fno-sanitize=undefined "
+    flags += _nameless(toolbox, folder)
 
     def compiler(tool: str) -> str:
-        record = f'"{build.compiler} {build.compiler_version} -mcpu=$cpu$extensions$kept"'
+        record = f'"{build.compiler} {build.compiler_version} -mcpu=$cpu$extensions$kept${{hot:+ $hot}}"'
         return (
-            f'exec {zig} {tool} {flags} "-mcpu=$cpu$extensions" '
-            f'-Xclang -record-command-line -Xclang {record} "$@"'
+            f'exec {ccache} {zig} {tool} {flags} "-mcpu=$cpu$extensions" '
+            f'-Xclang -record-command-line -Xclang {record} "$@" $hot'
         )
 
     return {
-        "cc": _compiler(build, levels | renamed, compiler("cc"), BASELINE_CPU),
-        "c++": _compiler(build, levels | renamed, compiler("c++"), BASELINE_CPU),
+        "cc": _compiler(build, levels | renamed, compiler("cc"), tuned),
+        "c++": _compiler(build, levels | renamed, compiler("c++"), tuned),
         "ar": f'#!/bin/sh\nexec {zig} ar "$@"\n',
         "ranlib": f'#!/bin/sh\nexec {zig} ranlib "$@"\n',
         # A wheel keeps its symbol table, by which the audit names what it finds.
@@ -149,29 +193,46 @@ def _zig_scripts(build: Build, toolbox: Toolbox) -> dict[str, str]:
     }
 
 
-def _gcc_scripts(build: Build, toolbox: Toolbox) -> dict[str, str]:
+def _gcc_scripts(build: Build, toolbox: Toolbox, folder: Path, tuned: bool) -> dict[str, str]:
     gnu = toolbox.ensure("gnu") / "usr/bin"
+    ccache = shlex.quote(str(toolbox.ccache()))
     sysroot = toolbox.ensure("sysroot-bullseye")
     # The sysroot's own libstdc++ goes before the compiler's newer one, in headers and at link.
-    search = f"--sysroot={sysroot} -L{sysroot}/usr/lib/gcc/aarch64-linux-gnu/10"
+    # So does its libgcc_s, where another of its libraries asks for it.
+    search = (
+        f"--sysroot={sysroot} -L{sysroot}/usr/lib/gcc/aarch64-linux-gnu/10 -L{sysroot}/lib/aarch64-linux-gnu "
+        f"-Wl,-rpath-link,{sysroot}/lib/aarch64-linux-gnu -Wl,-rpath-link,{sysroot}/usr/lib/aarch64-linux-gnu"
+    )
     cxx = (
         f"-nostdinc++ -isystem {sysroot}/usr/include/c++/10 "
         f"-isystem {sysroot}/usr/include/aarch64-linux-gnu/c++/10 -isystem {sysroot}/usr/include/c++/10/backward"
     )
     link = "-Wl,-z,max-page-size=0x10000 -Wl,--enable-new-dtags"
+    # Last, so that no header of theirs goes before the package's own.
+    parts = [toolbox.ensure(part) / "usr" for part in build.recipe.build.libraries]
+    theirs = " ".join(
+        f"-idirafter {part}/include -L{part}/lib/aarch64-linux-gnu -Wl,-rpath-link,{part}/lib/aarch64-linux-gnu"
+        for part in parts
+    )
 
-    def compiler(name: str, extra: str) -> str:
+    def compiler(name: str) -> str:
+        return f'exec {ccache} {folder}/aarch64-linux-gnu-bare-{name} "-mcpu=$cpu$extensions" "$@" $hot'
+
+    def behind_cache(name: str, extra: str) -> str:
+        """What is the same for every unit; ccache would tie units that record their switches to their folder."""
         return (
-            f'exec {gnu}/aarch64-linux-gnu-{name}-12 {search} {extra} {link} "-mcpu=$cpu$extensions" '
-            '-frecord-gcc-switches "$@"'
+            f"#!/bin/sh\nexec {gnu}/aarch64-linux-gnu-{name}-12 {search} {extra} {link} "
+            f'{_nameless(toolbox, folder)} -frecord-gcc-switches "$@" {theirs}\n'
         )
 
     def tool(name: str) -> str:
         return f'#!/bin/sh\nexec {gnu}/aarch64-linux-gnu-{name} "$@"\n'
 
     return {
-        "cc": _compiler(build, {}, compiler("gcc", ""), BASELINE_CPU),
-        "c++": _compiler(build, {}, compiler("g++", cxx), BASELINE_CPU),
+        "cc": _compiler(build, GNU_LEVELS, compiler("gcc"), tuned),
+        "c++": _compiler(build, GNU_LEVELS, compiler("g++"), tuned),
+        "bare-gcc": behind_cache("gcc", ""),
+        "bare-g++": behind_cache("g++", cxx),
         "ar": tool("ar"),
         "ranlib": tool("ranlib"),
         "strip": "#!/bin/sh\nexit 0\n",

@@ -6,13 +6,20 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
 
-from builder.compile.cross import _end_leftovers, _the_one_wheel, telling
+from builder.compile.cross import _the_one_wheel
+from builder.compile.frontends import cmake_toolchain_file
+from builder.compile.processes import end_leftovers, telling
+from builder.compile.wrappers import Commands
 from builder.errors import CompileError
-from builder.model import Build
+from builder.model import Build, Recipe
+from builder.settings import validate
+from builder.targets import Targets
+from tests.unit.builder.conftest import RECIPE, build_for
 
 
 def _dist(folder: Path, *names: str) -> Path:
@@ -72,10 +79,42 @@ def test_what_a_killed_run_left_running_is_ended(tmp_path: Path) -> None:
         deadline = time.monotonic() + 10
         while not psutil.Process(sleeper.pid).environ().get("ARMWHEELS_WORK"):
             assert time.monotonic() < deadline
-        _end_leftovers(tmp_path)
+        end_leftovers(tmp_path)
         assert not psutil.pid_exists(sleeper.pid) or sleeper.poll() is not None
         assert other.poll() is None
     finally:
         for process in (sleeper, other):
             process.kill()
             process.wait()
+
+
+def _toolchain(folder: Path, targets: Targets, *options: str) -> str:
+    """The CMake toolchain file of a demo build with these options."""
+    recipe = validate(
+        Recipe, {**RECIPE, "build": {**RECIPE["build"], "options": options}}, origin="demo.toml"
+    )
+    program = folder / "env/bin/python"
+    (folder / "env/lib/python3.11/site-packages").mkdir(parents=True)
+    toolbox = SimpleNamespace(
+        ensure=lambda part: folder / "parts" / part, python_headers=lambda _: folder / "headers"
+    )
+    commands = Commands(**{name: folder / name for name in ("cc", "cxx", "ar", "ranlib", "strip")})
+    path = cmake_toolchain_file(build_for(recipe, targets), commands, toolbox, folder, program)
+    return path.read_text()
+
+
+def test_options_of_cmake_stand_in_the_toolchain_file_with_their_folders(
+    tmp_path: Path, targets: Targets
+) -> None:
+    text = _toolchain(
+        tmp_path, targets, "-DA=on", "-DB={part:protoc}/usr/bin/protoc", "--other", "-DC={site}/x=y"
+    )
+    assert 'set(A "on" CACHE STRING "" FORCE)' in text
+    assert f'set(B "{tmp_path}/parts/protoc/usr/bin/protoc" ' in text
+    assert f'set(C "{tmp_path}/env/lib/python3.11/site-packages/x=y" ' in text
+    assert "other" not in text
+
+
+def test_a_folder_that_is_none_is_refused(tmp_path: Path, targets: Targets) -> None:
+    with pytest.raises(CompileError, match=r"names the folder \{nowhere\}"):
+        _toolchain(tmp_path, targets, "-DA={nowhere}")

@@ -152,3 +152,28 @@ def test_inputs_differ_in_words_exactly_when_their_digests_do(one: dict, other: 
 @given(tables)
 def test_a_digest_does_not_depend_on_the_order_of_keys(table: dict) -> None:
     assert digest(dict(reversed(table.items()))) == digest(table)
+
+
+def test_parts_that_a_recipe_wants_enter_the_digest_and_must_be_pinned(targets: Targets) -> None:
+    recipe = _changed(build={**RECIPE["build"], "programs": ["llvm"]})
+    plain, with_part = build_for(_changed(), targets), build_for(recipe, targets)
+    assert set(with_part.compile_inputs["toolchain"]) - set(plain.compile_inputs["toolchain"]) == {"llvm"}
+    matrix = validate(
+        Matrix,
+        {
+            "description": "d",
+            "cells": [
+                {
+                    "recipe": "demo",
+                    "versions": ["1.0"],
+                    "pythons": ["cp311"],
+                    "targets": ["generic"],
+                    "backends": ["openblas"],
+                }
+            ],
+        },
+        origin="m",
+    )
+    unpinned = _changed(build={**RECIPE["build"], "libraries": ["vectors"]})
+    with pytest.raises(ConfigError, match="wants the part 'vectors'"):
+        make_builds(matrix, {"demo": unpinned}, targets, ingredients_for(unpinned))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import subprocess
 import tarfile
 from pathlib import Path
@@ -133,3 +134,78 @@ def test_a_tree_is_named_by_its_pins() -> None:
         {"kind": "archive", "url": "a.tar", "sha256": "0" * 64}, [{"file": "p", "sha256": "2" * 64}]
     )
     assert len({source_digest(one), source_digest(other), source_digest(patched)}) == 3
+
+
+def _tarball(home: Path, name: str, files: dict[str, str]) -> str:
+    """A tar archive among the downloads, where a fetched one would lie; returns its sha256."""
+    made = home / name
+    made.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(made, "w:xz") as tar:
+        for path, text in files.items():
+            member = tarfile.TarInfo(path)
+            member.size = len(text.encode())
+            tar.addfile(member, io.BytesIO(text.encode()))
+    sha256 = hashlib.sha256(made.read_bytes()).hexdigest()
+    kept = home / "downloads" / sha256 / name
+    kept.parent.mkdir(parents=True)
+    made.rename(kept)
+    return sha256
+
+
+def _debian(home: Path, **changed: object) -> VersionSource:
+    orig = _tarball(
+        home, "demo_1.0.orig.tar.xz", {"demo-1.0/hello.c": "int a;\n", "demo-1.0/lib/README": "empty"}
+    )
+    packaging = _tarball(
+        home,
+        "demo_1.0-1.debian.tar.xz",
+        {
+            "debian/rules": "",
+            "debian/patches/fix.patch": PATCH,
+            "debian/patches/unwanted.patch": "no patch at all",
+            "debian/embedded/part.h": "#pragma once\n",
+        },
+    )
+    other = _tarball(home, "other_2.orig.tar.xz", {"top.c": "int o;\n", "sub/o.h": ""})
+    sdist = _tarball(home, "bind-3.tar.gz", {"bind-3/include/bind.h": "// bind\n"})
+    return _source(
+        {
+            "kind": "debian",
+            "files": [
+                {"path": "pool/d/demo_1.0.orig.tar.xz", "sha256": orig},
+                {"path": "pool/d/demo_1.0-1.debian.tar.xz", "sha256": packaging},
+                {"path": "pool/o/other_2.orig.tar.xz", "sha256": other, "into": "third_party/other"},
+            ],
+            "sdists": [
+                {"project": "bind", "filename": "bind-3.tar.gz", "sha256": sdist, "into": "third_party/bind"}
+            ],
+            "placed": [{"folder": "debian/embedded", "at": "lib"}],
+            "quilt": ["fix.patch"],
+            **changed,
+        }
+    )
+
+
+def test_a_debian_source_is_laid_together_again(configs: Path, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    tree = prepare("demo", _debian(home), home)
+    assert (tree / "hello.c").read_text() == "int b;\n"  # the chosen patch, and not the other one
+    assert (tree / "third_party/other/top.c").is_file()
+    assert (tree / "third_party/other/sub/o.h").is_file()
+    assert (tree / "third_party/bind/include/bind.h").is_file()
+    assert {path.name for path in (tree / "lib").iterdir()} == {"README", "part.h"}
+
+
+@pytest.mark.parametrize(
+    ("changed", "reason"),
+    [
+        ({"quilt": ["missing.patch"]}, "has no patch missing.patch"),
+        ({"placed": [{"folder": "debian/gone", "at": "x"}]}, "has no folder debian/gone"),
+    ],
+)
+def test_a_debian_source_that_lacks_what_the_recipe_names_is_refused(
+    configs: Path, tmp_path: Path, changed: dict, reason: str
+) -> None:
+    home = tmp_path / "home"
+    with pytest.raises(SourceError, match=reason):
+        prepare("demo", _debian(home, **changed), home)

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from builder.compile.wrappers import write_wrappers
+from builder.compile.wrappers import cache_variables, write_wrappers
 from builder.model import Recipe
 from builder.settings import validate
 from builder.targets import Targets
@@ -18,16 +18,26 @@ from tests.unit.builder.conftest import RECIPE, build_for
 class Wrapped:
     """Wrappers of one build over a compiler that prints one argument a line."""
 
-    def __init__(self, folder: Path, recipe: Recipe, targets: Targets, target: str) -> None:
+    def __init__(
+        self, folder: Path, recipe: Recipe, targets: Targets, target: str, *, tuned: bool = True
+    ) -> None:
         echo = folder / "echo"
         echo.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
         echo.chmod(0o755)
+        # ccache, for what it does not keep: it runs the command that follows.
+        ccache = folder / "ccache"
+        ccache.write_text('#!/bin/sh\nexec "$@"\n')
+        ccache.chmod(0o755)
         gnu = folder / "gnu/usr/bin"
         gnu.mkdir(parents=True)
         for name in ("gcc-12", "g++-12", "ar", "ranlib"):
             (gnu / f"aarch64-linux-gnu-{name}").symlink_to(echo)
-        toolbox = SimpleNamespace(zig=lambda: echo, ensure=lambda part: folder / part)
-        self.commands = write_wrappers(build_for(recipe, targets, target), toolbox, folder / "bin")
+        toolbox = SimpleNamespace(
+            zig=lambda: echo, ccache=lambda: ccache, ensure=lambda part: folder / part, home=folder
+        )
+        self.commands = write_wrappers(
+            build_for(recipe, targets, target), toolbox, folder / "bin", tuned=tuned
+        )
 
     def cc(self, *arguments: str) -> list[str]:
         return self._run(self.commands.cc, arguments)
@@ -79,7 +89,9 @@ def test_zig_gets_one_flag_family(zig: Wrapped, asked: str, given: str) -> None:
 
 def test_gcc_gets_one_flag_family(gcc: Wrapped) -> None:
     said = gcc.cc("-march=armv8.2-a+sve+fp16", "-c", "a.c")
-    assert [flag for flag in said if flag.startswith(("-mcpu", "-march"))] == ["-mcpu=neoverse-v1+sve+fp16"]
+    assert [flag for flag in said if flag.startswith(("-mcpu", "-march"))] == [
+        "-mcpu=neoverse-v1+crc+lse+rdma+sve+fp16"
+    ]
     assert "-frecord-gcc-switches" in said
 
 
@@ -113,3 +125,65 @@ def test_run_paths_into_build_folders_are_dropped(zig: Wrapped) -> None:
     said = zig.cxx("-shared", "a.o", "-Wl,-rpath,/build/deps/lib", "-Wl,-rpath,$ORIGIN/../x", "-lblas")
     assert "-Wl,-rpath,/build/deps/lib" not in said
     assert said[-3:] == ["a.o", "-Wl,-rpath,$ORIGIN/../x", "-lblas"]
+
+
+def test_hot_flags_go_to_hot_units_alone_and_last(tmp_path: Path, targets: Targets) -> None:
+    build = {**RECIPE["build"], "hot_paths": ["hot/*"], "hot_flags": ["-O3", "-funroll-loops"]}
+    wrapped = Wrapped(
+        tmp_path, validate(Recipe, {**RECIPE, "build": build}, origin="demo.toml"), targets, "neoverse-v1"
+    )
+    assert wrapped.cc("-O2", "-c", "hot/a.c")[-2:] == ["-O3", "-funroll-loops"]
+    assert wrapped.cc("-O2", "-c", "cold/a.c")[-1] == "cold/a.c"
+    assert wrapped.cc("-shared", "hot/a.o")[-1] == "hot/a.o"
+
+
+def test_libraries_of_the_toolbox_come_last(tmp_path: Path, targets: Targets) -> None:
+    build = {**RECIPE["build"], "compiler": "gcc", "libraries": ["llvm"]}
+    wrapped = Wrapped(
+        tmp_path, validate(Recipe, {**RECIPE, "build": build}, origin="demo.toml"), targets, "neoverse-v1"
+    )
+    said = wrapped.cc("-c", "a.c")
+    assert said.index("-idirafter") > said.index("a.c")
+    assert f"{tmp_path}/llvm/usr/include" in said
+
+
+def test_a_unit_outside_the_hot_paths_is_told_alike_for_every_target(
+    tmp_path: Path, targets: Targets
+) -> None:
+    """Only so can one target's object serve another; ccache sees no more than these arguments and the text."""
+    data = {**RECIPE, "build": {**RECIPE["build"], "compiler": "gcc", "hot_paths": ["hot/*"]}}
+    recipe = validate(Recipe, data, origin="demo.toml")
+    said = {}
+    for target in ("generic", "neoverse-n1", "neoverse-v1"):
+        folder = tmp_path / target
+        folder.mkdir()
+        lines = Wrapped(folder, recipe, targets, target).cc("-O2", "-c", "cold/a.c")
+        said[target] = [line.replace(str(folder), "") for line in lines]
+    assert said["generic"] == said["neoverse-n1"] == said["neoverse-v1"]
+
+
+def test_the_cache_knows_a_compiler_by_its_pins_and_no_folder(
+    tmp_path: Path, recipe: Recipe, targets: Targets
+) -> None:
+    def variables(digest: str) -> dict[str, str]:
+        toolbox = SimpleNamespace(
+            home=tmp_path,
+            pins=SimpleNamespace(digest=lambda _: digest),
+            toolchains=SimpleNamespace(compilers={"zig": SimpleNamespace(tools=("zig",))}),
+        )
+        return cache_variables(build_for(recipe, targets), toolbox, tmp_path / "work/1")
+
+    assert variables("a")["CCACHE_COMPILERCHECK"] != variables("b")["CCACHE_COMPILERCHECK"]
+    assert str(tmp_path) not in variables("a")["CCACHE_COMPILERCHECK"]
+    assert variables("a")["CCACHE_BASEDIR"] == str(tmp_path / "work/1")
+
+
+def test_gcc_keeps_what_an_architecture_level_stands_for(gcc: Wrapped) -> None:
+    [cpu] = [flag for flag in gcc.cc("-march=armv8.6-a+sve2", "-c", "a.c") if flag.startswith("-mcpu")]
+    assert {"dotprod", "bf16", "i8mm", "sve2"} <= set(cpu.split("+"))
+
+
+def test_a_library_is_compiled_for_the_baseline(tmp_path: Path, recipe: Recipe, targets: Targets) -> None:
+    wrapped = Wrapped(tmp_path, recipe, targets, "neoverse-v1", tuned=False)
+    assert "-mcpu=generic" in wrapped.cc("-c", "a.c")
+    assert "-mcpu=generic+v8_2a+sve" in wrapped.cc("-march=armv8.2-a+sve", "-c", "a.c")

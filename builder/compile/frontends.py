@@ -1,0 +1,148 @@
+"""Tells a package's own build what it builds for: variables, options, cross files and toolchain files."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from builder.compile.layout import dependency_folder, library_folder, relinked_folder
+from builder.compile.processes import WORK_VARIABLE
+from builder.compile.wrappers import Commands, cache_variables
+from builder.errors import CompileError
+from builder.model import Build
+from builder.toolbox import Toolbox, python_name
+
+
+def build_variables(
+    build: Build, commands: Commands, toolbox: Toolbox, work: Path, python: Path, jobs: int
+) -> dict[str, str]:
+    """The whole environment of the build: nothing of the user's leaks in but where temporary files go."""
+    passed = {name: os.environ[name] for name in ("TMPDIR",) if name in os.environ}
+    cflags = " ".join(build.recipe.build.cflags)
+    include = toolbox.python_headers(build.python) / "usr/include"
+    programs = [str(toolbox.ensure(part) / "usr/bin") for part in build.recipe.build.programs]
+    return {
+        **passed,
+        "PATH": ":".join([str(work / "bin"), str(python.parent), *programs, "/usr/bin", "/bin"]),
+        "HOME": str(work),
+        "LC_ALL": "C.UTF-8",
+        "CC": str(commands.cc),
+        "CXX": str(commands.cxx),
+        "AR": str(commands.ar),
+        "RANLIB": str(commands.ranlib),
+        "STRIP": str(commands.strip),
+        "LDSHARED": f"{commands.cc} -shared",
+        "LDCXXSHARED": f"{commands.cxx} -shared",
+        "CFLAGS": cflags,
+        "CXXFLAGS": cflags,
+        "CPPFLAGS": f"-I{include}",
+        "PKG_CONFIG_LIBDIR": str(work / "pkgconfig"),
+        "SOURCE_DATE_EPOCH": str(build.source.epoch),
+        "PYTHONHASHSEED": "0",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "ZIG_GLOBAL_CACHE_DIR": str(toolbox.home / "cache/zig"),
+        "ZIG_LOCAL_CACHE_DIR": str(toolbox.home / "cache/zig"),
+        "_PYTHON_HOST_PLATFORM": "linux-aarch64",
+        "_PYTHON_SYSCONFIGDATA_NAME": "_sysconfigdata__aarch64-linux-gnu",
+        "CMAKE_TOOLCHAIN_FILE": str(work / "toolchain.cmake"),
+        "MAX_JOBS": str(jobs),
+        "CMAKE_BUILD_PARALLEL_LEVEL": str(jobs),
+        WORK_VARIABLE: str(work),
+        **cache_variables(build, toolbox, work),
+        **{name: filled(value, build, toolbox, work, python) for name, value in build.environment.items()},
+    }
+
+
+def filled(text: str, build: Build, toolbox: Toolbox, work: Path, python: Path) -> str:
+    """A recipe's text with the folders it asks for: ``{part:NAME}``, ``{library:NAME}``, ``{site}`` and ``{work}``.
+
+    ``{site}`` is the build environment's site-packages.
+    """
+    [site] = python.parent.parent.glob("lib/python3*/site-packages")
+    folders = {"site": site, "work": work}
+    folders |= {f"library:{one.name}": library_folder(one, build, toolbox) for one in build.built}
+
+    def folder(found: re.Match[str]) -> str:
+        name = found[1]
+        if part := name.partition("part:")[2]:
+            return str(toolbox.ensure(part))
+        if name not in folders:
+            raise CompileError(f"recipe {build.recipe.name} names the folder {{{name}}}, which is none")
+        return str(folders[name])
+
+    return re.sub(r"\{([a-z][a-z0-9:-]*)\}", folder, text)
+
+
+def frontend_options(build: Build, commands: Commands, work: Path, jobs: int) -> list[str]:
+    """Options for PEP 517's config settings, in the spelling of each build backend."""
+    match build.recipe.build.frontend:
+        case "setuptools":
+            return [f"-C--build-option={option}" for option in build.options if option[:2] != "-D"]
+        case "meson-python":
+            cross = meson_cross_file(build, commands, work)
+            setup = [f"--cross-file={cross}", *build.options]
+            return [
+                f"-Cbuilddir={work / 'build'}",
+                *(f"-Csetup-args={option}" for option in setup),
+                f"-Ccompile-args=-j{jobs}",
+            ]
+        case "scikit-build-core":
+            return [f"-Cbuild-dir={work / 'build'}"]
+
+
+def meson_cross_file(build: Build, commands: Commands, work: Path) -> Path:
+    """Meson's cross build definition file (mesonbuild.com, "Cross compilation")."""
+    path = work / "cross.ini"
+    properties = {"pkg_config_libdir": str(work / "pkgconfig"), **build.recipe.build.meson_properties}
+    path.write_text(
+        "[binaries]\n"
+        f"c = '{commands.cc}'\ncpp = '{commands.cxx}'\nar = '{commands.ar}'\n"
+        f"ranlib = '{commands.ranlib}'\nstrip = '{commands.strip}'\npkg-config = 'pkgconf'\n"
+        "[host_machine]\nsystem = 'linux'\ncpu_family = 'aarch64'\ncpu = 'aarch64'\nendian = 'little'\n"
+        "[properties]\n" + "".join(f"{name} = '{value}'\n" for name, value in sorted(properties.items())),
+        encoding="utf-8",
+    )
+    return path
+
+
+def cmake_toolchain_file(
+    build: Build, commands: Commands, toolbox: Toolbox, work: Path, python: Path
+) -> Path:
+    """The toolchain file of a build, with the recipe's own variables; CMake finds it by the variable named so."""
+    headers = toolbox.python_headers(build.python) / "usr"
+    roots = [dependency_folder(dependency, work) for dependency in build.dependencies]
+    roots += [relinked_folder(static, work) for static in build.relinked]
+    roots += [library_folder(library, build, toolbox) for library in build.built]
+    roots += [toolbox.ensure(part) for part in build.recipe.build.libraries]
+    variables = {
+        "Python_INCLUDE_DIR": str(headers / "include" / python_name(build.python)),
+        **dict(
+            filled(option.removeprefix("-D"), build, toolbox, work, python).split("=", 1)
+            for option in build.options
+            if option.startswith("-D")
+        ),
+    }
+    return write_cmake_toolchain(work / "toolchain.cmake", commands, [*roots, headers], variables)
+
+
+def write_cmake_toolchain(
+    path: Path, commands: Commands, roots: Sequence[Path], variables: Mapping[str, str]
+) -> Path:
+    """Write a toolchain file (cmake-toolchains(7)); searches stay inside ``roots``, the folders of dependencies."""
+    path.write_text(
+        "set(CMAKE_SYSTEM_NAME Linux)\nset(CMAKE_SYSTEM_PROCESSOR aarch64)\n"
+        "set(CMAKE_LIBRARY_ARCHITECTURE aarch64-linux-gnu)\n"
+        f"set(CMAKE_C_COMPILER {commands.cc})\nset(CMAKE_CXX_COMPILER {commands.cxx})\n"
+        f"set(CMAKE_AR {commands.ar} CACHE FILEPATH ar)\n"
+        f"set(CMAKE_RANLIB {commands.ranlib} CACHE FILEPATH ranlib)\n"
+        f"set(CMAKE_FIND_ROOT_PATH {' '.join(map(str, roots))})\n"
+        "set(CMAKE_FIND_ROOT_PATH_MODE_PROGRAM NEVER)\n"
+        + "".join(
+            f"set(CMAKE_FIND_ROOT_PATH_MODE_{kind} ONLY)\n" for kind in ("LIBRARY", "INCLUDE", "PACKAGE")
+        )
+        + "".join(f'set({name} "{value}" CACHE STRING "" FORCE)\n' for name, value in variables.items()),
+        encoding="utf-8",
+    )
+    return path

@@ -1,0 +1,167 @@
+"""Lays out what a build stands on: its environment of hashed requirements, and libraries for the target."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import sys
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from filelock import FileLock
+
+from builder.compile.processes import checked, end_leftovers
+from builder.compile.wrappers import WRAPPER_VERSION, Commands
+from builder.errors import CompileError, ToolboxError
+from builder.fetch import fetch_pypi
+from builder.lock import requirements_lock
+from builder.model import Build, BuiltDependency, StaticDependency, WheelDependency
+from builder.source import source_inputs
+from builder.toolbox import Toolbox
+
+LIBRARY_VERSION = 1
+"""Raised by hand when a library would be built differently; it enters the library's digest."""
+
+_NEWER_GLIBC = Path(__file__).with_name("newer_glibc.c")
+
+
+def build_environment(build: Build, toolbox: Toolbox) -> Path:
+    """A virtual environment with the recipe's hashed build requirements; returns its Python.
+
+    The arm64 sysconfig data lies in its site-packages, since frontends drop PYTHONPATH.
+
+    Raises:
+        CompileError: pip refuses a requirement.
+    """
+    lock = requirements_lock(build.recipe.name, "build", build.python)
+    interpreter = toolbox.build_python(build.python)
+    headers = toolbox.python_headers(build.python)
+    # Named by what is in it and not by where it lies: packages write the name of their Python into the wheel.
+    parts = [toolbox.pins.digest(f"{kind}-{build.python}") for kind in ("python", "headers")]
+    named = hashlib.sha256(lock.read_bytes() + "".join(parts).encode()).hexdigest()
+    env = toolbox.home / "envs" / f"{build.recipe.name}-{build.python}-{named[:12]}"
+    python, complete = env / "bin/python", env / ".complete"
+    env.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{env}.lock"):
+        if not complete.is_file():
+            end_leftovers(env)
+            shutil.rmtree(env, ignore_errors=True)
+            checked([str(interpreter), "-m", "venv", "--without-pip", str(env)], env)
+            checked(
+                [
+                    *(sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", str(python)),
+                    *("install", "--quiet", "--require-hashes", "--no-deps", "--only-binary", ":all:"),
+                    *("-r", str(lock)),
+                ],
+                env,
+            )
+            site = next(env.glob("lib/python3*/site-packages"))
+            for data in (headers / "sysconfigdata").iterdir():
+                shutil.copyfile(data, site / data.name)
+            complete.touch()
+    return python
+
+
+def lay_out_dependency(dependency: WheelDependency, toolbox: Toolbox, work: Path) -> Path:
+    """Unpack a ready-made library and describe it by pkg-config; returns its folder.
+
+    Raises:
+        CompileError: it cannot be had, or the wheel lacks what the recipe says of it.
+    """
+    wheel = toolbox.home / "downloads" / dependency.sha256 / dependency.filename
+    if not wheel.is_file():
+        wheel.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            fetch_pypi(dependency.name, dependency.filename, dependency.sha256, wheel)
+        except ToolboxError as error:
+            raise CompileError(str(error)) from error
+    folder = dependency_folder(dependency, work)
+    if not folder.is_dir():
+        fresh = folder.with_name(f".{folder.name}")
+        shutil.rmtree(fresh, ignore_errors=True)
+        with zipfile.ZipFile(wheel) as archive:
+            archive.extractall(fresh)
+        fresh.rename(folder)
+    for inside in (dependency.libraries, dependency.headers, *dependency.licence_files):
+        if not (folder / inside).exists():
+            raise CompileError(f"{dependency.filename} has no {inside}, which the recipe names")
+    pc = work / "pkgconfig" / f"{dependency.pkg_config}.pc"
+    pc.parent.mkdir(exist_ok=True)
+    pc.write_text(
+        f"Name: {dependency.pkg_config}\nDescription: {dependency.name}, ready-made\n"
+        f"Version: {dependency.version}\nLibs: -L{folder / dependency.libraries} {dependency.link}\n"
+        f"Cflags: -I{folder / dependency.headers} {' '.join(dependency.cflags)}\n",
+        encoding="utf-8",
+    )
+    return folder
+
+
+def dependency_folder(dependency: WheelDependency, work: Path) -> Path:
+    """Where :func:`lay_out_dependency` puts a dependency."""
+    return work / "deps" / f"{dependency.name}-{dependency.version}"
+
+
+def relinked_folder(static: StaticDependency, work: Path) -> Path:
+    """Where :func:`relink` puts a library: ``usr/lib`` and ``usr/include`` below it."""
+    return work / "deps" / static.name
+
+
+def relink(
+    static: StaticDependency, commands: Commands, toolbox: Toolbox, work: Path, environment: Mapping[str, str]
+) -> Path:
+    """Make a shared library of a static one by the target's own linker and sysroot; returns its folder.
+
+    Raises:
+        CompileError: the part lacks what the recipe says of it, or the library does not link.
+    """
+    part = toolbox.ensure(static.part)
+    folder = relinked_folder(static, work)
+    for inside in (static.archive, static.headers, *static.licence_files):
+        if not (part / inside).exists():
+            raise CompileError(f"part {static.part} has no {inside}, which the recipe names")
+    if not folder.is_dir():
+        fresh = folder.with_name(f".{folder.name}")
+        shutil.rmtree(fresh, ignore_errors=True)
+        library = fresh / "usr/lib" / static.soname
+        library.parent.mkdir(parents=True)
+        newer = fresh / "newer-glibc.o"
+        checked(
+            [str(commands.cc), "-O2", "-fPIC", "-c", str(_NEWER_GLIBC), "-o", str(newer)], work, environment
+        )
+        checked(
+            [
+                *(str(commands.cc), "-shared", "-o", str(library), f"-Wl,-soname,{static.soname}"),
+                *("-Wl,--whole-archive", str(part / static.archive), "-Wl,--no-whole-archive", str(newer)),
+                *static.link,
+                # Nothing may be left for the loader to find out.
+                "-Wl,-z,defs",
+            ],
+            work,
+            environment,
+        )
+        newer.unlink()
+        library.with_name(library.name.partition(".so")[0] + ".so").symlink_to(static.soname)
+        shutil.copytree(
+            part / static.headers, fresh / "usr/include", ignore=shutil.ignore_patterns("*.a", "*.so*")
+        )
+        fresh.rename(folder)
+    return folder
+
+
+def library_folder(library: BuiltDependency, build: Build, toolbox: Toolbox) -> Path:
+    """Where a library is kept: ``usr/include``, ``usr/lib`` and ``licences`` below it; its name carries its digest.
+
+    Nothing of the target is in the digest, only the compiler and what the recipe says of the library.
+    """
+    tools = toolbox.toolchains.compilers[build.compiler].tools
+    inputs = {
+        "version": [LIBRARY_VERSION, WRAPPER_VERSION],
+        "library": library.model_dump(mode="json"),
+        "source": source_inputs(library.source),
+        "compiler": [build.compiler, build.compiler_version, *(toolbox.pins.digest(tool) for tool in tools)],
+        "glibc": build.recipe.build.glibc,
+    }
+    digest = hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
+    return toolbox.home / "out/libraries" / f"{library.name}-{library.version}-{digest[:16]}"

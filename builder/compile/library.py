@@ -1,0 +1,74 @@
+"""A library that a recipe builds from its own source: configured by CMake, compiled once, kept by its digest."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from filelock import FileLock
+
+from builder.compile import Progress
+from builder.compile.frontends import build_variables, write_cmake_toolchain
+from builder.compile.layout import library_folder
+from builder.compile.processes import end_leftovers, run_logged
+from builder.compile.wrappers import write_wrappers
+from builder.errors import CompileError
+from builder.model import Build, BuiltDependency
+from builder.source import prepare
+from builder.toolbox import Toolbox
+
+
+def build_library(
+    library: BuiltDependency, build: Build, toolbox: Toolbox, python: Path, jobs: int, progress: Progress
+) -> Path:
+    """Build a library unless it is here; returns its folder.
+
+    Raises:
+        SourceError: its source cannot be had.
+        CompileError: it does not build, or lacks what the recipe says of it.
+    """
+    final = library_folder(library, build, toolbox)
+    final.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{final}.lock"):
+        if not final.is_dir():
+            work = toolbox.home / "work" / final.name
+            work.mkdir(parents=True, exist_ok=True)
+            end_leftovers(work)
+            progress(f"{library.name} {library.version}", 0, 0)
+            tree = prepare(library.name, library.source, toolbox.home)
+            commands = write_wrappers(build, toolbox, work / "bin", tuned=False)
+            environment = build_variables(build, commands, toolbox, work, python, jobs)
+            write_cmake_toolchain(
+                work / "toolchain.cmake", commands, [work / "build"], dict(_variables(library))
+            )
+            configure = ["cmake", "-G", "Ninja", "-S", str(tree), "-B", str(work / "build")]
+            run_logged(configure, environment, work, progress)
+            targets = [option for target in library.targets for option in ("--target", target)]
+            run_logged(["cmake", "--build", str(work / "build"), *targets], environment, work, progress)
+            fresh = final.with_name(f".{final.name}")
+            shutil.rmtree(fresh, ignore_errors=True)
+            _collect(library, tree, work / "build", fresh)
+            fresh.rename(final)
+            shutil.rmtree(work, ignore_errors=True)
+    return final
+
+
+def _variables(library: BuiltDependency) -> list[tuple[str, str]]:
+    pairs = (option.removeprefix("-D").partition("=") for option in library.options)
+    return [(name, value) for name, _, value in pairs]
+
+
+def _collect(library: BuiltDependency, tree: Path, built: Path, into: Path) -> None:
+    """Take libraries, headers and licences out of the source and its build folder."""
+    named = [built / inside for inside in library.libraries]
+    named += [tree / inside for inside in (*library.headers, *library.licence_files)]
+    if missing := [str(path) for path in named if not path.exists()]:
+        raise CompileError(f"{library.name} was built, but there is no {', '.join(missing)}")
+    for folder in ("usr/lib", "usr/include", "licences"):
+        (into / folder).mkdir(parents=True)
+    for inside in library.libraries:
+        shutil.copyfile(built / inside, into / "usr/lib" / Path(inside).name)
+    for inside, name in library.headers.items():
+        shutil.copytree(tree / inside, into / "usr/include" / name, dirs_exist_ok=True)
+    for inside in library.licence_files:
+        shutil.copyfile(tree / inside, into / "licences" / Path(inside).name)

@@ -1,0 +1,99 @@
+"""Runs a build's commands: their whole output on disk, their progress told, nothing left running behind."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+
+import psutil
+
+from builder.compile import Progress
+from builder.errors import CompileError
+
+WORK_VARIABLE = "ARMWHEELS_WORK"
+"""Marks every process of a build with its work folder, so that a later run can find what this one left."""
+
+_NINJA_LINE = re.compile(r"^\[(\d+)/(\d+)\] ")
+_TELLING = re.compile(r"(error:|ERROR|^FAILED:|Traceback|undefined reference|fatal)", re.MULTILINE)
+
+
+def run_logged(
+    command: list[str],
+    environment: dict[str, str],
+    work: Path,
+    progress: Progress,
+    *,
+    folder: Path | None = None,
+) -> None:
+    """Run a step in a process group of its own, in ``folder`` or ``work``; its whole output goes to ``build.log``.
+
+    Raises:
+        CompileError: it ended with an error; the telling lines are in the message.
+    """
+    log = work / "build.log"
+    with (
+        log.open("a", encoding="utf-8") as file,
+        subprocess.Popen(
+            command,
+            env=environment,
+            cwd=folder or work,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            start_new_session=True,
+        ) as process,
+    ):
+        progress("compile", 0, 0)
+        start = file.tell()
+        file.write(f"$ {' '.join(command)}\n")
+        try:
+            for line in process.stdout or ():
+                file.write(line)
+                if ninja := _NINJA_LINE.match(line):
+                    progress("compile", int(ninja[1]), int(ninja[2]))
+        except BaseException:
+            end_leftovers(work)
+            raise
+    if process.returncode:
+        with log.open(encoding="utf-8", errors="replace") as file:
+            file.seek(start)
+            said = file.read()
+        raise CompileError(f"the build ended with {process.returncode}\n{telling(said)}\nfull log: {log}")
+
+
+def telling(output: str, *, most: int = 12) -> str:
+    """The lines of a build's output that tell what went wrong: the first that look like errors, else the last."""
+    lines = output.splitlines()
+    hits = [number for number, line in enumerate(lines) if _TELLING.search(line)]
+    if not hits:
+        return "\n".join(lines[-most:])
+    chosen = sorted({near for hit in hits[:4] for near in (hit, hit + 1, hit + 2) if near < len(lines)})
+    return "\n".join(lines[number][:300] for number in chosen[:most])
+
+
+def end_leftovers(work: Path) -> None:
+    """End what an earlier, killed run still has running in ``work``: two builds in one folder spoil it."""
+    leftovers = []
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get(WORK_VARIABLE) == str(work):
+                process.kill()
+                leftovers.append(process)
+        except psutil.Error:
+            continue
+    psutil.wait_procs(leftovers, timeout=10)
+
+
+def checked(command: list[str], folder: Path, environment: Mapping[str, str] | None = None) -> None:
+    """Run a step that fills ``folder``, marked so that a later run can end what this one leaves behind."""
+    environment = environment or {**os.environ, WORK_VARIABLE: str(folder)}
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, env=environment, cwd=folder.parent
+    )
+    if done.returncode:
+        raise CompileError(f"{' '.join(command[:4])} … failed:\n{done.stderr.strip()}")

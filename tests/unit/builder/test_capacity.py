@@ -1,0 +1,55 @@
+"""A machine that is too small says so, with everything it lacks, before anything is compiled."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from builder.capacity import Machine, capacity
+from builder.errors import CompileError
+from builder.model import Needs
+
+TORCH = Needs(memory_per_job_gib=1.5, disk_gib=12, cpu_minutes=170)
+
+
+def test_jobs_are_chosen_by_memory_as_well_as_processors() -> None:
+    wide = Machine(processors=64, memory_gib=15.5, disk_gib=100)
+    assert capacity(TORCH, wide).jobs == 10
+    assert capacity(TORCH, Machine(processors=2, memory_gib=22, disk_gib=100)).jobs == 2
+
+
+def test_the_expected_time_is_said() -> None:
+    two = capacity(TORCH, Machine(processors=2, memory_gib=22, disk_gib=100))
+    assert str(two) == "2 jobs at once; cold, about 1 h 25 min"
+    assert str(capacity(Needs(), Machine(processors=2, memory_gib=4, disk_gib=9))) == "2 jobs at once"
+
+
+def test_everything_that_is_missing_is_said_at_once() -> None:
+    with pytest.raises(CompileError) as refused:
+        capacity(TORCH, Machine(processors=2, memory_gib=1, disk_gib=3.21))
+    said = str(refused.value)
+    assert "may take 1.5 GiB of memory, 1.0 are free" in said
+    assert "takes 12 GiB of disk, 3.2 are free" in said
+    assert "ARMWHEELS_HOME" in said
+
+
+def test_a_build_that_goes_on_has_its_disk_already() -> None:
+    nearly_full = Machine(processors=2, memory_gib=22, disk_gib=3)
+    assert capacity(TORCH, nearly_full, resumed=True).jobs == 2
+    with pytest.raises(CompileError):
+        capacity(TORCH, nearly_full)
+
+
+@given(
+    st.builds(
+        Machine,
+        processors=st.integers(1, 512),
+        memory_gib=st.floats(1.5, 4096),
+        disk_gib=st.floats(12, 10_000),
+    )
+)
+def test_jobs_fit_into_processors_and_memory(machine: Machine) -> None:
+    jobs = capacity(TORCH, machine).jobs
+    assert 1 <= jobs <= machine.processors
+    assert jobs * TORCH.memory_per_job_gib <= machine.memory_gib
