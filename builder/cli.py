@@ -23,6 +23,7 @@ from builder import lock as lock_room
 from builder import nightly as nightly_room
 from builder import verify as verify_room
 from builder.audit import table as audit_table
+from builder.bench import command as bench_room
 from builder.emulate import EmulatedPython, model_of
 from builder.errors import ArmwheelsError, ConfigError, IncompleteError, PublishError
 from builder.model import Build, Recipe
@@ -392,7 +393,7 @@ def python(
     raise typer.Exit(subprocess.run(command, env=emulated.variables(), check=False).returncode)
 
 
-for command in channels_room.COMMANDS:
+for command in (*channels_room.COMMANDS, *bench_room.COMMANDS):
     app.command()(command)
 
 

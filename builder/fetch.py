@@ -14,7 +14,7 @@ import sys
 import tempfile
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import requests
 from pypi_simple import NoSuchProjectError, PyPISimple
@@ -227,3 +227,34 @@ def resolve_pypi(requirements: tuple[str, ...]) -> list[dict[str, Any]]:
         raise ToolboxError(f"pip finds no wheel for {', '.join(requirements)}: {done.stderr.strip()}")
     entries: list[dict[str, Any]] = json.loads(done.stdout)["install"]
     return entries
+
+
+class Listed(NamedTuple):
+    """A file that an index lists, with the hash it states."""
+
+    filename: str
+    sha256: str
+
+
+def list_pypi(project: str) -> list[Listed]:
+    """The files of a project that the indexes pip uses list with a sha256, those of the first index first.
+
+    Raises:
+        ToolboxError: no index answers; a project that none of them knows has no files.
+    """
+    listed: list[Listed] = []
+    reasons = []
+    for index in pip_indexes():
+        options: dict[str, Any] = {} if index is None else {"endpoint": index}
+        try:
+            with PyPISimple(session=_session(), **options) as client:
+                page = client.get_project_page(project)
+        except NoSuchProjectError:
+            continue
+        except (requests.RequestException, ValueError) as error:
+            reasons.append(f"{type(error).__name__}: {error}")
+            continue
+        listed += [Listed(p.filename, p.digests["sha256"]) for p in page.packages if "sha256" in p.digests]
+    if reasons and not listed:
+        raise ToolboxError(f"no index lists {project}: {'; '.join(reasons)}")
+    return listed

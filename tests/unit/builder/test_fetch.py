@@ -6,8 +6,11 @@ import hashlib
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import requests
+from pypi_simple import NoSuchProjectError
 
 from builder import fetch
 from builder.errors import ToolboxError
@@ -46,3 +49,35 @@ def test_every_index_is_asked_and_every_reason_told(tmp_path: Path, monkeypatch:
     with pytest.raises(ToolboxError, match=r"does not know the project; its sha256 is .*, pinned is"):
         fetch.fetch_pypi("demo", "demo.whl", SHA256, tmp_path / "demo.whl")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_files_without_a_hash_are_not_listed_and_a_silent_index_is_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Client:
+        def __init__(self, endpoint: str = "default", **_: object) -> None:
+            self.endpoint = endpoint
+
+        def __enter__(self) -> Client:
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            return None
+
+        def get_project_page(self, project: str) -> SimpleNamespace:
+            if "silent" in self.endpoint:
+                raise requests.ConnectionError("no answer")
+            if "second" in self.endpoint:
+                raise NoSuchProjectError(project, self.endpoint)
+            with_hash = SimpleNamespace(filename="demo-1.whl", digests={"sha256": SHA256})
+            return SimpleNamespace(packages=[with_hash, SimpleNamespace(filename="old.whl", digests={})])
+
+    monkeypatch.setattr(fetch, "PyPISimple", Client)
+    silent, second = "http://silent.test/simple", "http://second.test/simple"
+    monkeypatch.setattr(fetch, "pip_indexes", lambda: (silent, second, None))
+    assert fetch.list_pypi("demo") == [fetch.Listed("demo-1.whl", SHA256)]
+    monkeypatch.setattr(fetch, "pip_indexes", lambda: (second,))
+    assert fetch.list_pypi("demo") == []
+    monkeypatch.setattr(fetch, "pip_indexes", lambda: (silent, second))
+    with pytest.raises(ToolboxError, match=r"no index lists demo: ConnectionError: no answer"):
+        fetch.list_pypi("demo")

@@ -1,0 +1,265 @@
+"""The command ``armwheels bench``."""
+
+from __future__ import annotations
+
+import platform
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from filelock import FileLock
+from packaging.version import Version
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+)
+
+from builder import settings, stages
+from builder.audit import open_wheel
+from builder.bench import table
+from builder.bench.counting import CountingMachine
+from builder.bench.install import facts, fetch_reference, installed, python_of, tags_for
+from builder.bench.measure import Bencher, script_of, workloads_of
+from builder.bench.measure import Progress as Report
+from builder.bench.model import BenchReport, Measured, WheelFacts, Workload
+from builder.bench.timing import TimingMachine, is_real, pythons_here
+from builder.errors import ConfigError
+from builder.nightly import open_index
+from builder.toolbox import Toolbox
+
+DEFAULT_TARGET = "neoverse-v1"
+
+out = Console()
+err = Console(stderr=True)
+
+
+def bench(
+    wheels: Annotated[
+        list[Path], typer.Argument(metavar="WHEEL…", help="Wheels of one version of one project.")
+    ],
+    against: Annotated[
+        Path | None,
+        typer.Option("--against", metavar="FILE", help="A wheel to hold them against, not PyPI's."),
+    ] = None,
+    target: Annotated[
+        str | None,
+        typer.Option("--target", metavar="T", help="The CPU to count as; else the first wheel's own."),
+    ] = None,
+    only: Annotated[
+        list[str] | None,
+        typer.Option("--only", metavar="NAME", help="This workload alone; repeat it for more."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+    publish: Annotated[
+        bool,
+        typer.Option("--publish", help="Store the result in the index, beside each wheel that is there."),
+    ] = False,
+) -> None:
+    """Hold wheels against PyPI's of the same version: size, libraries, import, and what each workload costs.
+
+    Here that is instructions counted under emulation, which are not time; on an Arm machine it is time, by number
+    of threads, with a text to send back.
+
+    Example: armwheels bench numpy-2.4.6+neoverse.v1-1_e1c67bc9-cp311-cp311-manylinux_2_27_aarch64.whl
+    """
+    wheels = [wheel.resolve() for wheel in wheels]
+    project, version = the_one_version(wheels)
+    script = script_of(project)
+    if script is None:
+        raise ConfigError(f"no workloads for {project}: builder/wheel_benches has no script of that name")
+    workloads = chosen(workloads_of(script), only)
+    home = settings.home_dir()
+    machine, python = _machine(wheels[0], target)
+    sides, note = _with_reference(wheels, against, project, version, python, machine, home)
+    measured = [_measure(path, about, machine, script, workloads, home) for path, about in sides]
+    report = BenchReport(
+        project=project,
+        version=version,
+        python=python,
+        machine=machine.machine,
+        workloads=workloads,
+        reference_note=note,
+        measured=tuple(measured),
+    )
+    kept = keep(report, home)
+    if as_json:
+        typer.echo(report.model_dump_json(indent=1))
+    else:
+        out.print(table.draw(report), highlight=False)
+        for path in kept:
+            out.print(f"kept as {path}", style="dim", highlight=False, soft_wrap=True)
+        if machine.machine.emulator is None:
+            out.print("\nTo send it back, paste this, or attach the file above:\n", highlight=False)
+            typer.echo(table.paste(report))
+    if publish:
+        _publish(report)
+
+
+def the_one_version(wheels: Sequence[Path]) -> tuple[str, str]:
+    """Project and public version that all wheels share.
+
+    Raises:
+        ConfigError: they are of several. AuditError: a file is no wheel.
+    """
+    opened = [open_wheel(path) for path in wheels]
+    found = {(str(wheel.project), Version(wheel.version).public) for wheel in opened}
+    if len(found) != 1:
+        named = ", ".join(" ".join(one) for one in sorted(found))
+        raise ConfigError(f"one version of one project at a time: these are {named}")
+    return found.pop()
+
+
+def chosen(workloads: tuple[Workload, ...], only: Sequence[str] | None) -> tuple[Workload, ...]:
+    """The workloads asked for, all of them by default.
+
+    Raises:
+        ConfigError: there is none of a name.
+    """
+    names = [workload.name for workload in workloads]
+    if unknown := sorted(set(only or ()) - set(names)):
+        raise ConfigError(f"no workload {', '.join(unknown)}; there are {', '.join(names)}")
+    return tuple(workload for workload in workloads if not only or workload.name in only)
+
+
+def _machine(wheel: Path, target: str | None) -> tuple[Bencher, str]:
+    """What to run on, and the Python for it."""
+    known = stages.load_targets()
+    here = platform.machine()
+    if is_real(here):
+        python = python_of(wheel, pythons_here())
+        cpuinfo = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+        return TimingMachine(known.host_fit(cpuinfo), python), python
+    if here == "aarch64":
+        raise ConfigError(
+            "this looks like an emulated Arm machine, where time means nothing: "
+            "run it on a real one, or on x86-64, where instructions are counted"
+        )
+    passport = open_wheel(wheel).passport
+    name = target or (str(passport["target"]) if passport else DEFAULT_TARGET)
+    toolbox = Toolbox(lambda text: err.print(text, style="dim", highlight=False))
+    python = python_of(wheel, list(toolbox.toolchains.pythons))
+    return CountingMachine(toolbox, known[name], python), python
+
+
+def _with_reference(
+    wheels: Sequence[Path],
+    against: Path | None,
+    project: str,
+    version: str,
+    python: str,
+    machine: Bencher,
+    home: Path,
+) -> tuple[list[tuple[Path, WheelFacts]], str]:
+    """The wheels to measure, the reference first, and where that came from."""
+    sides = [(path, facts(path)) for path in wheels]
+    if against is not None:
+        path, label, note = against.resolve(), None, f"held against {against.name}"
+        if open_wheel(path).project != project:
+            raise ConfigError(f"{against.name} is no {project}")
+    else:
+        tags = tags_for(python, machine.platforms())
+        found = fetch_reference(project, version, tags, home / "downloads")
+        if found is None:
+            return (
+                sides,
+                f"pip's index has no {project} {version} for {python} here, so there is no other side",
+            )
+        path, label, note = found, "PyPI", f"held against {found.name} of pip's index"
+    reference = facts(path, label)
+    others = [side for side in sides if side[1].sha256 != reference.sha256]
+    if not others:
+        return [(path, reference)], "this is the very wheel of pip's index, so there is no other side"
+    return told_apart([(path, reference), *others]), note
+
+
+def told_apart(sides: list[tuple[Path, WheelFacts]]) -> list[tuple[Path, WheelFacts]]:
+    """The same with labels that differ: two builds of one target are told apart by their build tags; pure."""
+    labels = [about.label for _, about in sides]
+    return [
+        (path, about.model_copy(update={"label": f"{about.label} {about.filename.split('-')[2]}"}))
+        if labels.count(about.label) > 1
+        else (path, about)
+        for path, about in sides
+    ]
+
+
+def _measure(
+    path: Path, about: WheelFacts, machine: Bencher, script: Path, workloads: Sequence[Workload], home: Path
+) -> Measured:
+    # The folder is named by the wheel, and so the same in each run: the length of a path is counted too.
+    folder = home / "bench" / about.sha256[:16]
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{folder}.lock"):
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        try:
+            steps = (len(workloads) + 1) * len(machine.machine.threads)
+            with _progress(about.label, steps) as report:
+                report("installing")
+                machine.install(path, folder / "site")
+                packages = installed(folder / "site")
+                names = [workload.name for workload in workloads]
+                rows = machine.measure(script, names, folder / "site", report)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+    return Measured(wheel=about, packages=packages, rows=rows)
+
+
+@contextmanager
+def _progress(label: str, steps: int) -> Iterator[Report]:
+    """A live line on a terminal; elsewhere one plain line a wheel. Importing a framework can take a minute."""
+    if not err.is_terminal:
+        err.print(f"measuring {label}: {steps} steps", style="dim", highlight=False)
+        yield lambda _: None
+        return
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.fields[label]}", style="bold"),
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=err, transient=True) as live:
+        task = live.add_task("", label=label, total=steps)
+        seen: list[str] = []
+
+        def report(what: str) -> None:
+            if what not in seen:
+                seen.append(what)
+            live.update(task, description=what, completed=max(0, len(seen) - 2))
+
+        yield report
+
+
+def keep(report: BenchReport, home: Path) -> list[Path]:
+    """Write the evidence about each wheel but the reference below the state folder; returns the files."""
+    how = "instructions" if report.machine.emulator else "seconds"
+    kept = []
+    for _, wheel in report.pairs:
+        path = home / "out/bench" / wheel.wheel.sha256 / f"{how}-{report.machine.target}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fresh = path.with_suffix(".fresh")
+        fresh.write_text(report.about(wheel.wheel.sha256).model_dump_json(indent=1) + "\n", encoding="utf-8")
+        fresh.replace(path)
+        kept.append(path)
+    return kept
+
+
+def _publish(report: BenchReport) -> None:
+    with open_index(settings.home_dir(), scopes=("evidence",)) as index:
+        for _, wheel in report.pairs:
+            sha256 = wheel.wheel.sha256
+            index.put_evidence(sha256, "bench", report.about(sha256).model_dump(mode="json"))
+            err.print(f"stored in the index beside {wheel.wheel.filename}", style="dim", highlight=False)
+
+
+COMMANDS = (bench,)

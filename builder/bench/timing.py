@@ -1,0 +1,142 @@
+"""The real machine: seconds a call and how they fall with threads, on an aarch64 Linux host."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from packaging import tags
+
+from builder.bench.install import install
+from builder.bench.measure import Line, Progress, collect, converse
+from builder.bench.model import IMPORT, Machine, Row
+from builder.errors import ConfigError
+from builder.targets import Fit
+from builder.toolbox import python_name
+
+SECONDS = 0.5
+"""For each workload, wheel and number of threads; at least five samples whatever they take."""
+
+MIDR = Path("/sys/devices/system/cpu/cpu0/regs/identification/midr_el1")
+"""Linux on Arm shows the processor's identification here; user-mode emulation on another machine cannot."""
+
+Converse = Callable[[Sequence[str], Mapping[str, str], Path, Callable[[Line], None]], tuple[list[Line], str]]
+
+
+def is_real(machine: str, midr: Path = MIDR) -> bool:
+    """Whether ``machine`` (``platform.machine()``) is an Arm one and no sign of emulation is there."""
+    return machine == "aarch64" and midr.is_file()
+
+
+def thread_counts(cores: int) -> tuple[int, ...]:
+    """1, 2, 4, ... and all ``cores``."""
+    counts = {1, cores}
+    count = 2
+    while count < cores:
+        counts.add(count)
+        count *= 2
+    return tuple(sorted(counts))
+
+
+def pythons_here() -> list[str]:
+    """Wheel tags of this machine's CPythons: the one that runs this first, then those on the path."""
+    own = f"cp{sys.version_info.major}{sys.version_info.minor}"
+    others = [tag for minor in range(9, 20) if shutil.which(python_name(tag := f"cp3{minor}"))]
+    return list(dict.fromkeys([own, *others]))
+
+
+def find_python(tag: str) -> Path:
+    """This machine's CPython of a wheel tag.
+
+    Raises:
+        ConfigError: there is none on the path.
+    """
+    if tag == f"cp{sys.version_info.major}{sys.version_info.minor}":
+        return Path(sys.executable)
+    found = shutil.which(python_name(tag))
+    if found is None:
+        raise ConfigError(
+            f"no {python_name(tag)} on this machine: install it, or bench a wheel for another one"
+        )
+    return Path(found)
+
+
+class TimingMachine:
+    """Runs wheels on this machine; ``talk`` runs a script and is replaced by tests."""
+
+    def __init__(self, fit: Fit, tag: str, *, cores: int | None = None, talk: Converse = converse) -> None:
+        self._python = find_python(tag)
+        self._tag = tag
+        self._talk = talk
+        self.machine = Machine(
+            target=fit.target.name,
+            cpu=", ".join(fit.parts),
+            emulator=None,
+            vector_bits=None,
+            threads=thread_counts(cores or len(os.sched_getaffinity(0))),
+            environment={},
+            system=f"{platform.system()} {platform.release()}, {' '.join(platform.libc_ver())}, "
+            f"CPython {python_name(tag).removeprefix('python')}",
+            note="wall time on a real machine; other load on it shows in the median",
+        )
+
+    def platforms(self) -> list[str]:
+        """The platform tags of this machine, best first."""
+        return list(tags.platform_tags())
+
+    def install(self, wheel: Path, site: Path) -> None:
+        """Install by uv for this machine's Python, and compile to bytecode."""
+        install(wheel, site, ["--python", str(self._python), "--compile-bytecode"])
+
+    def measure(
+        self, script: Path, workloads: Sequence[str], site: Path, progress: Progress
+    ) -> tuple[Row, ...]:
+        """Time each workload with each number of threads, a process each; importing is timed in all of them."""
+        by_threads: dict[int, dict[str, Line]] = {}
+        for threads in self.machine.threads:
+
+            def ask(names: Sequence[str], threads: int = threads) -> tuple[list[Line], str]:
+                return self._talk(
+                    [str(self._python), str(script), "time", str(SECONDS), *names],
+                    self._variables(site, threads),
+                    site.parent,
+                    lambda line: progress(f"{line['workload']}, {threads} thread{'s'[: threads > 1]}"),
+                )
+
+            by_threads[threads] = collect(workloads, ask)
+        return tuple(timed_row(name, by_threads) for name in (IMPORT, *workloads))
+
+    def _variables(self, site: Path, threads: int) -> dict[str, str]:
+        dropped = ("PYTHON", "OMP_", "OPENBLAS_", "VIRTUAL_ENV")
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(dropped)}
+        return {
+            **kept,
+            "OMP_NUM_THREADS": str(threads),
+            "OPENBLAS_NUM_THREADS": str(threads),
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "PYTHONPATH": str(site),
+        }
+
+
+def timed_row(name: str, by_threads: Mapping[int, Mapping[str, Line]]) -> Row:
+    """One row of the answers by number of threads; its state is that of the fewest threads; pure.
+
+    What ran on few threads and failed on more keeps its times, and the detail says where it failed.
+    """
+    answers = {threads: lines[name] for threads, lines in sorted(by_threads.items())}
+    first = next(iter(answers.values()))
+    if first["state"] != "ran":
+        return Row(workload=name, state=first["state"], detail=first.get("detail", ""))
+    failed = {threads: line for threads, line in answers.items() if line["state"] != "ran"}
+    return Row(
+        workload=name,
+        state="ran",
+        detail="; ".join(f"{threads} threads: {line.get('detail', '')}" for threads, line in failed.items()),
+        seconds={
+            threads: tuple(line["seconds"]) for threads, line in answers.items() if line["state"] == "ran"
+        },
+    )

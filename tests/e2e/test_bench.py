@@ -1,0 +1,152 @@
+"""The counting plugin against instructions counted by hand, LLVM's assembler, and NumPy twice."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+from conftest import Place
+
+from builder.bench.classes import classify, plugin_table
+from builder.bench.counting import EMULATOR, compile_plugin, parse_marks
+from builder.toolbox import Toolbox
+
+pytestmark = pytest.mark.slow
+
+INSTRUCTIONS = Path(__file__).with_name("bench_instructions.txt").read_text().splitlines()
+
+# Two marks around a loop of 1,000 turns. After the first svc: 1 mov, 1,000 turns of 10, 4 to set the next mark.
+TURNS = 1000
+PROGRAM = """
+.arch_extension sve
+.arch_extension bf16
+.arch_extension i8mm
+.macro mark number
+    mov  x8, #62
+    movz w0, #0x8d93        // -0x41726d, low half
+    movk w0, #0xffbe, lsl #16
+    mov  x1, #\\number
+    svc  #0
+.endm
+.globl _start
+_start:
+    mov  x2, #0
+    mark 4
+    mov  x9, #1000
+1:  fmla z0.s, p0/m, z1.s, z2.s
+    ptrue p0.s
+    bfmmla z0.s, z1.h, z2.h
+    fmla v0.4s, v1.4s, v2.4s
+    sdot v0.4s, v1.16b, v2.16b
+    smmla v0.4s, v1.16b, v2.16b
+    fadd d0, d1, d2
+    add  x10, x10, #1
+    subs x9, x9, #1
+    b.ne 1b
+    mark 5
+    mov  x8, #93
+    mov  x0, #0
+    svc  #0
+"""
+
+
+def test_the_plugin_counts_what_stands_in_the_program(toolbox: Toolbox, tmp_path: Path) -> None:
+    (tmp_path / "program.S").write_text(PROGRAM)
+    program, out, table = tmp_path / "program", tmp_path / "out", tmp_path / "table"
+    subprocess.run(
+        [
+            *(str(toolbox.zig()), "cc", "-target", "aarch64-linux-musl", "-mcpu=neoverse_v1", "-nostdlib"),
+            *("-static", "-o", str(program), str(tmp_path / "program.S")),
+        ],
+        env={"ZIG_GLOBAL_CACHE_DIR": str(tmp_path), "ZIG_LOCAL_CACHE_DIR": str(tmp_path)},
+        check=True,
+    )
+    table.write_text(plugin_table())
+    qemu = toolbox.ensure(EMULATOR) / "usr/bin/qemu-aarch64"
+    plugin = f"{compile_plugin(toolbox)},table={table},out={out}"
+    subprocess.run([str(qemu), "-cpu", "max", "-plugin", plugin, str(program)], check=True)
+    marks, cpus = parse_marks(out.read_text())
+    difference = {kind: marks[5][kind] - marks[4][kind] for kind in marks[5]}
+    assert cpus == 1
+    assert difference == {
+        "all": 1 + 10 * TURNS + 5,
+        "sve": 2 * TURNS,
+        "sve-dot": TURNS,
+        "neon": TURNS,
+        "neon-dot": 2 * TURNS,
+        "fp": TURNS,
+        "sme": 0,
+    }
+
+
+def test_a_table_that_is_none_is_refused(toolbox: Toolbox, tmp_path: Path) -> None:
+    table = tmp_path / "table"
+    table.write_text("0 ffffffff 00000000\nnonsense\n")
+    qemu = toolbox.ensure(EMULATOR) / "usr/bin/qemu-aarch64"
+    plugin = f"{compile_plugin(toolbox)},table={table},out={tmp_path / 'out'}"
+    done = subprocess.run(
+        [str(qemu), "-plugin", plugin, "/nowhere"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode
+    assert "is no table" in done.stderr
+
+
+def test_classes_agree_with_llvms_assembler(llvm_mc: Path) -> None:
+    expected = [line.split(maxsplit=1) for line in INSTRUCTIONS]
+    source = "".join(f"{text}\n" for _, text in expected)
+    said = subprocess.run(
+        [str(llvm_mc), "--assemble", "--triple=aarch64", "--mattr=+all", "--show-encoding"],
+        input=source,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    encodings = re.findall(r"encoding: \[(.*)\]", said)
+    assert len(encodings) == len(expected)
+    wrong = []
+    for (kind, text), encoding in zip(expected, encodings, strict=True):
+        # A letter stands for the bits of an address that only the linker knows; no row looks at them.
+        bits = [int(byte.replace("A", "0"), 16) if byte[1:2] == "x" else 0 for byte in encoding.split(",")]
+        found = classify(int.from_bytes(bytes(bits), "little")) or "scalar"
+        if found != kind:
+            wrong.append(f"{text}: {found}, not {kind}")
+    assert not wrong
+
+
+def test_numpy_of_pypi_counts_the_same_twice_and_that_is_published(place: Place, tmp_path: Path) -> None:
+    wheel = _numpy(tmp_path)
+    done = place.run("armwheels", "publish", str(wheel))
+    assert done.returncode == 0, done.stderr
+    names = ("gemm-float32", "sum-float32", "small-arrays")
+    command = ["armwheels", "bench", str(wheel), "--json", "--target", "graviton3"]
+    command += [option for name in names for option in ("--only", name)]
+    reports = []
+    for last in ([], ["--publish"]):
+        done = place.run(*command, *last)
+        assert done.returncode == 0, done.stderr
+        reports.append(json.loads(done.stdout))
+    first, second = (report["measured"][0] for report in reports)
+    assert [row["state"] for row in first["rows"]] == ["ran"] * 4
+    assert first["rows"] == second["rows"]
+    assert "the very wheel" in reports[0]["reference_note"]
+    gemm = first["rows"][1]
+    # 384 x 384 x 384 multiply-adds, eight in one SVE instruction of 256 bits.
+    assert gemm["classes"]["sve"] > 384**3 / 8
+    assert min(gemm["instructions"]) < 384**3 / 2
+    [kept] = place.home.glob("out/bench/*/instructions-neoverse-v1.json")
+    assert json.loads(kept.read_text()) == reports[1]
+    [published] = place.home.glob("store/evidence/*/bench/1.json")
+    assert json.loads(published.read_text())["body"] == reports[1]
+    assert published.parents[1].name == first["wheel"]["sha256"]
+    assert not list(place.home.glob("bench/*/site"))
+
+
+def _numpy(folder: Path) -> Path:
+    from builder.bench.install import fetch_reference, tags_for
+
+    found = fetch_reference("numpy", "2.4.6", tags_for("cp311", ["manylinux_2_27_aarch64"]), folder)
+    assert found is not None
+    return found
