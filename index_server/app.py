@@ -19,7 +19,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from index_server import channel_routes, intake, lease_routes, tokens
+from index_server import cache_routes, channel_routes, intake, lease_routes, tokens
 from index_server.catalog import Catalog
 from index_server.errors import (
     BadUploadError,
@@ -72,6 +72,7 @@ def create_app(store: ObjectStore, settings: Settings, policy: Policy | None = N
     api.include_router(router)
     api.include_router(channel_routes.router)
     api.include_router(lease_routes.router)
+    api.include_router(cache_routes.router)
     api.add_exception_handler(RequestError, _refused)
     api.add_exception_handler(RequestValidationError, _malformed)
     api.add_exception_handler(HTTPException, _http_error)

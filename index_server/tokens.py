@@ -29,8 +29,8 @@ _HINT = "send a token made by `armwheels-index token` as password of the user __
 
 MIRROR = "armwheels-index mirror"  # who uploads what is others'; nobody else may be called so
 DEFAULT_SCOPES = ("upload:*", "evidence", "move:*")  # what publishing needs
-SCOPES = "upload:PROJECT, evidence, move:CHANNEL, lease, yank, read, admin"
-_SCOPE = re.compile(r"(upload|move):[a-z0-9*?-]+\Z|(evidence|lease|yank|read|admin)\Z")
+SCOPES = "upload:PROJECT, evidence, move:CHANNEL, lease, yank, read, cache, admin"
+_SCOPE = re.compile(r"(upload|move):[a-z0-9*?-]+\Z|(evidence|lease|yank|read|cache|admin)\Z")
 _READ_AGAIN = 2.0  # seconds that a reader's token is believed without asking the store
 
 

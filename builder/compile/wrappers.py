@@ -9,6 +9,7 @@ Between the wrapper and the compiler stands ccache, so that a unit that two targ
 
 from __future__ import annotations
 
+import os
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
@@ -151,6 +152,11 @@ def cache_variables(build: Build, toolbox: Toolbox, work: Path) -> dict[str, str
     The compiler is known by its version and the pins of its tools. Folders of builds do not count: paths below
     ``work`` are taken relative, so that builds in different folders share.
     """
+    shared = {}
+    if os.environ.get("ARMWHEELS_SHARED_CACHE") == "on" and (index := os.environ.get("ARMWHEELS_INDEX")):
+        # The index keeps a cache for all its builders; one that does not answer costs nothing but the look.
+        token = os.environ.get("ARMWHEELS_TOKEN", "")
+        shared["CCACHE_REMOTE_STORAGE"] = f"{index.rstrip('/')}/api/cache|layout=flat|bearer-token={token}"
     tools = "".join(toolbox.pins.digest(tool) for tool in toolbox.toolchains.compilers[build.compiler].tools)
     return {
         "CCACHE_DIR": str(toolbox.home / "cache/ccache"),
@@ -159,6 +165,7 @@ def cache_variables(build: Build, toolbox: Toolbox, work: Path) -> dict[str, str
         "CCACHE_COMPILERCHECK": f"string:{build.compiler} {build.compiler_version} {tools}",
         "CCACHE_COMPILERTYPE": "clang" if build.compiler == "zig" else "gcc",
         "CCACHE_MAXSIZE": "20G",
+        **shared,
     }
 
 

@@ -46,7 +46,7 @@ required = true
 def toolbox() -> Toolbox:
     """The project's own toolbox; what is missing of it is fetched."""
     box = Toolbox(home=home_dir())
-    for part in ("zig", "gnu", "sysroot-bullseye", "qemu", "llvm", "pip"):
+    for part in ("zig", "gnu", "sysroot-bullseye", "ccache", "qemu", "llvm", "pip"):
         box.ensure(part)
     for kind in ("python", "headers", "userland"):
         box.ensure(f"{kind}-cp311")
@@ -73,11 +73,13 @@ class Place:
         own = {"ARMWHEELS_HOME": str(self.home), "ARMWHEELS_CONFIGS": str(self.configs), "COLUMNS": "140"}
         return {**kept, **own}
 
-    def run(self, *command: str, timeout: float = 600) -> subprocess.CompletedProcess[str]:
-        """Run one of the two commands and capture what it says."""
+    def run(
+        self, *command: str, timeout: float = 600, extra: dict[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """Run one of the two commands, with ``extra`` variables, and capture what it says."""
         return subprocess.run(
             [str(BIN / command[0]), *command[1:]],
-            env=self.environment,
+            env={**self.environment, **(extra or {})},
             cwd=self.folder,
             capture_output=True,
             text=True,
