@@ -177,8 +177,9 @@ def _script(
     for line in done.stdout.splitlines():
         if line.startswith("{"):
             said = json.loads(line)
-            checks.append(_check(said["check"], said["passed"], said["detail"], start))
-            start = time.monotonic()
+            outcome: Outcome = "pass" if said["passed"] else "fail"
+            seconds = round(said["seconds"], 1)
+            checks.append(Check(name=said["check"], outcome=outcome, detail=said["detail"], seconds=seconds))
     if done.returncode and all(check.outcome == "pass" for check in checks):
         checks.append(_check(script.stem, False, _how_it_ended(done.returncode, done.stderr), start))
     if not checks:

@@ -1,4 +1,4 @@
-"""A compile cache for a fleet of builders, on the index's own store: ``/api/cache/{key}``, as ccache asks over HTTP.
+"""A compile cache for a fleet of builders, on the index's own store: ``/api/cache/{key}``, as ccache asks.
 
 ccache(1), "HTTP storage backend": GET, HEAD, PUT and DELETE below one address, the key as the last part of it
 (``layout=flat``). A key names its content, so an object is written once. Nothing here is a promise: objects may be

@@ -18,7 +18,7 @@ from builder.errors import ConfigError
 from builder.model import Build
 from builder.toolbox import Toolbox
 
-WRAPPER_VERSION = 3
+WRAPPER_VERSION = 4
 """Raised by hand when a wrapper would call its compiler differently; it enters the compile digest."""
 
 BASELINE_CPU = "generic"
@@ -85,8 +85,12 @@ cpu={baseline}
 extensions=
 hot=
 kept=
+linked=
+compiled=
 for argument; do
     case "$argument" in
+        -o) linked=1;;
+        -c|-S|-E) compiled=1;;
         -|*.c|*.cc|*.cpp|*.cxx|*.C|*.c++|*.S|*.s|*.sx|*.m)
             case "$argument" in {hot}) cpu={cpu}; hot="{hot_flags}";; esac;;
         -O*|-f[a-z]*) case "$argument" in *[=/]*|-fdiagnostics*) ;; *) kept="$kept $argument";; esac;;
@@ -179,6 +183,9 @@ def _zig_scripts(build: Build, toolbox: Toolbox, folder: Path, tuned: bool) -> d
     ccache = shlex.quote(str(toolbox.ccache()))
     levels = {f"armv8.{n}-a": f"+v8_{n}a" for n in range(1, 10)}
     renamed = {name: f"+{feature}" for name, feature in ZIG_EXTENSIONS.items()}
+    # zig's own helper functions come as one object with weak, slower copies of exp, sin and their like, which win
+    # over the C library's as soon as one of the helpers is wanted. libgcc, named before, leaves nothing to want.
+    helpers = toolbox.ensure("libgcc") / "usr/lib/gcc/aarch64-linux-gnu/10/libgcc.a"
     # zig makes debug information and traps on undefined behaviour unless told otherwise; neither is for a wheel.
     flags = f"-target aarch64-linux-gnu.{build.recipe.build.glibc} -g0 -fno-sanitize=undefined "
     flags += _nameless(toolbox, folder)
@@ -186,6 +193,7 @@ def _zig_scripts(build: Build, toolbox: Toolbox, folder: Path, tuned: bool) -> d
     def compiler(tool: str) -> str:
         record = f'"{build.compiler} {build.compiler_version} -mcpu=$cpu$extensions$kept${{hot:+ $hot}}"'
         return (
+            f'case "$linked,$compiled" in 1,) set -- "$@" {helpers};; esac\n'
             f'exec {ccache} {zig} {tool} {flags} "-mcpu=$cpu$extensions" '
             f'-Xclang -record-command-line -Xclang {record} "$@" $hot'
         )

@@ -6,6 +6,8 @@ One JSON line a check, on standard output.
 import ctypes
 import json
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,20 +16,14 @@ def main() -> None:
     folder = Path.cwd()
     ctypes.CDLL(str(folder / "libc10.so"), mode=ctypes.RTLD_GLOBAL)
     extension = ctypes.CDLL(str(folder / "c10_component.so"))
-    checks = [
-        (
-            "bfloat16",
-            *_rounded(extension.through_bfloat16, {1.0: 1.0, 3.14159274: 3.140625, 65537.0: 65536.0}),
-        ),
-        ("half", *_rounded(extension.through_half, {1.0: 1.0, 3.14159274: 3.140625, 65519.0: 65504.0})),
-        ("references", extension.left_alive(1000) == 0, "1,000 references to one object"),
-        ("allocator", *_allocator(extension)),
-        ("exception", *_exception(extension)),
-        ("names", *_names(extension)),
-    ]
-    for name, passed, detail in checks:
-        print(json.dumps({"check": name, "passed": bool(passed), "detail": detail}), flush=True)
-    sys.exit(0 if all(passed for _, passed, _ in checks) else 1)
+    wrong = 0
+    for name, check in CHECKS.items():
+        start = time.monotonic()
+        passed, detail = check(extension)
+        wrong += not passed
+        line = {"check": name, "passed": bool(passed), "detail": detail, "seconds": time.monotonic() - start}
+        print(json.dumps(line), flush=True)
+    sys.exit(1 if wrong else 0)
 
 
 def _rounded(function: Any, expected: dict[float, float]) -> tuple[bool, str]:
@@ -55,6 +51,15 @@ def _names(extension: ctypes.CDLL) -> tuple[bool, str]:
     name = extension.name_of_bfloat16().decode()
     return name == "BFloat16", name
 
+
+CHECKS: dict[str, Callable[[ctypes.CDLL], tuple[bool, str]]] = {
+    "bfloat16": lambda of: _rounded(of.through_bfloat16, {1.0: 1.0, 3.14159274: 3.140625, 65537.0: 65536.0}),
+    "half": lambda of: _rounded(of.through_half, {1.0: 1.0, 3.14159274: 3.140625, 65519.0: 65504.0}),
+    "references": lambda of: (of.left_alive(1000) == 0, "1,000 references to one object"),
+    "allocator": _allocator,
+    "exception": _exception,
+    "names": _names,
+}
 
 if __name__ == "__main__":
     main()

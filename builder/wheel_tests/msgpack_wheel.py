@@ -2,6 +2,7 @@
 
 import json
 import sys
+import time
 
 
 def check_extension() -> tuple[bool, str]:
@@ -42,12 +43,14 @@ def check_round_trip() -> tuple[bool, str]:
 def main() -> None:
     wrong = 0
     for name in ("extension", "bytes", "round_trip"):
+        start = time.monotonic()
         try:
             passed, detail = globals()[f"check_{name}"]()
         except Exception as error:
             passed, detail = False, f"{type(error).__name__}: {error}"
         wrong += not passed
-        print(json.dumps({"check": name, "passed": bool(passed), "detail": detail}), flush=True)
+        line = {"check": name, "passed": bool(passed), "detail": detail, "seconds": time.monotonic() - start}
+        print(json.dumps(line), flush=True)
     sys.exit(1 if wrong else 0)
 
 

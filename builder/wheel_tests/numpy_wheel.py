@@ -6,6 +6,7 @@ The inputs are exact in binary, so the sums are exact too; the other results wer
 
 import json
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -82,12 +83,14 @@ def main() -> None:
     stored = json.loads(Path(__file__).with_suffix(".json").read_text())["expected"]
     wrong = 0
     for name, expected in stored.items():
+        start = time.monotonic()
         try:
             passed, detail = globals()[f"check_{name}"](expected)
         except Exception as error:
             passed, detail = False, f"{type(error).__name__}: {error}"
         wrong += not passed
-        print(json.dumps({"check": name, "passed": bool(passed), "detail": detail}), flush=True)
+        line = {"check": name, "passed": bool(passed), "detail": detail, "seconds": time.monotonic() - start}
+        print(json.dumps(line), flush=True)
     sys.exit(1 if wrong else 0)
 
 

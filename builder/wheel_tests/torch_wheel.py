@@ -12,6 +12,7 @@ import re
 import sys
 import tempfile
 import threading
+import time
 from datetime import timedelta
 from importlib import import_module
 from pathlib import Path
@@ -321,13 +322,15 @@ def main() -> None:
     stored = json.loads(Path(__file__).with_suffix(".json").read_text())["expected"]
     torch, wrong = None, 0
     for name, expected in stored.items():
+        start = time.monotonic()
         try:
             torch = torch or import_module("torch")
             passed, detail = globals()[f"check_{name}"](torch, expected)
         except Exception as error:
             passed, detail = False, f"{type(error).__name__}: {error}"
         wrong += not passed
-        print(json.dumps({"check": name, "passed": bool(passed), "detail": detail}), flush=True)
+        line = {"check": name, "passed": bool(passed), "detail": detail, "seconds": time.monotonic() - start}
+        print(json.dumps(line), flush=True)
         if torch is None:
             break
     sys.exit(1 if wrong else 0)

@@ -41,7 +41,16 @@ def recipe() -> Recipe:
 
 
 def ingredients_for(recipe: Recipe, **changed: object) -> Ingredients:
-    parts = ("zig", "gnu", "sysroot-bullseye", "python-cp311", "headers-cp311", "userland-cp311", "llvm")
+    parts = (
+        "zig",
+        "gnu",
+        "sysroot-bullseye",
+        "python-cp311",
+        "headers-cp311",
+        "userland-cp311",
+        "llvm",
+        "libgcc",
+    )
     given = {
         "tool_digests": {part: f"{number:064x}" for number, part in enumerate(parts)},
         "lock_digests": {(recipe.name, "cp311"): "b" * 64},

@@ -187,3 +187,11 @@ def test_a_library_is_compiled_for_the_baseline(tmp_path: Path, recipe: Recipe, 
     wrapped = Wrapped(tmp_path, recipe, targets, "neoverse-v1", tuned=False)
     assert "-mcpu=generic" in wrapped.cc("-c", "a.c")
     assert "-mcpu=generic+v8_2a+sve" in wrapped.cc("-march=armv8.2-a+sve", "-c", "a.c")
+
+
+def test_zig_links_with_libgcc_before_its_own_helpers(zig: Wrapped) -> None:
+    def named(*arguments: str) -> list[str]:
+        return [argument for argument in zig.cxx(*arguments) if argument.endswith("libgcc.a")]
+
+    assert len(named("-shared", "a.o", "-o", "a.so")) == 1
+    assert named("-c", "a.cpp", "-o", "a.o") == named("-E", "a.cpp", "-o", "a.i") == named("--version") == []
