@@ -29,6 +29,7 @@ Layout: ``files/<sha256>/<filename>[.metadata]``, ``records/<project>/<filename>
 ``builds/<wheel digest>.json``, ``sessions/<session>/files/<filename>.json``,
 ``sessions/<session>/requests/<hash of key>.json``, ``sessions/<session>/fate.json``, ``shards/<sha256>.json``,
 ``snapshots/<id>.json``, ``journal/<channel>/<serial>.json``, ``evidence/<sha256>/<kind>/<number>.json``,
+``verdicts/<project>/<sha256>.<kind>.<number>.<passed or failed>``,
 ``approvals/<channel>/<snapshot>/<token id>.json``, ``judgements/<sha256>.json``, ``channels/<channel>.json``.
 """
 

@@ -64,6 +64,11 @@ class Seaweed:
                 raise RuntimeError((self._folder / "log").read_text()[-3000:])
             time.sleep(0.1)
 
+    @property
+    def pid(self) -> int:
+        """Of the running process; 0 where there is none."""
+        return self._process.pid if self._process is not None else 0
+
     def kill(self) -> None:
         """As a crash would: no goodbye."""
         if self._process is not None:
