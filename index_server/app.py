@@ -303,7 +303,7 @@ def _problem(status: int, title: str, reasons: list[str], members: dict[str, obj
 def _challenge(error: RequestError) -> dict[str, str]:
     if isinstance(error, StoreAwayError | TooManyError):
         return {"retry-after": str(error.retry_after)}
-    return {"www-authenticate": 'Basic realm="armwheels"'} if isinstance(error, UnauthorizedError) else {}
+    return {"www-authenticate": 'Basic realm="armwheels"'} if error.status == UnauthorizedError.status else {}
 
 
 async def _refused(_: Request, error: Exception) -> Response:

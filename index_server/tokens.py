@@ -19,7 +19,13 @@ from datetime import UTC, datetime, timedelta
 from fnmatch import fnmatchcase
 
 from index_server.catalog import Catalog
-from index_server.errors import ConfigError, ForbiddenError, MissingObjectError, UnauthorizedError
+from index_server.errors import (
+    ConfigError,
+    ForbiddenError,
+    MissingObjectError,
+    UnauthorizedError,
+    WrongTokenError,
+)
 from index_server.model import Revocation, Token, sha256_hex, stamp
 from index_server.store import ObjectStore
 
@@ -170,7 +176,8 @@ def authenticate(store: ObjectStore, authorization: str | None) -> Publisher:
     """Say who sends this ``Authorization`` header.
 
     Raises:
-        UnauthorizedError: no token, an unknown one, or one that has expired or was revoked.
+        UnauthorizedError: no token.
+        WrongTokenError: an unknown one, or one that has expired or was revoked.
     """
     if not authorization:
         raise UnauthorizedError(f"this request carries no token: {_HINT}")
@@ -178,11 +185,11 @@ def authenticate(store: ObjectStore, authorization: str | None) -> Publisher:
     try:
         token = Token.decode(store.get(_key(secret_hash)), key="token")
     except MissingObjectError:
-        raise UnauthorizedError(f"this token is unknown here: {_HINT}") from None
+        raise WrongTokenError(f"this token is unknown here: {_HINT}") from None
     if _expired(token):
-        raise UnauthorizedError(f"the token {token.name!r} expired at {token.expires_at}; make a new one")
+        raise WrongTokenError(f"the token {token.name!r} expired at {token.expires_at}; make a new one")
     if (gone := _revocation(store, secret_hash)) is not None:
-        raise UnauthorizedError(f"the token {token.name!r} was revoked at {gone}; make a new one")
+        raise WrongTokenError(f"the token {token.name!r} was revoked at {gone}; make a new one")
     return Publisher(token.name, secret_hash, DEFAULT_SCOPES if token.scopes is None else token.scopes)
 
 

@@ -16,7 +16,7 @@ from botocore.awsrequest import AWSRequest
 from botocore.exceptions import ConnectionClosedError
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from index_records import make_record
 from index_steps import StepStore, at, at_write, die
 from index_stores import KilledError, MemoryStore, moto_store, seaweed_store
@@ -67,11 +67,33 @@ class Trouble:
     dies: bool
 
 
-WRITES = ["files/", "intents/", "journal/", "journal/_collected/", "sessions/"]
-moments = st.builds(
-    Moment, st.sampled_from(WRITES) | st.sampled_from(WRITES) | st.integers(0, 40), st.booleans()
-)
-troubles = st.none() | st.builds(Trouble, moments, st.booleans())
+@dataclass(frozen=True)
+class Pick:
+    """One of what there is; if it so wishes, of what a collector would take and has not."""
+
+    number: int
+    doomed: bool
+
+    def of(self, things: Iterable[str], doomed: Iterable[str]) -> str | None:
+        pool = (sorted(doomed) if self.doomed else []) or sorted(things)
+        return pool[self.number % len(pool)] if pool else None
+
+
+picks = st.builds(Pick, st.integers(0, 20), st.booleans())
+
+
+def moments(*writes: str) -> st.SearchStrategy[Moment]:
+    """Mostly around the writes that matter, now and then around any call."""
+    call = st.sampled_from(writes)
+    return st.builds(Moment, st.one_of(call, call, call, st.integers(0, 40)), st.booleans())
+
+
+def troubles(*writes: str) -> st.SearchStrategy[Trouble | None]:
+    return st.none() | st.builds(Trouble, moments(*writes), st.booleans())
+
+
+at_the_collector = moments("journal/_collected/", "files/")
+seldom = st.sampled_from([False, False, False, True])
 
 
 class Index(RuleBasedStateMachine):
@@ -81,8 +103,6 @@ class Index(RuleBasedStateMachine):
     an undisturbed call would have given, and no reader may see anything but the model's old or new state. What
     the model promises is there; what it does not promise is gone after an undisturbed collection.
     """
-
-    snapshots = Bundle("snapshots")
 
     def make_inner(self) -> ObjectStore:
         return MemoryStore()
@@ -135,16 +155,16 @@ class Index(RuleBasedStateMachine):
         for digest in ("a" * 64, "b" * 64):
             self.night(make_record(digest=digest), DAYS + 1)
 
-    @rule(target=snapshots, record=records, days=st.integers(1, DAYS + 1))
-    def night(self, record: Record, days: int) -> str | None:
+    @rule(record=records, days=st.integers(1, DAYS + 1))
+    def night(self, record: Record, days: int) -> None:
         """One wheel into a session of its own, a snapshot, a move, all undisturbed; then days go by."""
         self.arm(None)
         session = self.nonce().ljust(22, "-")
         self.put(self.catalogs[0], record, session, salt=False)
-        made = self.snapshot(session, "one", "nightly", None, 0)
-        self.move(made, "nightly", trouble=None, stale=False, who=0)
+        made = self.ask(session, "one", "nightly")
+        if made is not None:
+            self.move_to(made, "nightly")
         self.now += timedelta(days=days)
-        return made
 
     # What is promised
 
@@ -164,6 +184,14 @@ class Index(RuleBasedStateMachine):
         kept |= set(self.leased.values()) | {snapshot for snapshot, day in self.let_go if self.recent(day)}
         young = {name for (_, name), day in self.joined.items() if self.recent(day)}
         return self.names(kept) | young
+
+    def snapshot_of(self, pick: Pick) -> str | None:
+        safe = self.promised()
+        doomed = [name for name, held in self.made.items() if held - safe and not held & self.gone]
+        return pick.of(self.made, doomed)
+
+    def file_of(self, pick: Pick) -> str | None:
+        return pick.of(self.bytes, self.bytes.keys() - self.promised() - self.gone)
 
     def present(self) -> set[str]:
         return {split_key(key)[0][1] for key in self.inner.keys("files/")}
@@ -185,9 +213,9 @@ class Index(RuleBasedStateMachine):
 
     @rule(
         record=records,
-        salt=st.booleans(),
+        salt=seldom,
         session=st.sampled_from(SESSIONS),
-        trouble=troubles,
+        trouble=troubles("files/", "records/", "sessions/", "journal/"),
         who=st.integers(0, 1),
     )
     def upload(self, record: Record, *, salt: bool, session: str, trouble: Trouble | None, who: int) -> None:
@@ -196,12 +224,17 @@ class Index(RuleBasedStateMachine):
             with suppress(KilledError):
                 self.put(self.catalogs[who], record, session, salt=salt)
 
-    @rule(name=st.integers(0, 20), session=st.sampled_from(SESSIONS), trouble=troubles, who=st.integers(0, 1))
-    def upload_again(self, name: int, session: str, trouble: Trouble | None, who: int) -> None:
+    @rule(
+        name=picks,
+        session=st.sampled_from(SESSIONS),
+        trouble=troubles("files/", "sessions/", "journal/"),
+        who=st.integers(0, 1),
+    )
+    def upload_again(self, name: Pick, session: str, trouble: Trouble | None, who: int) -> None:
         """The same bytes once more, whether they are there, are about to go, or are gone."""
-        if self.records:
-            record = self.records[sorted(self.records)[name % len(self.records)]]
-            self.upload(record, salt=False, session=session, trouble=trouble, who=who)
+        filename = self.file_of(name)
+        if filename is not None:
+            self.upload(self.records[filename], salt=False, session=session, trouble=trouble, who=who)
 
     def put(self, catalog: Catalog, record: Record, session: str, *, salt: bool) -> None:
         data = f"{record.filename} {salt}".encode()
@@ -222,16 +255,16 @@ class Index(RuleBasedStateMachine):
         self.gone.discard(record.filename)
 
     @rule(
-        name=st.integers(0, 20),
+        name=picks,
         session=st.sampled_from(SESSIONS),
-        trouble=troubles,
+        trouble=troubles("sessions/"),
         who=st.integers(0, 1),
     )
-    def adopt(self, name: int, session: str, trouble: Trouble | None, who: int) -> None:
+    def adopt(self, name: Pick, session: str, trouble: Trouble | None, who: int) -> None:
         """A file that is here already goes into a session, or is gone."""
-        if not self.bytes:
+        filename = self.file_of(name)
+        if filename is None:
             return
-        filename = sorted(self.bytes)[name % len(self.bytes)]
         for each in (trouble, None):
             self.arm(each)
             with suppress(KilledError):
@@ -244,14 +277,19 @@ class Index(RuleBasedStateMachine):
         assert filename not in self.gone
 
     @rule(
-        target=snapshots,
         session=st.sampled_from(SESSIONS),
         key=st.sampled_from(["one", "two", "three"]),
         channel=st.sampled_from(list(CHANNELS)),
-        trouble=troubles,
+        trouble=troubles("sessions/", "shards/", "snapshots/"),
         who=st.integers(0, 1),
     )
-    def snapshot(self, session: str, key: str, channel: str, trouble: Trouble | None, who: int) -> str | None:
+    def snapshot(self, session: str, key: str, channel: str, trouble: Trouble | None, who: int) -> None:
+        self.ask(session, key, channel, trouble, who)
+
+    def ask(
+        self, session: str, key: str, channel: str, trouble: Trouble | None = None, who: int = 0
+    ) -> str | None:
+        """A snapshot of a session; None where there can be none."""
         answers = []
         for each in (trouble, None):
             self.arm(each)
@@ -293,17 +331,26 @@ class Index(RuleBasedStateMachine):
         return moved
 
     @rule(
-        snapshot=snapshots,
+        snapshot=picks,
         channel=st.sampled_from(list(CHANNELS)),
-        trouble=troubles,
-        stale=st.booleans(),
+        trouble=troubles("intents/", "journal/"),
+        stale=seldom,
         who=st.integers(0, 1),
     )
-    def move(
-        self, snapshot: str | None, channel: str, *, trouble: Trouble | None, stale: bool, who: int
+    def move(self, snapshot: Pick, channel: str, *, trouble: Trouble | None, stale: bool, who: int) -> None:
+        chosen = self.snapshot_of(snapshot)
+        if chosen is not None:
+            self.move_to(chosen, channel, trouble=trouble, stale=stale, who=who)
+
+    def move_to(
+        self,
+        snapshot: str,
+        channel: str,
+        *,
+        trouble: Trouble | None = None,
+        stale: bool = False,
+        who: int = 0,
     ) -> None:
-        if snapshot is None:
-            return
         journal, nonce = self.journal[channel], self.nonce()
         expected = max(len(journal) - stale, 0)
         moved = None
@@ -317,10 +364,16 @@ class Index(RuleBasedStateMachine):
             journal.append((snapshot, self.today))
         assert journal[-1][0] == snapshot
 
-    @rule(slower=snapshots, faster=snapshots, channel=st.sampled_from(list(CHANNELS)), moment=moments)
-    def race(self, slower: str | None, faster: str | None, channel: str, moment: Moment) -> None:
+    @rule(
+        slower=picks,
+        faster=picks,
+        channel=st.sampled_from(list(CHANNELS)),
+        moment=moments("intents/", "journal/"),
+    )
+    def race(self, slower: Pick, faster: Pick, channel: str, moment: Moment) -> None:
         """Two promoters expect the same serial; one promotes at some store call of the other."""
-        if slower is None or faster is None:
+        one, other = self.snapshot_of(slower), self.snapshot_of(faster)
+        if one is None or other is None:
             return
         journal = self.journal[channel]
         expected, nonces = len(journal), (self.nonce(), self.nonce())
@@ -340,25 +393,25 @@ class Index(RuleBasedStateMachine):
 
         self.arm(None)
         ran: list[str] = []
-        moment.arm(self.store, lambda: (ran.append(faster), promote(1, faster)))
-        promote(0, slower)
-        able = [each for each in (slower, *ran) if each != head and not self.made[each] & self.gone]
+        moment.arm(self.store, lambda: (ran.append(other), promote(1, other)))
+        promote(0, one)
+        able = [each for each in (one, *ran) if each != head and not self.made[each] & self.gone]
         assert all(self.made[each] & self.gone for each in refused)
         assert len(won) == bool(able)
         assert set(won) <= set(able)
         journal += [(snapshot, self.today) for snapshot in won]
 
     @rule(
-        name=st.integers(0, 20),
+        name=picks,
         kind=st.sampled_from(["yank", "unyank", "quarantine", "release"]),
-        trouble=troubles,
+        trouble=troubles("journal/"),
         who=st.integers(0, 1),
     )
-    def mark(self, name: int, kind: Mark, trouble: Trouble | None, who: int) -> None:
+    def mark(self, name: Pick, kind: Mark, trouble: Trouble | None, who: int) -> None:
         """Yanks and quarantines: the last acknowledged word on a file is the one that all servers tell."""
-        if not self.bytes:
+        filename = self.file_of(name)
+        if filename is None:
             return
-        filename = sorted(self.bytes)[name % len(self.bytes)]
         project, nonce = filename.partition("-")[0], self.nonce()
         for each in (trouble, None):
             self.arm(each)
@@ -371,24 +424,25 @@ class Index(RuleBasedStateMachine):
                     assert kind in ("unyank", "release")
         self.marked[filename, "yank" in kind] = kind in ("yank", "quarantine")
 
-    @rule(name=st.sampled_from(LEASES), snapshot=snapshots, trouble=troubles, who=st.integers(0, 1))
-    def lease(self, name: str, snapshot: str | None, trouble: Trouble | None, who: int) -> None:
-        if snapshot is None:
+    @rule(name=st.sampled_from(LEASES), snapshot=picks, trouble=troubles("journal/"), who=st.integers(0, 1))
+    def lease(self, name: str, snapshot: Pick, trouble: Trouble | None, who: int) -> None:
+        chosen = self.snapshot_of(snapshot)
+        if chosen is None:
             return
         for each in (trouble, None):
             self.arm(each)
             with suppress(KilledError):
                 before = self.leased.get(name)
                 try:
-                    take(self.catalogs[who], name, snapshots=(snapshot,), filenames=(), message="", by="x")
+                    take(self.catalogs[who], name, snapshots=(chosen,), filenames=(), message="", by="x")
                 except GoneError:
-                    assert self.made[snapshot] & self.gone
+                    assert self.made[chosen] & self.gone
                     self.fell(name)
                     return
-                assert not self.made[snapshot] & self.gone
-                if before is not None and before != snapshot:
+                assert not self.made[chosen] & self.gone
+                if before is not None and before != chosen:
                     self.let_go.append((before, self.today))
-                self.leased[name] = snapshot
+                self.leased[name] = chosen
 
     def fell(self, name: str) -> None:
         """A lease that could not be taken may have ended the one of its name before; the store says which."""
@@ -396,7 +450,7 @@ class Index(RuleBasedStateMachine):
         if name in self.leased and (standing is None or standing.snapshots != (self.leased[name],)):
             self.let_go.append((self.leased.pop(name), self.today))
 
-    @rule(name=st.sampled_from(LEASES), trouble=troubles, who=st.integers(0, 1))
+    @rule(name=st.sampled_from(LEASES), trouble=troubles("journal/"), who=st.integers(0, 1))
     def end_lease(self, name: str, trouble: Trouble | None, who: int) -> None:
         if name not in self.leased:
             return
@@ -412,7 +466,7 @@ class Index(RuleBasedStateMachine):
     def time_passes(self, days: int) -> None:
         self.now += timedelta(days=days)
 
-    @rule(death=st.none() | moments)
+    @rule(death=st.none() | at_the_collector)
     def collect(self, death: Moment | None) -> None:
         """What is promised stays; of all else nothing is left, unless the collector died."""
         self.arm(Trouble(death, dies=True) if death else None)
@@ -423,27 +477,27 @@ class Index(RuleBasedStateMachine):
         tried = {snapshot for snapshot, day in self.announced.items() if self.recent(day)}
         assert self.present() <= self.promised() | self.names(tried)
 
-    @rule(snapshot=snapshots, channel=st.sampled_from(list(CHANNELS)), moment=moments)
-    def promote_beside_the_collector(self, snapshot: str | None, channel: str, moment: Moment) -> None:
-        """A promoter at some store call of the collector: refused, or its files are spared."""
-        if snapshot is None:
-            return
-        journal, nonce = self.journal[channel], self.nonce()
+    @rule(
+        beside=st.tuples(picks, st.sampled_from(list(CHANNELS)))
+        | st.tuples(records, st.sampled_from(SESSIONS)),
+        moment=at_the_collector,
+    )
+    def collect_beside(self, beside: tuple[Pick | Record, str], moment: Moment) -> None:
+        """A promoter or a publisher at some store call of the collector: refused, or its files are spared."""
+        subject, where = beside
+        chosen = self.snapshot_of(subject) if isinstance(subject, Pick) else None
+        nonce = self.nonce()
 
-        def promote() -> None:
+        def act() -> None:
             self.see_gone()
-            if self.point(self.fresh(), snapshot, channel, len(journal), nonce):
-                journal.append((snapshot, self.today))
+            if isinstance(subject, Record):
+                self.put(self.fresh(), subject, where, salt=False)
+            elif chosen is not None:
+                journal = self.journal[where]
+                if self.point(self.fresh(), chosen, where, len(journal), nonce):
+                    journal.append((chosen, self.today))
 
-        self.beside(moment, promote)
-
-    @rule(record=records, session=st.sampled_from(SESSIONS), moment=moments)
-    def upload_beside_the_collector(self, record: Record, session: str, moment: Moment) -> None:
-        def upload() -> None:
-            self.see_gone()
-            self.put(self.fresh(), record, session, salt=False)
-
-        self.beside(moment, upload)
+        self.beside(moment, act)
 
     def beside(self, moment: Moment, action: Callable[[], object]) -> None:
         """Collect, and act at one of its store calls; what was promised before or meanwhile stays."""
@@ -578,6 +632,10 @@ def on_seaweed(seaweed: Seaweed) -> None:
 
 TestIndexInMemory = Index.TestCase
 TestIndexInMemory.settings = hypothesis_settings(max_examples=60, stateful_step_count=25, deadline=None)
+TestIndexInMemoryAtLength = pytest.mark.slow(type("AtLength", (Index,), {}).TestCase)
+TestIndexInMemoryAtLength.settings = hypothesis_settings(
+    max_examples=150, stateful_step_count=30, deadline=None
+)
 TestIndexInDirectory = IndexInDirectory.TestCase
 TestIndexInDirectory.settings = hypothesis_settings(max_examples=5, stateful_step_count=15, deadline=None)
 TestIndexOnMoto = IndexOnMoto.TestCase
