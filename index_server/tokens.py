@@ -221,7 +221,7 @@ class Readers:
 def current_session(catalog: Catalog, publisher: Publisher) -> str:
     """The publisher's own session that no snapshot was asked from yet."""
     number = 1
-    while catalog.session_closed(publisher.session(number)):
+    while catalog.sessions.closed(publisher.session(number)):
         number += 1
     return publisher.session(number)
 
@@ -229,8 +229,8 @@ def current_session(catalog: Catalog, publisher: Publisher) -> str:
 def asked_session(catalog: Catalog, publisher: Publisher, idempotency_key: str) -> str:
     """The publisher's own session that a snapshot was asked from under this key, else the current one."""
     number = 1
-    while catalog.session_closed(session := publisher.session(number)):
-        if catalog.session_asked(session, idempotency_key):
+    while catalog.sessions.closed(session := publisher.session(number)):
+        if catalog.sessions.asked(session, idempotency_key):
             return session
         number += 1
     return session

@@ -89,8 +89,8 @@ def test_a_name_never_means_other_bytes(catalog: Catalog) -> None:
 
 def test_sessions_hold_uploads_and_adopted_files(catalog: Catalog) -> None:
     record = put(catalog, make_record(), A)
-    assert [file.filename for file in catalog.session_files(A)] == [record.filename]
-    assert catalog.session_files(B) == []
+    assert [file.filename for file in catalog.sessions.files(A)] == [record.filename]
+    assert catalog.sessions.files(B) == []
     catalog.adopt(B, record.filename, record.project)
     assert catalog.session_records(B) == [record]
     with pytest.raises(NotFoundError, match="not recorded"):

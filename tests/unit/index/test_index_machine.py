@@ -297,7 +297,7 @@ class Index(RuleBasedStateMachine):
                 try:
                     answers.append(self.catalogs[who].make_snapshot(session, key, channel))
                 except NotFoundError:
-                    assert not self.catalogs[who].session_files(session)
+                    assert not self.catalogs[who].sessions.files(session)
                     return None
                 except ConflictError:  # the key was used for the other channel
                     return None
