@@ -499,6 +499,38 @@ class Index(RuleBasedStateMachine):
 
         self.beside(moment, act)
 
+    @rule(
+        moment=st.sampled_from(
+            [
+                ("move", "intents/"),
+                ("move", "journal/"),
+                ("lease", "journal/"),
+                ("upload", "files/"),
+                ("upload", "sessions/"),
+                ("adopt", "sessions/"),
+            ]
+        ),
+        after=st.booleans(),
+        pick=picks,
+        channel=st.sampled_from(list(CHANNELS)),
+    )
+    def across_a_collection(self, moment: tuple[str, str], *, after: bool, pick: Pick, channel: str) -> None:
+        """Reach for what is about to be collected, and have it collected around the write that counts."""
+        doomed = Pick(pick.number, doomed=True)
+        trouble = Trouble(Moment(moment[1], after), dies=False)
+        session = self.nonce().ljust(22, "-")
+        if not self.bytes.keys() - self.promised() - self.gone:
+            self.now += timedelta(days=DAYS + 1)
+        match moment[0]:
+            case "move":
+                self.move(doomed, channel, trouble=trouble, stale=False, who=0)
+            case "lease":
+                self.lease(LEASES[0], doomed, trouble, 0)
+            case "upload":
+                self.upload_again(doomed, session, trouble, 0)
+            case "adopt":
+                self.adopt(doomed, session, trouble, 0)
+
     def beside(self, moment: Moment, action: Callable[[], object]) -> None:
         """Collect, and act at one of its store calls; what was promised before or meanwhile stays."""
         self.arm(None)
@@ -639,6 +671,6 @@ TestIndexInMemoryAtLength.settings = hypothesis_settings(
 TestIndexInDirectory = IndexInDirectory.TestCase
 TestIndexInDirectory.settings = hypothesis_settings(max_examples=5, stateful_step_count=15, deadline=None)
 TestIndexOnMoto = IndexOnMoto.TestCase
-TestIndexOnMoto.settings = hypothesis_settings(max_examples=4, stateful_step_count=12, deadline=None)
+TestIndexOnMoto.settings = hypothesis_settings(max_examples=3, stateful_step_count=10, deadline=None)
 TestIndexOnSeaweed = pytest.mark.slow(pytest.mark.usefixtures("on_seaweed")(IndexOnSeaweed.TestCase))
 TestIndexOnSeaweed.settings = hypothesis_settings(max_examples=4, stateful_step_count=12, deadline=None)
