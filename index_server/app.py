@@ -177,7 +177,7 @@ def session_files(session: SessionPath, catalog: TheCatalog) -> Response:
     """What a session holds."""
     files = [
         {key: getattr(file, key) for key in ("project", "filename", "sha256", "at")}
-        for file in catalog.session_files(session)
+        for file in catalog.sessions.files(session)
     ]
     if not files:
         raise NotFoundError("there is no such session, or it holds nothing yet")
@@ -200,7 +200,7 @@ def adopt(session: SessionPath, filename: str, catalog: TheCatalog, publisher: T
 def discard(session: SessionPath, catalog: TheCatalog, publisher: ThePublisher) -> Response:
     """Throw a session away: it takes no more uploads, shows nothing and becomes no snapshot."""
     publisher.demand_uploads()
-    catalog.discard_session(session)
+    catalog.sessions.discard(session)
     return Response(status_code=204)
 
 
@@ -304,7 +304,7 @@ def _problem(status: int, title: str, reasons: list[str], members: dict[str, obj
 def _challenge(error: RequestError) -> dict[str, str]:
     if isinstance(error, StoreAwayError | TooManyError):
         return {"retry-after": str(error.retry_after)}
-    return {"www-authenticate": 'Basic realm="armwheels"'} if isinstance(error, UnauthorizedError) else {}
+    return {"www-authenticate": 'Basic realm="armwheels"'} if error.status == UnauthorizedError.status else {}
 
 
 async def _refused(_: Request, error: Exception) -> Response:

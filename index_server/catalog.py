@@ -29,6 +29,7 @@ Layout: ``files/<sha256>/<filename>[.metadata]``, ``records/<project>/<filename>
 ``builds/<wheel digest>.json``, ``sessions/<session>/files/<filename>.json``,
 ``sessions/<session>/requests/<hash of key>.json``, ``sessions/<session>/fate.json``, ``shards/<sha256>.json``,
 ``snapshots/<id>.json``, ``journal/<channel>/<serial>.json``, ``evidence/<sha256>/<kind>/<number>.json``,
+``verdicts/<project>/<sha256>.<kind>.<number>.<passed or failed>``,
 ``approvals/<channel>/<snapshot>/<token id>.json``, ``judgements/<sha256>.json``, ``channels/<channel>.json``.
 """
 
@@ -39,7 +40,6 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal
 
 from index_server.errors import ConflictError, GoneError, MissingObjectError, NotFoundError
 from index_server.evidence import EvidenceShelf
@@ -48,7 +48,6 @@ from index_server.leases import Leases
 from index_server.model import (
     GENESIS,
     Approval,
-    Fate,
     FilePointer,
     Judgement,
     Move,
@@ -59,10 +58,11 @@ from index_server.model import (
     Snapshot,
     SnapshotAnswer,
     SnapshotRequest,
-    StoredT,
     sha256_hex,
     stamp,
 )
+from index_server.objects import find, read
+from index_server.sessions import Sessions
 from index_server.statusbook import StatusBook
 from index_server.store import ObjectStore
 from index_server.tombstones import Tombstones, announce, generation_key
@@ -111,6 +111,7 @@ class Catalog:
         self.now = now
         self.status = StatusBook(store, self._is_recorded, now)
         self.evidence = EvidenceShelf(store, now)
+        self.sessions = Sessions(store, now)
         self._journals = {name: Journal(store, name, Move) for name in channels}
         self.tombs = Tombstones(store)
         self.leases = Leases(store)
@@ -125,12 +126,12 @@ class Catalog:
         Raises:
             ConflictError: the name is recorded with other bytes, or the session was thrown away.
         """
-        self._refuse_discarded(session)
+        self.sessions.refuse_discarded(session)
         standing = self.find_record(record.project, record.filename)
         if standing is None or standing.sha256 == record.sha256:
             self._write_bytes(record, metadata, path)
             self.store.create(record_key(record.project, record.filename), record.encode())
-            standing = self._read(Record, record_key(record.project, record.filename))
+            standing = read(self.store, Record, record_key(record.project, record.filename))
         if standing.sha256 != record.sha256:
             raise ConflictError(
                 f"{record.filename} already exists with other bytes (sha256 {standing.sha256}); "
@@ -140,7 +141,7 @@ class Catalog:
         if standing.tuned:
             pointer = FilePointer(project=standing.project, filename=standing.filename)
             self.store.create(f"builds/{standing.tuned.wheel_digest}.json", pointer.encode())
-        self._join(standing, session)
+        self.sessions.join(standing, session)
         if self._is_gone(standing):  # collected before anybody could see that it is wanted again
             self._write_bytes(record, metadata, path)
         return standing
@@ -153,18 +154,18 @@ class Catalog:
             GoneError: it was collected.
             ConflictError: the session was thrown away.
         """
-        self._refuse_discarded(session)
+        self.sessions.refuse_discarded(session)
         record = self.find_record(project, filename)
         if record is None:
             raise NotFoundError(f"{filename} is not recorded here; upload it")
         self._refuse_gone(record)
-        self._join(record, session)
+        self.sessions.join(record, session)
         self._refuse_gone(record)
         return record
 
     def find_record(self, project: str, filename: str) -> Record | None:
         """The record of a file name, or None."""
-        return self._find(Record, record_key(project, filename))
+        return find(self.store, Record, record_key(project, filename))
 
     def _is_recorded(self, project: str, filename: str | None) -> bool:
         if filename is not None:
@@ -173,55 +174,13 @@ class Catalog:
 
     def find_build(self, wheel_digest: str) -> Record | None:
         """The record of the wheel that was published for a wheel digest, or None."""
-        pointer = self._find(FilePointer, f"builds/{wheel_digest}.json")
+        pointer = find(self.store, FilePointer, f"builds/{wheel_digest}.json")
         record = self.find_record(pointer.project, pointer.filename) if pointer else None
         return None if record is None or self._is_gone(record) else record
 
-    def session_files(self, session: str) -> list[SessionFile]:
-        """What a session holds, in the order it came; nothing once it was thrown away."""
-        if self._discarded(session):
-            return []
-        keys = self.store.keys(f"sessions/{session}/files/")
-        files = [self._read(SessionFile, key) for key in keys]
-        return sorted(files, key=lambda file: (file.at, file.filename))
-
     def session_records(self, session: str) -> list[Record]:
         """The records of what a session holds, in the order it came."""
-        return [self._record_of(file) for file in self.session_files(session)]
-
-    def session_closed(self, session: str) -> bool:
-        """Whether the session is over: a snapshot was asked from it, or it was thrown away."""
-        return self._asked(session) or self._discarded(session)
-
-    def session_asked(self, session: str, idempotency_key: str) -> bool:
-        """Whether a snapshot was asked from the session under this key."""
-        return self.store.size(_request_key(session, idempotency_key)) is not None
-
-    def discard_session(self, session: str) -> None:
-        """Throw a session away (rule 10); doing so again changes nothing.
-
-        Raises:
-            ConflictError: a snapshot was asked from it.
-        """
-        if self._asked(session) or self._decide(session, "discarded") == "asked":
-            raise ConflictError("a snapshot was asked from this session, and snapshots stay")
-
-    def _asked(self, session: str) -> bool:
-        return next(iter(self.store.keys(f"sessions/{session}/requests/")), None) is not None
-
-    def _decide(self, session: str, fate: Literal["asked", "discarded"]) -> str:
-        """Settle what becomes of a session; gives what was settled first."""
-        key = f"sessions/{session}/fate.json"
-        self.store.create(key, Fate(fate=fate, at=stamp(self.now())).encode())
-        return self._read(Fate, key).fate
-
-    def _discarded(self, session: str) -> bool:
-        fate = self._find(Fate, f"sessions/{session}/fate.json")
-        return fate is not None and fate.fate == "discarded"
-
-    def _refuse_discarded(self, session: str) -> None:
-        if self._discarded(session):
-            raise ConflictError("this session was thrown away; begin another")
+        return [self._record_of(file) for file in self.sessions.files(session)]
 
     def stored_key(self, sha256: str, filename: str) -> str:
         """Where a file's bytes lie now, as of the last look at what was collected."""
@@ -250,14 +209,8 @@ class Catalog:
                 return
             self.tombs.restore(again, at=stamp(self.now()), by=record.uploaded_by)
 
-    def _join(self, record: Record, session: str) -> None:
-        entry = SessionFile(
-            project=record.project, filename=record.filename, sha256=record.sha256, at=stamp(self.now())
-        )
-        self.store.create(f"sessions/{session}/files/{record.filename}.json", entry.encode())
-
     def _record_of(self, file: SessionFile) -> Record:
-        return self._read(Record, record_key(file.project, file.filename))
+        return read(self.store, Record, record_key(file.project, file.filename))
 
     # Snapshots (rules 3, 4 and 5)
 
@@ -316,24 +269,20 @@ class Catalog:
             yield from self.shard(snapshot.projects[project].shard).records
 
     def _pin(self, session: str, idempotency_key: str, channel: str) -> SnapshotRequest:
-        key = _request_key(session, idempotency_key)
-        request = self._find(SnapshotRequest, key)
+        request = self.sessions.request(session, idempotency_key)
         if request is None:
             head = self.head(channel)
-            self._refuse_discarded(session)
-            files = self.session_files(session)
+            self.sessions.refuse_discarded(session)
+            files = self.sessions.files(session)
             if not files:
                 raise NotFoundError("this session holds no file; upload to it or adopt files into it first")
-            if self._decide(session, "asked") == "discarded":
-                raise ConflictError("this session was thrown away; begin another")
             fresh = SnapshotRequest(
                 channel=channel,
                 parent=head.snapshot if head else None,
                 at=stamp(self.now()),
                 files=tuple(files),
             )
-            self.store.create(key, fresh.encode())
-            request = self._read(SnapshotRequest, key)
+            request = self.sessions.pin(session, idempotency_key, fresh)
         if request.channel != channel:
             raise ConflictError(f"this idempotency key was used for channel {request.channel}")
         return request
@@ -382,10 +331,10 @@ class Catalog:
                 return snapshot
 
     def _snapshot(self, snapshot_id: str) -> Snapshot:
-        return self._read(Snapshot, f"snapshots/{snapshot_id}.json")
+        return read(self.store, Snapshot, f"snapshots/{snapshot_id}.json")
 
     def _shard(self, digest: str) -> Shard:
-        return self._read(Shard, f"shards/{digest}.json")
+        return read(self.store, Shard, f"shards/{digest}.json")
 
     # Channels (rules 6, 7 and 8)
 
@@ -507,23 +456,11 @@ class Catalog:
         )
         key = f"approvals/{channel}/{snapshot_id}/{token}.json"
         self.store.create(key, approval.encode())
-        return self._read(Approval, key)
+        return read(self.store, Approval, key)
 
     def approvals(self, channel: str, snapshot_id: str) -> list[Approval]:
         """Who approved a snapshot for a channel, the earliest first."""
         keys = self.store.keys(f"approvals/{channel}/{snapshot_id}/")
-        return sorted((self._read(Approval, key) for key in keys), key=lambda each: (each.at, each.token))
-
-    # Reading
-
-    def _find(self, model: type[StoredT], key: str) -> StoredT | None:
-        if self.store.size(key) is None:  # cheaper than a failed read, and asked on every page
-            return None
-        return self._read(model, key)
-
-    def _read(self, model: type[StoredT], key: str) -> StoredT:
-        return model.decode(self.store.get(key), key=key)
-
-
-def _request_key(session: str, idempotency_key: str) -> str:
-    return f"sessions/{session}/requests/{sha256_hex(idempotency_key.encode())}.json"
+        return sorted(
+            (read(self.store, Approval, key) for key in keys), key=lambda each: (each.at, each.token)
+        )

@@ -9,6 +9,7 @@ from contextlib import suppress
 from index_server import leases, tombstones
 from index_server.catalog import Catalog, file_key, record_key
 from index_server.errors import StoreError
+from index_server.gates import passed
 from index_server.journal import journal_key
 from index_server.model import GENESIS, EntryT, Judgement, Move, Record, StatusEntry, sha256_hex
 from index_server.statusbook import STATUS
@@ -115,6 +116,19 @@ def collected_faults(catalog: Catalog) -> Iterator[str]:
             for record in catalog.snapshot_records(catalog.snapshot(head.snapshot)) if head else ():
                 if catalog.tombs.gone((record.sha256, record.filename)):
                     yield f"{channel} shows {record.filename}, which was collected"
+
+
+def verdict_faults(catalog: Catalog) -> Iterator[str]:
+    """Verdicts, by which gates go, that do not follow from their evidence. Reads all evidence."""
+    for project in sorted({key.split("/")[1] for key in catalog.store.keys("verdicts/")}):
+        for sha256, kind, number, good in catalog.evidence.told(project):
+            try:
+                body = catalog.evidence.read(sha256, kind, number).body
+            except StoreError as error:
+                yield f"verdicts/{project}/: {error}"
+                continue
+            if passed(body, sha256) != good:
+                yield f"verdicts/{project}/: of {kind} {number} about {sha256} it says what the evidence does not"
 
 
 def record_faults(catalog: Catalog, record: Record, *, deep: bool) -> Iterator[str]:

@@ -128,15 +128,14 @@ def revoke(
 
 @app.command(epilog="Example: [bold]armwheels-index check --deep[/]")
 def check(
-    deep: Annotated[
-        bool, typer.Option("--deep", help="Also read every file and compare its sha256.")
-    ] = False,
+    deep: Annotated[bool, typer.Option("--deep", help="Also read every file, and all evidence.")] = False,
 ) -> None:
     """Verify the journals, the snapshots and what they hold; exits with 1 when anything is wrong."""
     settings = load_settings()
     catalog = Catalog(open_store(settings.store), settings.channels)
     faults = [fault for name in catalog.channels for fault in checks.journal_faults(catalog, name)]
     faults += [*checks.status_faults(catalog), *checks.collected_faults(catalog)]
+    faults += checks.verdict_faults(catalog) if deep else ()
     snapshots = catalog.snapshot_ids()
     seen: dict[str, Record] = {}
     for snapshot_id in track(snapshots, "snapshots", console=err):

@@ -94,10 +94,17 @@ class MalformedError(RequestError):
 
 
 class UnauthorizedError(RequestError):
-    """No token, an unknown token, or one that has expired."""
+    """No token, or credentials that hold none (RFC 9110 section 15.5.2)."""
 
     status = 401
     title = "a valid token is needed"
+
+
+class WrongTokenError(UnauthorizedError):
+    """A token that is unknown, has expired or was revoked. Sending it again is of no use, so it is 403."""
+
+    status = 403
+    title = "this token is not valid here"
 
 
 class ForbiddenError(RequestError):

@@ -73,6 +73,14 @@ class Journal(Generic[EntryT]):
         written = self._known = self._read(entry.serial)
         return written if written.nonce == entry.nonce else None
 
+    def push(self, entry: EntryT) -> EntryT:
+        """Write an entry after whatever others write meanwhile; its serial is filled in here."""
+        while True:
+            written = self.append(entry.model_copy(update={"serial": self.serial + 1}))
+            if written is not None:
+                self.hint(written.serial)
+                return written
+
     def hint(self, serial: int) -> None:
         """Tell readers to come how far the journal goes at least."""
         self.store.put_hint(f"channels/{self.name}.json", Hint(serial=serial).encode())

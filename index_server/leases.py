@@ -126,20 +126,16 @@ class Leases:
         at: str,
         by: str,
     ) -> LeaseEntry:
-        nonce = secrets.token_urlsafe(16)
-        while True:
-            entry = LeaseEntry(
-                serial=self.journal.serial + 1,
-                previous_hash=GENESIS,
-                nonce=nonce,
-                at=at,
-                by=by,
-                kind=kind,
-                name=name,
-                snapshots=named[0],
-                files=named[1],
-                message=message,
-            )
-            if (written := self.journal.append(entry)) is not None:
-                self.journal.hint(written.serial)
-                return written
+        entry = LeaseEntry(
+            serial=1,
+            previous_hash=GENESIS,
+            nonce=secrets.token_urlsafe(16),
+            at=at,
+            by=by,
+            kind=kind,
+            name=name,
+            snapshots=named[0],
+            files=named[1],
+            message=message,
+        )
+        return self.journal.push(entry)

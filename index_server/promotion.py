@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
-
 from index_server.catalog import Catalog
 from index_server.errors import GateError
 from index_server.gates import Candidate, Gates, reasons
 from index_server.model import Judgement
 from index_server.tokens import Publisher
-
-AT_ONCE = 16  # questions to the store; a network store answers each in milliseconds
 
 
 def judge(
@@ -31,12 +27,8 @@ def judge(
             return None
         gates = Gates()
     records = list(catalog.snapshot_records(catalog.find_snapshot(snapshot_id)))
-    tuned = sorted({record.sha256 for record in records if record.tuned})
-    if gates.evidence:
-        with ThreadPoolExecutor(AT_ONCE) as pool:
-            found = dict(zip(tuned, pool.map(catalog.evidence.verdicts, tuned), strict=True))
-    else:
-        found = {}
+    tuned = {record.sha256: record.project for record in records if record.tuned}
+    found = catalog.evidence.verdicts(tuned, gates.evidence)
     shown_in = frozenset(
         name for name in catalog.channels if any(move.snapshot == snapshot_id for move in catalog.moves(name))
     )
@@ -67,7 +59,8 @@ def judge(
         returning=candidate.returning,
         approvals=approvals,
         evidence={
-            sha: {kind: kinds[kind][0] for kind in gates.evidence if kind in kinds}
-            for sha, kinds in found.items()
+            sha: {kind: number for kind, (number, _) in kinds.items()}
+            for sha, kinds in sorted(found.items())
+            if kinds
         },
     )

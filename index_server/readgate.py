@@ -16,7 +16,10 @@ OPEN = frozenset({"/healthz"})  # tells nothing but serials, and watchers have n
 
 
 class ReadGate:
-    """Lets through who carries a valid token; what they get is not for shared caches (RFC 9111 section 5.2.2.7)."""
+    """Lets through who carries a valid token, and asks all others for one.
+
+    What is sent is not for shared caches (RFC 9111 section 5.2.2.7).
+    """
 
     def __init__(self, app: ASGIApp, readers: Readers) -> None:
         self._app = app

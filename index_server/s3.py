@@ -25,9 +25,11 @@ from secrets import token_hex
 from typing import TYPE_CHECKING, BinaryIO
 
 import boto3
+import botocore.session
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, FlexibleChecksumError, HTTPClientError
 from botocore.exceptions import ConnectionError as UnconnectedError
+from botocore.utils import parse_timestamp
 
 from index_server.errors import (
     MissingObjectError,
@@ -343,6 +345,14 @@ def _code(error: ClientError) -> str:
     return error.response["Error"].get("Code", "")
 
 
+def _moment(spelled: str) -> datetime:
+    """A time in an answer. botocore's own way takes 0.2 ms, of every key in a listing."""
+    try:
+        return datetime.fromisoformat(spelled)
+    except (TypeError, ValueError):
+        return parse_timestamp(spelled)
+
+
 def open_bucket(bucket: str, prefix: str, *, endpoint: str | None, scratch: Path) -> S3Store:
     """Open a store that is known to keep its promises; keys and region are taken from ``AWS_*`` as usual.
 
@@ -359,7 +369,9 @@ def open_bucket(bucket: str, prefix: str, *, endpoint: str | None, scratch: Path
         s3={"addressing_style": "path" if endpoint else "auto"},
     )
     try:
-        session = boto3.session.Session()
+        core = botocore.session.get_session()
+        core.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=_moment)
+        session = boto3.session.Session(botocore_session=core)
         region = session.region_name or ("us-east-1" if endpoint else None)
         client = session.client("s3", endpoint_url=endpoint, region_name=region, config=config)
     except (BotoCoreError, ValueError) as error:

@@ -19,7 +19,13 @@ from datetime import UTC, datetime, timedelta
 from fnmatch import fnmatchcase
 
 from index_server.catalog import Catalog
-from index_server.errors import ConfigError, ForbiddenError, MissingObjectError, UnauthorizedError
+from index_server.errors import (
+    ConfigError,
+    ForbiddenError,
+    MissingObjectError,
+    UnauthorizedError,
+    WrongTokenError,
+)
 from index_server.model import Revocation, Token, sha256_hex, stamp
 from index_server.store import ObjectStore
 
@@ -170,7 +176,8 @@ def authenticate(store: ObjectStore, authorization: str | None) -> Publisher:
     """Say who sends this ``Authorization`` header.
 
     Raises:
-        UnauthorizedError: no token, an unknown one, or one that has expired or was revoked.
+        UnauthorizedError: no token.
+        WrongTokenError: an unknown one, or one that has expired or was revoked.
     """
     if not authorization:
         raise UnauthorizedError(f"this request carries no token: {_HINT}")
@@ -178,11 +185,11 @@ def authenticate(store: ObjectStore, authorization: str | None) -> Publisher:
     try:
         token = Token.decode(store.get(_key(secret_hash)), key="token")
     except MissingObjectError:
-        raise UnauthorizedError(f"this token is unknown here: {_HINT}") from None
+        raise WrongTokenError(f"this token is unknown here: {_HINT}") from None
     if _expired(token):
-        raise UnauthorizedError(f"the token {token.name!r} expired at {token.expires_at}; make a new one")
+        raise WrongTokenError(f"the token {token.name!r} expired at {token.expires_at}; make a new one")
     if (gone := _revocation(store, secret_hash)) is not None:
-        raise UnauthorizedError(f"the token {token.name!r} was revoked at {gone}; make a new one")
+        raise WrongTokenError(f"the token {token.name!r} was revoked at {gone}; make a new one")
     return Publisher(token.name, secret_hash, DEFAULT_SCOPES if token.scopes is None else token.scopes)
 
 
@@ -214,7 +221,7 @@ class Readers:
 def current_session(catalog: Catalog, publisher: Publisher) -> str:
     """The publisher's own session that no snapshot was asked from yet."""
     number = 1
-    while catalog.session_closed(publisher.session(number)):
+    while catalog.sessions.closed(publisher.session(number)):
         number += 1
     return publisher.session(number)
 
@@ -222,8 +229,8 @@ def current_session(catalog: Catalog, publisher: Publisher) -> str:
 def asked_session(catalog: Catalog, publisher: Publisher, idempotency_key: str) -> str:
     """The publisher's own session that a snapshot was asked from under this key, else the current one."""
     number = 1
-    while catalog.session_closed(session := publisher.session(number)):
-        if catalog.session_asked(session, idempotency_key):
+    while catalog.sessions.closed(session := publisher.session(number)):
+        if catalog.sessions.asked(session, idempotency_key):
             return session
         number += 1
     return session

@@ -124,21 +124,17 @@ class Tombstones:
     def _append(
         self, kind: Literal["collected", "restored"], tombs: Iterable[Tomb], at: str, by: str
     ) -> None:
-        nonce, files = secrets.token_urlsafe(16), tuple(tombs)
-        while True:
-            entry = TombEntry(
-                serial=self._journal.serial + 1,
-                previous_hash=GENESIS,
-                nonce=nonce,
-                at=at,
-                by=by,
-                kind=kind,
-                files=files,
-            )
-            if (written := self._journal.append(entry)) is not None:
-                self._journal.hint(written.serial)
-                self.look()
-                return
+        entry = TombEntry(
+            serial=1,
+            previous_hash=GENESIS,
+            nonce=secrets.token_urlsafe(16),
+            at=at,
+            by=by,
+            kind=kind,
+            files=tuple(tombs),
+        )
+        self._journal.push(entry)
+        self.look()
 
 
 class Intent(Stored):

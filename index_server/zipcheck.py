@@ -142,8 +142,12 @@ def _check_end(file: BinaryIO, faults: list[str]) -> tuple[int, int]:
     stated = {"count": count, "size": size, "offset": offset}
     locator_at = end_at - _LOCATOR.size
     file.seek(max(locator_at, 0))
-    mark, _, end64_at, _ = _LOCATOR.unpack(file.read(_LOCATOR.size)) if locator_at >= 0 else (b"", 0, 0, 0)
+    mark, disk, end64_at, disks = (
+        _LOCATOR.unpack(file.read(_LOCATOR.size)) if locator_at >= 0 else (b"", 0, 0, 0)
+    )
     if mark == b"PK\6\7":
+        if disk or disks != 1:
+            faults.append("the archive is split over several volumes")
         stop, stated = _check_end64(file, end64_at, locator_at, stated, faults)
     elif count == _FULL16 or _FULL32 in (size, offset):
         raise ZipFaultError("the end record points at a ZIP64 locator that is not there")

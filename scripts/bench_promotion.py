@@ -1,10 +1,12 @@
 """What a promotion costs: seconds of one move through all gates, for a snapshot of many wheels.
 
     .venv/bin/python scripts/bench_promotion.py --files 1000
+    .venv/bin/python scripts/bench_promotion.py --files 1000 --store s3
 
-Records, evidence and one nightly snapshot of FILES wheels with passports are laid into the store (a temporary
-folder, or an empty one named by ARMWHEELS_STORE). A fresh server then answers ``POST .../moves``: first with
-nothing in its memory, then to a snapshot of one wheel more, then back.
+Records, evidence and one nightly snapshot of FILES wheels with passports are laid into the store: a temporary
+folder, or a SeaweedFS of its own, or an empty store named by ARMWHEELS_STORE. A fresh server then answers
+``POST .../moves``: first with nothing in its memory, then to a snapshot of one wheel more, then back. Printed are
+seconds on the client's clock, and the processor's seconds, user and system, of the server and of the store.
 """
 
 from __future__ import annotations
@@ -16,10 +18,13 @@ import sys
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from itertools import repeat
 from pathlib import Path
 
 import httpx2
+import psutil
+from serve_s3 import Seaweed
 
 from index_server.catalog import Catalog
 from index_server.model import Record, Tuned, sha256_hex
@@ -27,7 +32,6 @@ from index_server.settings import ROOT, load_settings
 from index_server.store import ObjectStore, open_store
 
 BIN = Path(sys.executable).parent
-PER_PROJECT = 50
 SESSIONS = ("a" * 22, "b" * 22)
 REPORT = {"passed": True, "verdicts": [{"check": f"check {n}", "detail": "x" * 300} for n in range(12)]}
 GATES = """
@@ -43,10 +47,10 @@ approvals = 1
 """
 
 
-def record(number: int, version: str) -> Record:
-    """The record of one small wheel with a passport."""
-    project, digest = f"project-{number // PER_PROJECT}", sha256_hex(f"{number} {version}".encode())
-    upstream = f"{version}.{number % PER_PROJECT}"
+def record(number: int, of_project: int) -> Record:
+    """The record of one small wheel with a passport; a project has ``of_project`` of them."""
+    project, digest = f"project-{number // of_project}", sha256_hex(f"{number}".encode())
+    upstream = f"1.{number % of_project}"
     tags = f"1_{digest[:8]}-cp311-cp311-manylinux_2_28_aarch64"
     filename = f"{project.replace('-', '_')}-{upstream}+generic-{tags}.whl"
     data = filename.encode()
@@ -80,11 +84,11 @@ def record(number: int, version: str) -> Record:
     )
 
 
-def fill(catalog: Catalog, store: ObjectStore, files: int) -> list[str]:
+def fill(catalog: Catalog, store: ObjectStore, files: int, of_project: int) -> list[str]:
     """A snapshot of ``files`` wheels, and one with one wheel more; both shown by ``nightly``."""
 
     def put(number: int, session: str) -> None:
-        each = record(number, "1")
+        each = record(number, of_project)
         with store.scratch() as path:
             path.write_bytes(each.filename.encode())
             catalog.record_file(each, b"m", path, session)
@@ -102,15 +106,15 @@ def fill(catalog: Catalog, store: ObjectStore, files: int) -> list[str]:
     return made
 
 
-def required(files: int) -> dict[str, list[str]]:
+def required(files: int, of_project: int) -> dict[str, list[str]]:
     """The versions of each project, for ``matrices.toml``."""
     found: dict[str, list[str]] = {}
     for number in range(files):
-        found.setdefault(f"project-{number // PER_PROJECT}", []).append(f"1.{number % PER_PROJECT}")
+        found.setdefault(f"project-{number // of_project}", []).append(f"1.{number % of_project}")
     return found
 
 
-def configure(folder: Path, files: int) -> None:
+def configure(folder: Path, files: int, of_project: int) -> None:
     """Configs in which every one of the wheels is required."""
     for path in (ROOT / "configs").glob("*.*"):
         (folder / path.name).write_bytes(path.read_bytes())
@@ -118,7 +122,7 @@ def configure(folder: Path, files: int) -> None:
     cells = [
         f'[[all.cells]]\nrecipe = "{project}"\nversions = {versions}\npythons = ["cp311"]\n'
         'targets = ["generic"]\nbackends = ["none"]\nrequired = true\n'
-        for project, versions in required(files).items()
+        for project, versions in required(files, of_project).items()
     ]
     (folder / "matrices.toml").write_text('[all]\ndescription = "all"\n' + "".join(cells))
 
@@ -129,45 +133,74 @@ def token(name: str) -> str:
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
 
+def cpu(process: psutil.Process | None) -> float:
+    """Seconds of processor time, user and system, that a process has used."""
+    if process is None:
+        return 0.0
+    used = process.cpu_times()
+    return float(used.user + used.system)
+
+
 def main() -> None:
     """Fill, serve, move, and print what each move took."""
     options = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     options.add_argument("--files", type=int, default=1000, help="wheels of the snapshot")
-    files = options.parse_args().files
-    with tempfile.TemporaryDirectory() as name:
-        home = Path(name)
-        configure(home, files)
-        os.environ |= {"ARMWHEELS_HOME": name, "ARMWHEELS_CONFIGS": name}
-        settings = load_settings()
-        store = open_store(settings.store)
-        first, second = fill(Catalog(store, settings.channels), store, files)
-        mover, other = token("mover"), token("other")
-        before = sum(1 for _ in store.keys("files/"))
-        ready = home / "ready"
-        serve = [str(BIN / "armwheels-index"), "serve", "--port", "0", "--ready-file", str(ready)]
-        with subprocess.Popen(serve, stdout=subprocess.DEVNULL) as server:
-            while not ready.exists():
-                time.sleep(0.05)
-            with httpx2.Client(base_url=ready.read_text().strip(), timeout=120) as client:
-                for snapshot in (first, second):
-                    body = {"channel": "stable", "snapshot": snapshot}
-                    client.post("/api/approvals", json=body, headers={"Authorization": f"Bearer {other}"})
-                kind = settings.store.partition(":")[0]
-                print(f"a snapshot of {files} wheels, {2 * files} pieces of evidence, store: {kind}")
-                for serial, (what, snapshot) in enumerate(
-                    (("cold", first), ("one wheel more, warm", second), ("back", first))
-                ):
-                    body = {"snapshot": snapshot, "expected_serial": serial, "nonce": f"{serial}"}
-                    start = time.monotonic()
-                    answer = client.post(
-                        "/api/channels/stable/moves", json=body, headers={"Authorization": f"Bearer {mover}"}
-                    )
-                    print(f"{what:22} {answer.status_code} {time.monotonic() - start:7.3f} s")
-            server.terminate()
-        copied = sum(1 for _ in store.keys("files/")) - before
-        print(f"objects written below files/ meanwhile: {copied}")
+    options.add_argument("--of-project", type=int, default=50, help="wheels of each project")
+    options.add_argument("--store", choices=("file", "s3"), default="file", help="s3 starts a SeaweedFS")
+    asked = options.parse_args()
+    with ExitStack() as ends:
+        home = Path(ends.enter_context(tempfile.TemporaryDirectory()))
+        seaweed = None
+        if asked.store == "s3":
+            seaweed = Seaweed(home / "seaweed")
+            seaweed.start()
+            ends.callback(seaweed.kill)
+            os.environ |= seaweed.environment("bench")
+        measure(home, asked.files, asked.of_project, psutil.Process(seaweed.pid) if seaweed else None)
+
+
+def measure(home: Path, files: int, of_project: int, store_process: psutil.Process | None) -> None:
+    """Fill the store of the environment, and time three moves of a fresh server over it."""
+    configure(home, files, of_project)
+    os.environ |= {"ARMWHEELS_HOME": str(home), "ARMWHEELS_CONFIGS": str(home)}
+    settings = load_settings()
+    store = open_store(settings.store)
+    first, second = fill(Catalog(store, settings.channels), store, files, of_project)
+    mover, other = token("mover"), token("other")
+    before = sum(1 for _ in store.keys("files/"))
+    ready = home / "ready"
+    serve = [str(BIN / "armwheels-index"), "serve", "--port", "0", "--ready-file", str(ready)]
+    with subprocess.Popen(serve, stdout=subprocess.DEVNULL) as server:
+        while not ready.exists():
+            time.sleep(0.05)
+        server_process = psutil.Process(server.pid)
+        with httpx2.Client(base_url=ready.read_text().strip(), timeout=120) as client:
+            for snapshot in (first, second):
+                body = {"channel": "stable", "snapshot": snapshot}
+                client.post("/api/approvals", json=body, headers={"Authorization": f"Bearer {other}"})
+            kind, load = settings.store.partition(":")[0], os.getloadavg()[0]
+            print(
+                f"{files} wheels, {of_project} a project, {2 * files} pieces of evidence, "
+                f"store: {kind}, load average {load:.1f}"
+            )
+            for serial, (what, snapshot) in enumerate(
+                (("cold", first), ("one wheel more, warm", second), ("back", first))
+            ):
+                move = {"snapshot": snapshot, "expected_serial": serial, "nonce": f"{serial}"}
+                used, used_by_store = cpu(server_process), cpu(store_process)
+                start = time.monotonic()
+                answer = client.post(
+                    "/api/channels/stable/moves", json=move, headers={"Authorization": f"Bearer {mover}"}
+                )
+                print(
+                    f"{what:22} {answer.status_code} {time.monotonic() - start:7.3f} s, processor: server "
+                    f"{cpu(server_process) - used:.2f} s, store {cpu(store_process) - used_by_store:.2f} s"
+                )
+        server.terminate()
+    copied = sum(1 for _ in store.keys("files/")) - before
+    print(f"objects written below files/ meanwhile: {copied}")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,8 @@
 """Serves the index from a real S3 server on loopback: SeaweedFS, from its wheel. For trying, and for the tests.
 
     make serve STORE=s3
+    . var/seaweedfs/environment     # in another shell: what the commands need to find the same store
+    .venv/bin/armwheels-index token --name me
 
 The objects stay in ``ARMWHEELS_HOME/seaweedfs``. Its keys are no secret: nothing but this machine reaches it.
 """
@@ -9,6 +11,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import shlex
 import signal
 import socket
 import subprocess
@@ -64,11 +67,25 @@ class Seaweed:
                 raise RuntimeError((self._folder / "log").read_text()[-3000:])
             time.sleep(0.1)
 
+    @property
+    def pid(self) -> int:
+        """Of the running process; 0 where there is none."""
+        return self._process.pid if self._process is not None else 0
+
     def kill(self) -> None:
         """As a crash would: no goodbye."""
         if self._process is not None:
             self._process.send_signal(signal.SIGKILL)
             self._process.wait(30)
+
+    def stop(self) -> None:
+        """In order; killed if that takes more than 20 seconds."""
+        if self._process is not None:
+            self._process.terminate()
+            try:
+                self._process.wait(20)
+            except subprocess.TimeoutExpired:
+                self.kill()
 
     def client(self, attempts: int = 4) -> S3Client:
         return s3_client(
@@ -123,16 +140,26 @@ def is_free(port: int) -> bool:
 
 def main() -> int:
     """Start SeaweedFS, serve the index from it, end both."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # end in order, as by Ctrl-C
     home = Path(os.environ.get("ARMWHEELS_HOME") or "var").resolve()
     store = Seaweed(home / "seaweedfs")
     store.start()
-    try:
-        command = [Path(sys.executable).parent / "armwheels-index", "serve", *sys.argv[1:]]
-        return subprocess.run(command, env={**os.environ, **store.environment()}, check=False).returncode
-    except KeyboardInterrupt:
-        return 130
-    finally:
-        store.kill()
+    variables = {**store.environment(), "ARMWHEELS_HOME": str(home)}
+    lines = [f"export {name}={shlex.quote(value)}\n" for name, value in variables.items()]
+    place = home / "seaweedfs" / "environment"
+    place.write_text("".join(lines))
+    print(f"SeaweedFS keeps the objects. In another shell, for armwheels-index token and others: . {place}")
+    sys.stdout.flush()
+    index = Path(sys.executable).parent / "armwheels-index"
+    with subprocess.Popen([index, "serve", *sys.argv[1:]], env={**os.environ, **variables}) as server:
+        try:
+            return server.wait()
+        except KeyboardInterrupt:
+            server.terminate()
+            server.wait(30)
+            return 130
+        finally:
+            store.stop()
 
 
 if __name__ == "__main__":

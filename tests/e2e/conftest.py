@@ -8,8 +8,8 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -65,13 +65,16 @@ class Place:
     home: Path
     configs: Path
     folder: Path | None = None
+    store: Mapping[str, str] = field(
+        default_factory=dict
+    )  # variables that name another store than the folder
 
     @property
     def environment(self) -> dict[str, str]:
         dropped = ("ARMWHEELS_", "COLUMNS")
         kept = {name: value for name, value in os.environ.items() if not name.startswith(dropped)}
         own = {"ARMWHEELS_HOME": str(self.home), "ARMWHEELS_CONFIGS": str(self.configs), "COLUMNS": "140"}
-        return {**kept, **own}
+        return {**kept, **own, **self.store}
 
     def run(
         self, *command: str, timeout: float = 600, extra: dict[str, str] | None = None

@@ -6,10 +6,13 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx2
+
+from index_server.settings import ROOT
 
 BIN = Path(sys.executable).parent
 
@@ -39,6 +42,16 @@ class Server:
         moved = httpx2.post(f"{self.url}/api/channels/nightly/moves", json=move, headers=self.auth)
         assert moved.status_code in (200, 201), moved.text
         return snapshot
+
+    def upload(self, session: str, name: str, data: bytes, **fields: str) -> httpx2.Response:
+        """Send a file as twine does; gives the answer."""
+        return httpx2.post(
+            f"{self.url}/upload/?session={session}",
+            data={":action": "file_upload", **fields},
+            files={"content": (name, data)},
+            headers=self.auth,
+            timeout=60,
+        )
 
     def stored(self, folder: str) -> list[Path]:
         return sorted(path for path in (self.home / "store" / folder).rglob("*") if path.is_file())
@@ -87,6 +100,30 @@ def start(home: Path, **variables: str) -> Server:
     )
     server.token = made.stdout.strip()
     return server
+
+
+def run(
+    server: Server, *command: object, cwd: Path | None = None, env: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run a command in the server's environment, with ``env`` added, and capture what it says."""
+    return subprocess.run(
+        [str(part) for part in command],
+        env={**server.environment, "COLUMNS": "300", **(env or {})},
+        cwd=cwd,
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+def write_configs(folder: Path, channels: str) -> Path:
+    """The project's configs, with other channels."""
+    folder.mkdir()
+    for path in (ROOT / "configs").glob("*.*"):
+        (folder / path.name).write_bytes(path.read_bytes())
+    (folder / "channels.toml").write_text(channels)
+    return folder
 
 
 def stop(server: Server) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -11,7 +10,7 @@ from typing import Any
 
 import httpx2
 import pytest
-from index_processes import BIN, Server, start, stop
+from index_processes import BIN, Server, run, start, stop, write_configs
 from index_wheels import make_wheel
 
 pytestmark = pytest.mark.slow
@@ -25,17 +24,11 @@ from = ["nightly"]
 evidence = ["audit"]
 approvals = 1
 """
-ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture
-def configs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    folder = tmp_path / "configs"
-    folder.mkdir()
-    for path in (ROOT / "configs").glob("*.*"):
-        (folder / path.name).write_bytes(path.read_bytes())
-    (folder / "channels.toml").write_text(CHANNELS)
-    return folder
+def configs(tmp_path: Path) -> Path:
+    return write_configs(tmp_path / "configs", CHANNELS)
 
 
 @pytest.fixture
@@ -44,19 +37,6 @@ def index(tmp_path: Path, configs: Path) -> Iterator[Server]:
     running = start(tmp_path, ARMWHEELS_CONFIGS=str(configs))
     yield running
     stop(running)
-
-
-def run(server: Server, *command: object, **more: Any) -> subprocess.CompletedProcess[str]:
-    environment = {**server.environment, "COLUMNS": "200", **more.pop("env", {})}
-    return subprocess.run(
-        [str(part) for part in command],
-        env=environment,
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        **more,
-    )
 
 
 def armwheels(server: Server, *arguments: str, token: str = "") -> tuple[int, str]:
@@ -79,12 +59,7 @@ def nightly(server: Server, version: str, project: str = "pure_thing", **parts: 
     """A new version of a project, shown by ``nightly``."""
     name = f"{project}-{version}-py3-none-any.whl"
     session = f"{project}{version.replace('.', '-')}".ljust(22, "x").replace("_", "-")
-    sent = httpx2.post(
-        f"{server.url}/upload/?session={session}",
-        data={":action": "file_upload"},
-        files={"content": (name, make_wheel(name, **parts))},
-        headers=server.auth,
-    )
+    sent = server.upload(session, name, make_wheel(name, **parts))
     assert sent.status_code == 200, sent.text
     return server.publish(session, f"{project} {version}")
 
@@ -186,12 +161,7 @@ def test_two_promoters_racing(index: Server) -> None:
 def test_a_session_is_installed_from_before_anybody_sees_it(server: Server, tmp_path: Path) -> None:
     session = "preview-" + "p" * 22
     name = "pure_thing-9.0-py3-none-any.whl"
-    sent = httpx2.post(
-        f"{server.url}/upload/?session={session}",
-        data={":action": "file_upload"},
-        files={"content": (name, make_wheel(name))},
-        headers=server.auth,
-    )
+    sent = server.upload(session, name, make_wheel(name))
     assert sent.status_code == 200
     run(server, sys.executable, "-m", "venv", "--without-pip", tmp_path / "env")
     python = tmp_path / "env" / "bin" / "python"
@@ -211,12 +181,7 @@ def test_pip_reads_with_a_token_where_reads_need_one(tmp_path: Path) -> None:
     server = start(tmp_path, ARMWHEELS_READS="token")
     try:
         name = "pure_thing-1.0-py3-none-any.whl"
-        sent = httpx2.post(
-            f"{server.url}/upload/?session={'r' * 22}",
-            data={":action": "file_upload"},
-            files={"content": (name, make_wheel(name))},
-            headers=server.auth,
-        )
+        sent = server.upload("r" * 22, name, make_wheel(name))
         assert sent.status_code == 200
         reader = token(server, "reader", "read")
         place = f"/staging/{'r' * 22}/simple/"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import httpx2
 import pytest
-from index_processes import BIN, Server
+from index_processes import BIN, Server, run
 from index_wheels import make_wheel, tuned_wheel
 
 pytestmark = pytest.mark.slow
@@ -20,18 +20,6 @@ def write(folder: Path, *wheels: tuple[str, bytes]) -> list[Path]:
     for name, data in wheels:
         (folder / name).write_bytes(data)
     return [folder / name for name, _ in wheels]
-
-
-def run(server: Server, *command: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [str(part) for part in command],
-        env={**server.environment, "COLUMNS": "300"},
-        cwd=cwd,
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
 
 
 def twine(server: Server, *files: Path, token: str | None = None, query: str = "") -> tuple[int, str]:
@@ -68,7 +56,7 @@ def test_twine(server: Server, tmp_path: Path) -> None:
     assert "already exists with other bytes" in text
     code, text = twine(server, *files, token="awt_wrong")
     assert code == 1
-    assert "401" in text
+    assert "403" in text
     [bad] = write(tmp_path / "dist", ("bad-1.0-py3-none-any.whl", make_wheel(PURE)))
     code, text = twine(server, bad)
     assert code == 1

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+import socketserver
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx2
 import pytest
-from index_processes import BIN, Server, start, stop
+from index_processes import BIN, Server, run, start, stop, write_configs
 from index_wheels import tuned_wheel
 
 from index_server.catalog import Catalog
@@ -21,20 +23,14 @@ from index_server.retention import Terms
 from index_server.store import DirectoryStore
 
 pytestmark = pytest.mark.slow
-ROOT = Path(__file__).parents[3]
 CHANNELS = '[nightly]\ndescription = "newest"\nretention_days = 3\n[stable]\ndescription = "chosen"\n'
 CROSS = ("--python-platform", "aarch64-manylinux_2_28")
-NOWHERE = "http://127.0.0.1:9"  # the discard port: whoever asks another host than loopback fails
+PIP = [part for minor in range(17, 29) for part in ("--platform", f"manylinux_2_{minor}_aarch64")]
 
 
 @pytest.fixture
 def configs(tmp_path: Path) -> Path:
-    folder = tmp_path / "configs"
-    folder.mkdir()
-    for path in (ROOT / "configs").glob("*.*"):
-        (folder / path.name).write_bytes(path.read_bytes())
-    (folder / "channels.toml").write_text(CHANNELS)
-    return folder
+    return write_configs(tmp_path / "configs", CHANNELS)
 
 
 @pytest.fixture
@@ -44,38 +40,46 @@ def index(tmp_path: Path, configs: Path) -> Iterator[Server]:
     stop(running)
 
 
-def run(
-    server: Server, *command: object, cwd: Path | None = None, **more: str
-) -> subprocess.CompletedProcess[str]:
-    """Run with no other index known, and none to be reached."""
-    unreachable = {
-        "HTTP_PROXY": NOWHERE,
-        "HTTPS_PROXY": NOWHERE,
-        "ALL_PROXY": NOWHERE,
-        "NO_PROXY": "127.0.0.1",
-    }
-    lower = {name.lower(): value for name, value in unreachable.items()}
-    return subprocess.run(
-        [str(part) for part in command],
-        env={**server.environment, **unreachable, **lower, "COLUMNS": "300", **more},
-        cwd=cwd,
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+class Elsewhere(socketserver.ThreadingTCPServer):
+    """A proxy to nowhere, which remembers who was asked for: whoever asks another host than loopback fails."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        super().__init__(("127.0.0.1", 0), Refusal)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        address = f"http://127.0.0.1:{self.server_address[1]}"
+        proxies = dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"), address) | {
+            "NO_PROXY": "127.0.0.1"
+        }
+        return proxies | {name.lower(): value for name, value in proxies.items()}
+
+
+class Refusal(socketserver.StreamRequestHandler):
+    """Reads what is asked, and hangs up."""
+
+    server: Elsewhere
+
+    def handle(self) -> None:
+        self.server.asked.append(self.rfile.readline(1000).decode("latin-1"))
+
+
+@pytest.fixture
+def elsewhere() -> Iterator[Elsewhere]:
+    with Elsewhere() as proxy:
+        threading.Thread(target=proxy.serve_forever, daemon=True).start()
+        yield proxy
+        proxy.shutdown()
 
 
 def build(server: Server, letter: str, *, stable: bool) -> str:
     """A night's build of the same cell, perhaps promoted; gives the file's address."""
     name, data = tuned_wheel(wheel_digest=letter * 64)
     session = letter * 22
-    sent = httpx2.post(
-        f"{server.url}/upload/?session={session}",
-        data={":action": "file_upload"},
-        files={"content": (name, data)},
-        headers=server.auth,
-    )
+    sent = server.upload(session, name, data)
     assert sent.status_code == 200, sent.text
     snapshot = server.publish(session, letter)
     if stable:
@@ -90,7 +94,9 @@ def build(server: Server, letter: str, *, stable: bool) -> str:
     return f"{server.url}{file['url']}"
 
 
-def test_a_lock_against_stable_outlives_the_nightlies(index: Server, tmp_path: Path) -> None:
+def test_a_lock_against_stable_outlives_the_nightlies(
+    index: Server, elsewhere: Elsewhere, tmp_path: Path
+) -> None:
     urls = {"a": build(index, "a", stable=True)}
     project = tmp_path / "project"
     project.mkdir()
@@ -100,7 +106,9 @@ def test_a_lock_against_stable_outlives_the_nightlies(index: Server, tmp_path: P
         f'[[tool.uv.index]]\nurl = "{index.url}/stable/neoverse-v1/simple/"\ndefault = true\n'
     )
     index.environment.pop("UV_NO_CONFIG")
-    locked = run(index, BIN / "uv", "lock", "--python", sys.executable, cwd=project)
+    locked = run(
+        index, BIN / "uv", "lock", "--python", sys.executable, cwd=project, env=elsewhere.environment
+    )
     assert locked.returncode == 0, locked.stderr
     lock = (project / "uv.lock").read_text()
     assert urls["a"] in lock
@@ -117,19 +125,20 @@ def test_a_lock_against_stable_outlives_the_nightlies(index: Server, tmp_path: P
         index,
         *(BIN / "uv", "sync", "--locked", "--python", sys.executable, *CROSS),
         cwd=project,
-        UV_CACHE_DIR=str(tmp_path / "another-cache"),
+        env={**elsewhere.environment, "UV_CACHE_DIR": str(tmp_path / "another-cache")},
     )
     assert synced.returncode == 0, synced.stderr
     assert "demo==1.0+neoverse.v1" in synced.stderr
     assert (project / "uv.lock").read_text() == lock
+    assert elsewhere.asked == []
     assert run(index, BIN / "armwheels-index", "check", "--deep").returncode == 0
 
 
-def test_one_index_is_enough(index: Server, tmp_path: Path) -> None:
-    """A real closure, from the index that this machine's pip is set up with."""
+def test_one_index_is_enough(index: Server, elsewhere: Elsewhere, tmp_path: Path) -> None:
+    """A real closure, from the index that this machine's pip is set up with; then pip and uv know ours alone."""
     mirrored = subprocess.run(
         [
-            *(str(BIN / "armwheels-index"), "mirror", "requests"),
+            *(str(BIN / "armwheels-index"), "mirror", "pandas"),
             *("--target", "neoverse-v1", "--python", "cp311"),
         ],
         env={
@@ -144,20 +153,32 @@ def test_one_index_is_enough(index: Server, tmp_path: Path) -> None:
     )
     assert mirrored.returncode == 0, mirrored.stderr
     url = f"{index.url}/nightly/neoverse-v1/simple/"
-    target = tmp_path / "installed"
-    done = run(
-        index,
-        *(BIN / "uv", "pip", "install", "--no-config", "--index-url", url, *CROSS),
-        *("--python-version", "3.11", "--only-binary", ":all:", "--target", target, "requests"),
+    pip = (BIN / "pip", "install", "--no-compile", "--python-version", "3.11", "--only-binary", ":all:", *PIP)
+    uv = (BIN / "uv", "pip", "install", "--no-config", *CROSS, "--python-version", "3.11")
+    found = {}
+    for tool, install in (("pip", pip), ("uv", (*uv, "--only-binary", ":all:"))):
+        target = tmp_path / tool
+        done = run(
+            index, *install, "--index-url", url, "--target", target, "pandas", env=elsewhere.environment
+        )
+        assert done.returncode == 0, done.stderr
+        found[tool] = {path.name.partition(".dist-info")[0] for path in target.glob("*.dist-info")}
+        other = run(
+            index, *install, "--index-url", url, "--target", target, "idna", env=elsewhere.environment
+        )
+        assert other.returncode != 0  # not mirrored, so not there: nothing falls through
+        assert "idna" in other.stderr
+    assert found["pip"] == found["uv"]
+    assert {name.partition("-")[0] for name in found["pip"]} >= {"pandas", "numpy", "python_dateutil"}
+    assert elsewhere.asked == []
+    two = (
+        "--index-url",
+        url,
+        "--extra-index-url",
+        "https://elsewhere.example/simple/",
+        "--target",
+        tmp_path / "no",
     )
-    assert done.returncode == 0, done.stderr
-    found = {path.name.partition("-")[0] for path in target.glob("*.dist-info")}
-    assert found >= {"requests", "urllib3", "idna", "certifi", "charset_normalizer"}
-    other = run(
-        index,
-        *(BIN / "uv", "pip", "install", "--no-config", "--index-url", url, *CROSS),
-        *("--python-version", "3.11", "--only-binary", ":all:", "--target", target, "numpy"),
-    )
-    assert other.returncode != 0  # not mirrored, so not there: nothing falls through
-    assert "numpy" in other.stderr
+    run(index, *pip, *two, "--retries", "0", "idna", env=elsewhere.environment)
+    assert any("elsewhere.example" in asked for asked in elsewhere.asked)  # it would have been seen
     assert run(index, BIN / "armwheels-index", "check", "--deep").returncode == 0

@@ -24,13 +24,7 @@ SESSION = "s" * 22
 
 
 def upload(server: Server, name: str, data: bytes) -> httpx2.Response:
-    return httpx2.post(
-        f"{server.url}/upload/?session={SESSION}",
-        data={":action": "file_upload", "sha256_digest": hashlib.sha256(data).hexdigest()},
-        files={"content": (name, data)},
-        headers=server.auth,
-        timeout=60,
-    )
+    return server.upload(SESSION, name, data, sha256_digest=hashlib.sha256(data).hexdigest())
 
 
 def page(server: Server, path: str) -> httpx2.Response:

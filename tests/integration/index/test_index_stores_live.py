@@ -15,10 +15,10 @@ from pathlib import Path
 
 import httpx2
 import pytest
-from index_processes import BIN, Server, start, stop
+from index_processes import BIN, Server, run, start, stop
 from index_wheels import make_wheel
 from serve_s3 import Seaweed
-from test_index_clients import PURE, run, twine, uv_publish, write
+from test_index_clients import PURE, twine, uv_publish, write
 
 from builder.publish import Index
 from index_server.settings import ROOT
@@ -64,16 +64,6 @@ def held(server: Server) -> list[str]:
     return [file["filename"] for file in answer.json()["files"]] if answer.status_code == 200 else []
 
 
-def upload(server: Server, name: str, data: bytes, **fields: str) -> httpx2.Response:
-    return httpx2.post(
-        f"{server.url}/upload/?session={SESSION}",
-        data={":action": "file_upload", **fields},
-        files={"content": (name, data)},
-        headers=server.auth,
-        timeout=60,
-    )
-
-
 def test_what_twine_and_uv_are_told(server: Server, tmp_path: Path) -> None:
     files = write(tmp_path / "dist", (PURE, make_wheel(PURE)))
     query = f"?session={SESSION}"
@@ -107,20 +97,20 @@ def test_what_twine_and_uv_are_told(server: Server, tmp_path: Path) -> None:
 
 def test_nothing_is_half_stored(server: Server) -> None:
     data = make_wheel(PURE, files={"pure_thing/data": os.urandom(2 << 20)})
-    wrong = upload(server, PURE, data, sha256_digest="0" * 64)
+    wrong = server.upload(SESSION, PURE, data, sha256_digest="0" * 64)
     assert (wrong.status_code, "the bytes that arrived have" in wrong.text) == (400, True)
-    cut = upload(server, PURE, data[:-1000])
+    cut = server.upload(SESSION, PURE, data[:-1000])
     assert cut.status_code == 400
     body = b'--b\r\nContent-Disposition: form-data; name="content"; filename="a.whl"\r\n\r\n' + data[:100_000]
     headers = {**server.auth, "Content-Type": "multipart/form-data; boundary=b"}
     short = httpx2.post(f"{server.url}/upload/?session={SESSION}", content=body, headers=headers)
     assert (short.status_code, "cut off on the way" in short.text) == (400, True)
     resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, (1 << 20, resource.RLIM_INFINITY))
-    full = upload(server, PURE, data)
+    full = server.upload(SESSION, PURE, data)
     assert (full.status_code, "no space left" in full.text) == (507, True)
     resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)
     assert held(server) == []
-    assert upload(server, PURE, data).status_code == 200
+    assert server.upload(SESSION, PURE, data).status_code == 200
     assert held(server) == [PURE]
 
 
@@ -156,14 +146,14 @@ def test_a_store_that_dies_while_uploads_run(seaweed: Seaweed, on_s3: Server, tm
 
 def test_while_the_store_is_away(seaweed: Seaweed, on_s3: Server) -> None:
     server = on_s3
-    assert upload(server, PURE, make_wheel(PURE)).status_code == 200
+    assert server.upload(SESSION, PURE, make_wheel(PURE)).status_code == 200
     snapshot = server.publish(SESSION)
     seaweed.kill()
     for path in ("/", f"/snapshots/{snapshot}/generic/simple/pure-thing/", "/api/channels", "/healthz"):
         answer = httpx2.get(f"{server.url}{path}", timeout=60)
         assert (path, answer.status_code, answer.headers["retry-after"]) == (path, 503, "5")
         assert seaweed.endpoint not in answer.text
-    refused = upload(server, PURE, make_wheel(PURE))
+    refused = server.upload(SESSION, PURE, make_wheel(PURE))
     assert (refused.status_code, refused.headers["retry-after"]) == (503, "5")
     assert "cannot reach its store now" in refused.text
     seaweed.start()

@@ -21,11 +21,11 @@ def swap(data: bytes, old: bytes, new: bytes, *, last: bool = False) -> bytes:
     return data[:at] + new + data[at + len(old) :]
 
 
-def with_zip64_end(data: bytes) -> bytes:
+def with_zip64_end(data: bytes, *, astray: int = 0, volumes: int = 1) -> bytes:
     """The same archive with a ZIP64 end record and locator."""
     count, size, offset = struct.unpack_from("<HLL", data, len(data) - 12)
     end64 = struct.pack("<4sQ2H2I4Q", b"PK\6\6", 44, 45, 45, 0, 0, count, count, size, offset)
-    locator = struct.pack("<4sIQI", b"PK\6\7", 0, offset + size, 1)
+    locator = struct.pack("<4sIQI", b"PK\6\7", 0, (offset + size + astray) % (1 << 64), volumes)
     return data[:-22] + end64 + locator + data[-22:]
 
 
@@ -153,10 +153,20 @@ ARCHIVES: dict[str, tuple[Callable[[], bytes], str]] = {
         "encrypted",
     ),
     "zip64 locator astray": (
-        lambda: swap(with_zip64_end(make_wheel(NAME)), b"PK\6\7" + bytes(4), b"PK\6\7" + bytes(4) + b"\1")[
-            :-1
-        ],
-        "ZIP",
+        lambda: with_zip64_end(make_wheel(NAME), astray=1),
+        "the ZIP64 locator does not point at the ZIP64 end record",
+    ),
+    "zip64 locator before the file": (
+        lambda: with_zip64_end(make_wheel(NAME), astray=-(1 << 20)),
+        "the ZIP64 locator does not point at the ZIP64 end record",
+    ),
+    "zip64 locator of many volumes": (
+        lambda: with_zip64_end(make_wheel(NAME), volumes=2),
+        "split over several volumes",
+    ),
+    "zip64 locator not there": (
+        lambda: swap(make_wheel(NAME), b"PK\5\6\0\0\0\0\4\0\4\0", b"PK\5\6\0\0\0\0\xff\xff\xff\xff"),
+        "points at a ZIP64 locator that is not there",
     ),
     "zip64 disagrees": (
         lambda: swap(with_zip64_end(make_wheel(NAME)), b"PK\5\6\0\0\0\0\4\0\4\0", b"PK\5\6\0\0\0\0\3\0\3\0"),

@@ -14,55 +14,58 @@ from index_server.store import ObjectStore
 
 
 class StepStore:
-    """Passes every call on; ``before`` and ``after`` are told its number."""
+    """Passes every call on; ``before`` and ``after`` are told its number, and may look at what it is about."""
 
     def __init__(self, inner: ObjectStore) -> None:
         self.inner = inner
         self.look_every = 0.0
         self.calls = 0
+        self.verb = self.key = ""
         self.before: Callable[[int], object] = lambda _: None
         self.after: Callable[[int], object] = lambda _: None
 
-    def _step(self, function: Callable[[], object]) -> object:
+    def _step(self, verb: str, key: str, function: Callable[[], object]) -> object:
         number, self.calls = self.calls, self.calls + 1
+        self.verb, self.key = verb, key
         self.before(number)
         result = function()
+        self.verb, self.key = verb, key
         self.after(number)
         return result
 
     def create(self, key: str, data: bytes) -> bool:
-        return bool(self._step(lambda: self.inner.create(key, data)))
+        return bool(self._step("create", key, lambda: self.inner.create(key, data)))
 
     def create_from(self, key: str, path: Path) -> bool:
-        return bool(self._step(lambda: self.inner.create_from(key, path)))
+        return bool(self._step("create_from", key, lambda: self.inner.create_from(key, path)))
 
     def put_hint(self, key: str, data: bytes) -> None:
-        self._step(lambda: self.inner.put_hint(key, data))
+        self._step("put_hint", key, lambda: self.inner.put_hint(key, data))
 
     def remove(self, key: str) -> None:
-        self._step(lambda: self.inner.remove(key))
+        self._step("remove", key, lambda: self.inner.remove(key))
 
     def get(self, key: str) -> bytes:
-        result = self._step(lambda: self.inner.get(key))
+        result = self._step("get", key, lambda: self.inner.get(key))
         assert isinstance(result, bytes)
         return result
 
     def size(self, key: str) -> int | None:
-        result = self._step(lambda: self.inner.size(key))
+        result = self._step("size", key, lambda: self.inner.size(key))
         assert result is None or isinstance(result, int)
         return result
 
     def written_at(self, key: str) -> datetime | None:
-        result = self._step(lambda: self.inner.written_at(key))
+        result = self._step("written_at", key, lambda: self.inner.written_at(key))
         assert result is None or isinstance(result, datetime)
         return result
 
     def read(self, key: str, start: int, stop: int) -> Iterator[bytes]:
-        self._step(lambda: None)
+        self._step("read", key, lambda: None)
         return self.inner.read(key, start, stop)
 
     def keys(self, prefix: str) -> Iterator[str]:
-        self._step(lambda: None)
+        self._step("keys", prefix, lambda: None)
         return iter(list(self.inner.keys(prefix)))
 
     def scratch(self) -> AbstractContextManager[Path]:
@@ -74,6 +77,19 @@ def at(number: int, action: Callable[[], object]) -> Callable[[int], None]:
 
     def hook(step: int) -> None:
         if step == number:
+            action()
+
+    return hook
+
+
+def at_write(store: StepStore, prefix: str, action: Callable[[], object]) -> Callable[[int], None]:
+    """A hook that acts once, at the first write below ``prefix``."""
+    done = False
+
+    def hook(_: int) -> None:
+        nonlocal done
+        if not done and store.key.startswith(prefix) and store.verb in ("create", "create_from", "remove"):
+            done = True
             action()
 
     return hook

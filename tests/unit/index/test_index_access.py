@@ -135,7 +135,7 @@ def test_tokens_are_listed_and_revoked(http: TestClient, store: MemoryStore) -> 
     assert revoke_tokens(store, one.id) == []
     headers = {"Authorization": f"Bearer {secret}"}
     answer = http.post("/api/status", json=MARK, headers=headers)
-    assert answer.status_code == 401
+    assert answer.status_code == 403
     assert "was revoked at" in answer.text
     assert authenticate(store, f"Bearer {again}").name == "ann"
     assert len(revoke_tokens(store, "ann")) == 1
@@ -155,6 +155,7 @@ def test_reads_by_token(store: MemoryStore, settings: Settings) -> None:
         assert refused.status_code == 401
         assert refused.headers["www-authenticate"].startswith("Basic")
         assert http.get(path, headers=basic).status_code == 200
+        assert http.get(path, headers={"Authorization": "Bearer awt_wrong"}).status_code == 401
     url = http.get(staged, headers={**basic, "accept": "application/vnd.pypi.simple.v1+json"}).json()[
         "files"
     ][0]["url"]

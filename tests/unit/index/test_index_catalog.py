@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from index_records import make_record
-from index_stores import DyingStore
+from index_stores import DyingStore, KilledError
 
 from index_server import check
 from index_server.catalog import Catalog, cell, record_key
@@ -89,8 +89,8 @@ def test_a_name_never_means_other_bytes(catalog: Catalog) -> None:
 
 def test_sessions_hold_uploads_and_adopted_files(catalog: Catalog) -> None:
     record = put(catalog, make_record(), A)
-    assert [file.filename for file in catalog.session_files(A)] == [record.filename]
-    assert catalog.session_files(B) == []
+    assert [file.filename for file in catalog.sessions.files(A)] == [record.filename]
+    assert catalog.sessions.files(B) == []
     catalog.adopt(B, record.filename, record.project)
     assert catalog.session_records(B) == [record]
     with pytest.raises(NotFoundError, match="not recorded"):
@@ -295,6 +295,53 @@ def test_evidence_is_kept_and_the_newest_counts(catalog: Catalog) -> None:
     assert catalog.evidence.kinds(sha) == ["audit", "verify"]
     with pytest.raises(NotFoundError, match="upload it first"):
         catalog.evidence.add("f" * 64, "audit", {}, "tests")
+
+
+KINDS = ("audit", "emulation")
+
+
+def test_verdicts_say_what_the_newest_evidence_says(catalog: Catalog) -> None:
+    good, bad = put(catalog, make_record()), put(catalog, make_record(project="other"))
+    files = {record.sha256: record.project for record in (good, bad)}
+    assert catalog.evidence.verdicts(files, KINDS) == {good.sha256: {}, bad.sha256: {}}
+    for record, body in ((good, {"passed": True}), (bad, {"passed": True}), (bad, {"passed": False})):
+        catalog.evidence.add(record.sha256, "audit", body, "tests")
+    catalog.evidence.add(good.sha256, "emulation", {"passed": True, "sha256": bad.sha256}, "tests")
+    catalog.evidence.add(good.sha256, "benchmark", {"passed": True}, "tests")
+    said = {good.sha256: {"audit": (1, True), "emulation": (1, False)}, bad.sha256: {"audit": (2, False)}}
+    assert catalog.evidence.verdicts(files, KINDS) == said
+    assert catalog.evidence.verdicts({bad.sha256: "other"}, ["audit"]) == {bad.sha256: {"audit": (2, False)}}
+    for number in range(3, 12):  # numbers are compared as numbers
+        catalog.evidence.add(bad.sha256, "audit", {"passed": True, "try": number}, "tests")
+    assert catalog.evidence.verdicts(files, KINDS)[bad.sha256] == {"audit": (11, True)}
+    assert list(check.verdict_faults(catalog)) == []
+
+
+def test_a_verdict_that_a_crash_left_out_is_reckoned_again(catalog: Catalog) -> None:
+    sha = put(catalog, make_record()).sha256
+    for retry in (False, True):
+        dying = DyingStore(catalog.store)
+        dying.fuse = 1  # the evidence is written, its verdict is not
+        body = {"passed": True, "retry": retry}
+        with pytest.raises(KilledError):
+            Catalog(dying, CHANNELS).evidence.add(sha, "audit", body, "tests")
+        verdicts = list(catalog.store.keys("verdicts/"))
+        if retry:
+            catalog.evidence.add(sha, "audit", body, "tests")
+        expected = {sha: {"audit": (1 + retry, True)}}
+        assert catalog.evidence.verdicts({sha: "demo"}, KINDS) == expected
+        assert len(list(catalog.store.keys("verdicts/"))) == len(verdicts) + 1
+        assert len(list(catalog.store.keys("evidence/"))) == 1 + retry
+
+
+def test_check_finds_a_verdict_that_lies(catalog: Catalog) -> None:
+    sha = put(catalog, make_record()).sha256
+    catalog.evidence.add(sha, "audit", {"passed": False}, "tests")
+    catalog.store.create(f"verdicts/demo/{sha}.audit.1.passed", b"")
+    catalog.store.create(f"verdicts/demo/{sha}.audit.7.passed", b"")
+    found = list(check.verdict_faults(catalog))
+    assert len(found) == 2
+    assert "says what the evidence does not" in found[0]
 
 
 def test_check_finds_what_was_changed(catalog: Catalog) -> None:
