@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
 
@@ -13,6 +14,7 @@ from rich.console import Console
 from rich.filesize import decimal
 from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TransferSpeedColumn
 
+from index_server.cache_routes import trim
 from index_server.catalog import Catalog
 from index_server.collector import Collector, Report
 from index_server.errors import CheckFailedError, ConfigError
@@ -29,9 +31,12 @@ err = Console(stderr=True)
 def collect(
     *,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would go, and touch nothing.")] = False,
+    cache_days: Annotated[
+        int, typer.Option(min=1, help="Days that objects of the builders' compile cache stay.")
+    ] = 30,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
-    """Take away the files that no promise covers any more.
+    """Take away the files that no promise covers any more, and old objects of the compile cache.
 
     Kept are all files of what stable ever named, of what a lease names, of what a channel shows, and of what it
     left less than its retention_days ago. Servers may go on meanwhile; a run that was killed is taken up by the
@@ -41,6 +46,8 @@ def collect(
     catalog = Catalog(open_store(settings.store), settings.channels)
     with err.status("begins") as status:
         report = Collector(catalog, load_policy().retention, status.update).run(dry_run=dry_run)
+        if not dry_run:
+            trim(catalog.store, timedelta(days=cache_days), catalog.now())
     if as_json:
         typer.echo(orjson.dumps(dataclasses.asdict(report), option=orjson.OPT_INDENT_2).decode())
     else:
