@@ -30,8 +30,8 @@ from builder.publish import Index, Published
 from builder.settings import Frozen
 from builder.stages import Built, Wheel, Workshop
 
-BUILDS_AT_ONCE = 2
-"""How many builds are under way together; each uses all cores when it compiles."""
+BUILDS_AT_ONCE = 3
+"""How many builds are under way together: one compiles on all cores, others configure, pack or wait to be run."""
 
 EVIDENCE = frozenset({"audit", "emulation"})
 """What must lie beside a wheel before it counts as published."""

@@ -11,7 +11,6 @@ import os
 import shutil
 import threading
 from collections.abc import Iterable, Mapping
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -200,13 +199,6 @@ class Workshop:
         inputs: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         return inputs
 
-    def _turn(self, build: Build) -> AbstractContextManager[object]:
-        """Targets that share units compile one after the other: two at once would both miss the cache."""
-        if not build.recipe.build.hot_paths:
-            return nullcontext()
-        shared = f"{build.recipe.project}-{build.version}-{build.python}"
-        return FileLock(self.toolbox.home / "work" / f"{shared}.lock")
-
     def compile(self, build: Build, progress: Progress) -> Path:
         """The raw wheel of a build, compiled unless it is here.
 
@@ -216,8 +208,7 @@ class Workshop:
         final = self.compiled_folder(build)
         work = self.work_folder(build)
         if not final.is_dir():
-            with self._turn(build):
-                raw = DRIVERS[build.recipe.build.frontend].compile(build, self.toolbox, work, progress)
+            raw = DRIVERS[build.recipe.build.frontend].compile(build, self.toolbox, work, progress)
             fresh = final.with_name(f".{final.name}")
             shutil.rmtree(fresh, ignore_errors=True)
             fresh.mkdir(parents=True)
@@ -321,7 +312,7 @@ class Workshop:
         """
         work = self.work_folder(build)
         work.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{work}.lock"), self._turn(build):
+        with FileLock(f"{work}.lock"):
             folder = CROSS.component(build, name, self.toolbox, work, progress)
             progress("running under emulation", 0, 0)
             checks = verify_component(

@@ -21,7 +21,7 @@ from builder.compile.frontends import build_variables, cmake_toolchain_file, fro
 from builder.compile.layout import build_environment, lay_out_dependency, relink
 from builder.compile.library import build_library
 from builder.compile.processes import end_leftovers, run_logged
-from builder.compile.wrappers import Commands, write_wrappers
+from builder.compile.wrappers import Commands, write_ninja_in_turn, write_wrappers
 from builder.errors import CompileError, ConfigError
 from builder.model import Build
 from builder.source import prepare
@@ -117,6 +117,8 @@ def _prepare(build: Build, toolbox: Toolbox, work: Path, progress: Progress) -> 
     for library in build.built:
         build_library(library, build, toolbox, python, fits.jobs, progress)
     commands = write_wrappers(build, toolbox, work / "bin")
+    if build.recipe.build.hot_paths:
+        write_ninja_in_turn(build, toolbox, work / "bin", python.with_name("ninja"))
     environment = build_variables(build, commands, toolbox, work, python, fits.jobs)
     for static in build.relinked:
         relink(static, commands, toolbox, work, environment)

@@ -78,6 +78,24 @@ def write_wrappers(build: Build, toolbox: Toolbox, folder: Path, *, tuned: bool 
     )
 
 
+def write_ninja_in_turn(build: Build, toolbox: Toolbox, folder: Path, ninja: Path) -> None:
+    """Write a ``ninja`` into ``folder`` that waits while another target of the same recipe compiles.
+
+    Two at once would both miss what one of them can hand to the other. What CMake asks of ninja while it configures
+    (its version, its tools, small trial builds) does not wait. The turn ends with ninja, whatever ends that: see
+    flock(1).
+    """
+    turn = toolbox.home / "work" / f"{build.recipe.project}-{build.version}-{build.python}.turn"
+    path = folder / "ninja"
+    path.write_text(
+        "#!/bin/sh\n"
+        f'case "$1 $PWD" in --version*|-t*|*/CMakeFiles/*) exec {ninja} "$@";; esac\n'
+        f'exec flock {turn} {ninja} "$@"\n',
+        encoding="utf-8",
+    )
+    path.chmod(0o755)
+
+
 _COMPILER = """#!/bin/sh
 # {compiler} {version} for {flags}
 # A unit is compiled for the target; a mere link, and units outside the recipe's hot paths, for the baseline.

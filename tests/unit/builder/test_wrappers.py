@@ -7,8 +7,9 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from filelock import FileLock
 
-from builder.compile.wrappers import cache_variables, write_wrappers
+from builder.compile.wrappers import cache_variables, write_ninja_in_turn, write_wrappers
 from builder.model import Recipe
 from builder.settings import validate
 from builder.targets import Targets
@@ -195,3 +196,27 @@ def test_zig_links_with_libgcc_before_its_own_helpers(zig: Wrapped) -> None:
 
     assert len(named("-shared", "a.o", "-o", "a.so")) == 1
     assert named("-c", "a.cpp", "-o", "a.o") == named("-E", "a.cpp", "-o", "a.i") == named("--version") == []
+
+
+def test_ninja_waits_for_its_turn_to_compile_and_for_nothing_else(
+    tmp_path: Path, recipe: Recipe, targets: Targets
+) -> None:
+    (tmp_path / "work").mkdir()
+    (tmp_path / "build/CMakeFiles/trial").mkdir(parents=True)
+    ninja = tmp_path / "ninja"
+    ninja.write_text('#!/bin/sh\necho ninja "$@"\n')
+    ninja.chmod(0o755)
+    build = build_for(recipe, targets)
+    write_ninja_in_turn(build, SimpleNamespace(home=tmp_path), tmp_path / "build", ninja)
+
+    def start(*arguments: str, folder: str = "build") -> subprocess.Popen[str]:
+        command = [str(tmp_path / "build/ninja"), *arguments]
+        return subprocess.Popen(command, cwd=tmp_path / folder, stdout=subprocess.PIPE, text=True)
+
+    with FileLock(tmp_path / f"work/demo-1.0-{build.python}.turn"):
+        for told, folder in (("--version", "build"), ("-t", "build"), ("all", "build/CMakeFiles/trial")):
+            assert start(told, folder=folder).communicate(timeout=20)[0] == f"ninja {told}\n"
+        waiting = start("all")
+        with pytest.raises(subprocess.TimeoutExpired):
+            waiting.wait(timeout=0.5)
+    assert waiting.communicate(timeout=20)[0] == "ninja all\n"
