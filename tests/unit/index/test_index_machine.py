@@ -252,7 +252,8 @@ class Index(RuleBasedStateMachine):
                 return
         assert known == record.sha256
         self.joined.setdefault((session, record.filename), self.today)
-        self.gone.discard(record.filename)
+        self.see_gone()
+        assert record.filename not in self.gone
 
     @rule(
         name=picks,
@@ -273,8 +274,8 @@ class Index(RuleBasedStateMachine):
                 except GoneError:
                     assert filename in self.gone
                     return
-        self.joined.setdefault((session, filename), self.today)
-        assert filename not in self.gone
+                assert filename not in self.gone
+                self.joined.setdefault((session, filename), self.today)
 
     @rule(
         session=st.sampled_from(SESSIONS),
@@ -666,7 +667,7 @@ TestIndexInMemory = Index.TestCase
 TestIndexInMemory.settings = hypothesis_settings(max_examples=60, stateful_step_count=25, deadline=None)
 TestIndexInMemoryAtLength = pytest.mark.slow(type("AtLength", (Index,), {}).TestCase)
 TestIndexInMemoryAtLength.settings = hypothesis_settings(
-    max_examples=150, stateful_step_count=30, deadline=None
+    max_examples=60, stateful_step_count=30, deadline=None
 )
 TestIndexInDirectory = IndexInDirectory.TestCase
 TestIndexInDirectory.settings = hypothesis_settings(max_examples=5, stateful_step_count=15, deadline=None)
