@@ -7,6 +7,7 @@ import platform
 import secrets
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -184,8 +185,9 @@ def doctor(
     bench = Bench()
     parts = bench.parts(bench.builds(matrix))
     if fix:
-        for part in parts:
-            bench.toolbox.ensure(part)
+        # Fetching waits for the network, unpacking for one core.
+        with ThreadPoolExecutor(3) as pool:
+            list(pool.map(bench.toolbox.ensure, parts))
     findings = doctor_room.examine(bench.toolbox, parts)
     out.print(doctor_room.draw(findings))
     if any(finding.fault for finding in findings):
