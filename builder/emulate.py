@@ -66,6 +66,7 @@ class EmulatedPython:
         self._qemu = toolbox.qemu()
         self._root = toolbox.userland(tag)
         self._pip = _unpacked_pip(toolbox)
+        write_bytecode(toolbox, tag, self._root / "usr/lib" / python_name(tag), self._pip)
 
     def on(self, cpu: str) -> EmulatedPython:
         """The same Python on another CPU model."""
@@ -137,6 +138,24 @@ class EmulatedPython:
         return folder
 
 
+def write_bytecode(toolbox: Toolbox, tag: str, *folders: Path) -> None:
+    """Have this machine's CPython of the same version compile the modules below ``folders``, once.
+
+    Bytecode is the same on every CPU, and Debian's packages bring none: under emulation each start would compile
+    all that it imports. Files that are no Python of this version stay as they are; nothing imports them.
+    """
+    python = toolbox.build_python(tag)
+    for folder in folders:
+        done = folder / f".bytecode-{tag}"
+        if not done.exists():
+            subprocess.run(
+                [str(python), "-m", "compileall", "-q", "-j", str(os.cpu_count() or 1), str(folder)],
+                capture_output=True,
+                check=False,
+            )
+            done.touch()
+
+
 def _unpacked_pip(toolbox: Toolbox) -> Path:
     return toolbox.ensure("pip")
 
@@ -179,6 +198,7 @@ def test_requirements(toolbox: Toolbox, lock: Path, tag: str) -> Path:
             if done.returncode:
                 shutil.rmtree(fresh, ignore_errors=True)
                 raise VerifyError(f"{lock.name} could not be installed: {done.stderr.strip()[-800:]}")
+            write_bytecode(toolbox, tag, fresh)
             fresh.chmod(0o755)
             fresh.rename(folder)
     return folder

@@ -15,7 +15,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
-from builder.emulate import EmulatedPython, Model, lesser_model, model_of, test_requirements
+from builder.emulate import (
+    EmulatedPython,
+    Model,
+    lesser_model,
+    model_of,
+    test_requirements,
+    write_bytecode,
+)
 from builder.errors import VerifyError
 from builder.fetch import sha256_of
 from builder.lock import requirements_lock
@@ -89,6 +96,7 @@ def verify(
         environment = emulated.create_environment(Path(scratch) / "env")
         checks = [_install(emulated, environment, wheel)]
         if checks[0].outcome == "pass":
+            write_bytecode(toolbox, python, *environment.glob("lib/python3*/site-packages"))
             beside = _beside(recipe, python, toolbox)
             progress(f"{target}: running {recipe.verify.script} ({model.cpu})")
             checks += _script(emulated, environment, recipe.verify.script, Path(scratch), limit, beside)

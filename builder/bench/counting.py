@@ -17,6 +17,7 @@ from builder.bench.classes import CLASSES, plugin_table
 from builder.bench.install import install
 from builder.bench.measure import Line, Progress, collect, converse
 from builder.bench.model import Machine, Row
+from builder.emulate import write_bytecode
 from builder.errors import ToolboxError, VerifyError
 from builder.targets import Target
 from builder.toolbox import Toolbox, python_name
@@ -99,13 +100,7 @@ class CountingMachine:
             ],
         )
         library = self._toolbox.userland(self._tag) / "usr/lib" / python_name(self._tag)
-        for folder in (site, library):
-            # Syntax errors in files meant for other Pythons make compileall end with 1; nothing imports them.
-            subprocess.run(
-                [str(python), "-m", "compileall", "-q", "-j", str(os.cpu_count() or 1), str(folder)],
-                capture_output=True,
-                check=False,
-            )
+        write_bytecode(self._toolbox, self._tag, site, library)
 
     def measure(
         self, script: Path, workloads: Sequence[str], site: Path, progress: Progress

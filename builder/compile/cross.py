@@ -9,10 +9,13 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
+from filelock import FileLock
 from packaging.utils import parse_wheel_filename
 
 from builder.capacity import Machine, capacity
@@ -49,7 +52,8 @@ class CrossDriver:
                 str(bench.tree),
             ),
         ]
-        run_logged(command, bench.environment, work, progress)
+        with _turn_to_configure(build, toolbox, progress) as told:
+            run_logged(command, bench.environment, work, told)
         # A small build may end before the support libraries it does not need are made.
         end_leftovers(work)
         return _the_one_wheel(build, out)
@@ -86,6 +90,25 @@ class CrossDriver:
         ]
         run_logged(command, environment, work, progress)
         return out
+
+
+@contextmanager
+def _turn_to_configure(build: Build, toolbox: Toolbox, progress: Progress) -> Iterator[Progress]:
+    """Targets that share units configure one after the other too: what one tries out, the cache tells the next.
+
+    The turn is over when the build tells of its first compile step.
+    """
+    with ExitStack() as turn:
+        if build.recipe.build.hot_paths:
+            name = f"{build.recipe.project}-{build.version}-{build.python}.configure"
+            turn.enter_context(FileLock(toolbox.home / "work" / name))
+
+        def told(what: str, done: int, steps: int) -> None:
+            if steps:
+                turn.close()
+            progress(what, done, steps)
+
+        yield told
 
 
 @dataclass(frozen=True, kw_only=True)
