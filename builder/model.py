@@ -182,13 +182,13 @@ class Needs(Frozen):
 class Component(Frozen):
     """A part of a recipe's own build that can be made, linked and run by itself in minutes.
 
-    The build is configured as ever (``environment`` makes it stop there), the ``targets`` of its build files are
-    made, an ``extension`` (C++, in ``builder/wheel_tests``) is compiled against ``includes`` and linked with
-    ``libraries``, paths in the tree, and ``script`` runs them under emulation.
+    The build is configured as ever (``configure`` is what setup.py is given for that) and the ``targets`` of its
+    build files are made. An ``extension`` (C++, in ``builder/wheel_tests``) is compiled against ``includes`` and
+    linked with ``libraries``, paths in the tree, and ``script`` runs them under emulation.
     """
 
     about: str
-    environment: dict[str, str] = Field(default_factory=dict)
+    configure: tuple[str, ...]
     targets: Annotated[tuple[str, ...], Field(min_length=1)]
     libraries: Annotated[tuple[str, ...], Field(min_length=1)]
     includes: tuple[str, ...]

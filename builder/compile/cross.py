@@ -70,8 +70,9 @@ class CrossDriver:
             raise ConfigError(f"recipe {build.recipe.name} has no component '{name}'; it has {known}")
         component = build.recipe.components[name]
         bench = _prepare(build, toolbox, work, progress)
-        environment = {**bench.environment, **component.environment}
-        run_logged([str(bench.python), "setup.py", "build"], environment, work, progress, folder=bench.tree)
+        environment = bench.environment
+        configure = [str(bench.python), "setup.py", *component.configure]
+        run_logged(configure, environment, work, progress, folder=bench.tree)
         targets = [option for target in component.targets for option in ("--target", target)]
         run_logged(["cmake", "--build", "build", *targets], environment, work, progress, folder=bench.tree)
         out = work / "component"

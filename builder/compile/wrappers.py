@@ -89,8 +89,9 @@ def write_ninja_in_turn(build: Build, toolbox: Toolbox, folder: Path, ninja: Pat
     path = folder / "ninja"
     path.write_text(
         "#!/bin/sh\n"
-        f'case "$1 $PWD" in --version*|-t*|*/CMakeFiles/*) exec {ninja} "$@";; esac\n'
-        f'exec flock {turn} {ninja} "$@"\n',
+        # A ninja below another one has its turn already: CMake writes the build files anew in mid-build.
+        f'case "$ARMWHEELS_TURN$1 $PWD" in held*|--version*|-t*|*/CMakeFiles/*) exec {ninja} "$@";; esac\n'
+        f'ARMWHEELS_TURN=held exec flock {turn} {ninja} "$@"\n',
         encoding="utf-8",
     )
     path.chmod(0o755)

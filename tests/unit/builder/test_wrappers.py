@@ -204,7 +204,8 @@ def test_ninja_waits_for_its_turn_to_compile_and_for_nothing_else(
     (tmp_path / "work").mkdir()
     (tmp_path / "build/CMakeFiles/trial").mkdir(parents=True)
     ninja = tmp_path / "ninja"
-    ninja.write_text('#!/bin/sh\necho ninja "$@"\n')
+    # One that is told to, calls itself by the wrapper, as CMake does when it writes the build files anew.
+    ninja.write_text('#!/bin/sh\n[ "$1" = again ] && exec "$2" all\necho ninja "$@"\n')
     ninja.chmod(0o755)
     build = build_for(recipe, targets)
     write_ninja_in_turn(build, SimpleNamespace(home=tmp_path), tmp_path / "build", ninja)
@@ -220,3 +221,5 @@ def test_ninja_waits_for_its_turn_to_compile_and_for_nothing_else(
         with pytest.raises(subprocess.TimeoutExpired):
             waiting.wait(timeout=0.5)
     assert waiting.communicate(timeout=20)[0] == "ninja all\n"
+    nested = start("again", str(tmp_path / "build/ninja"))
+    assert nested.communicate(timeout=20)[0] == "ninja all\n"
