@@ -8,11 +8,11 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from conftest import Place
 
 from builder.bench.classes import classify, plugin_table
 from builder.bench.counting import EMULATOR, compile_plugin, parse_marks
 from builder.toolbox import Toolbox
+from tests.e2e.conftest import Place
 
 pytestmark = pytest.mark.slow
 
