@@ -45,7 +45,7 @@ def apart(torch: Any, found: Any, expected: Any) -> float:
 def check_import(torch: Any, expected: Any) -> Result:
     shown = torch.__config__.show()
     blas, lapack = (re.findall(rf"\b{name}_INFO=([^,\s]+)", shown) for name in ("BLAS", "LAPACK"))
-    paths = [path for path in ("/home/", "/var/", "/tmp/") if path in shown]  # noqa: S108
+    paths = [path for path in ("/home/", "/var/", "/tmp/") if path in shown]  # noqa: S108 - looked for, not used
     named = f"BLAS {' '.join(blas) or 'not named'}, LAPACK {' '.join(lapack) or 'not named'}"
     onednn = "on" if torch.backends.mkldnn.is_available() else "off"
     detail = f"torch {torch.__version__}; {named}, oneDNN {onednn}"
