@@ -112,7 +112,9 @@ def cmake_toolchain_file(
 ) -> Path:
     """The toolchain file of a build, with the recipe's own variables; CMake finds it by the variable named so."""
     headers = toolbox.python_headers(build.python) / "usr"
-    roots = [dependency_folder(dependency, work) for dependency in build.dependencies]
+    # The tree is a root too: packages look for the headers of what they carry along by find_path.
+    roots = [work / "src"]
+    roots += [dependency_folder(dependency, work) for dependency in build.dependencies]
     roots += [relinked_folder(static, work) for static in build.relinked]
     roots += [library_folder(library, build, toolbox) for library in build.built]
     roots += [toolbox.ensure(part) for part in build.recipe.build.libraries]

@@ -91,7 +91,8 @@ def write_ninja_in_turn(build: Build, toolbox: Toolbox, folder: Path, ninja: Pat
         "#!/bin/sh\n"
         # A ninja below another one has its turn already: CMake writes the build files anew in mid-build.
         f'case "$ARMWHEELS_TURN$1 $PWD" in held*|--version*|-t*|*/CMakeFiles/*) exec {ninja} "$@";; esac\n'
-        f'ARMWHEELS_TURN=held exec flock {turn} {ninja} "$@"\n',
+        # One failure must not hide the next of a build that takes hours.
+        f'ARMWHEELS_TURN=held exec flock {turn} {ninja} -k 20 "$@"\n',
         encoding="utf-8",
     )
     path.chmod(0o755)
