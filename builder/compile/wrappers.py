@@ -90,9 +90,10 @@ def write_ninja_in_turn(build: Build, toolbox: Toolbox, folder: Path, ninja: Pat
     path.write_text(
         "#!/bin/sh\n"
         # A ninja below another one has its turn already: CMake writes the build files anew in mid-build.
-        f'case "$ARMWHEELS_TURN$1 $PWD" in held*|--version*|-t*|*/CMakeFiles/*) exec {ninja} "$@";; esac\n'
+        f'case "$ARMWHEELS_TURN $PWD" in held*|*/CMakeFiles/*) exec {ninja} "$@";; esac\n'
+        f'case " $* " in *" --version "*|*" -t "*) exec {ninja} "$@";; esac\n'
         # One failure must not hide the next of a build that takes hours.
-        f'ARMWHEELS_TURN=held exec flock {turn} {ninja} -k 20 "$@"\n',
+        f'ARMWHEELS_TURN=held exec flock {turn} {ninja} "$@" -k 20\n',
         encoding="utf-8",
     )
     path.chmod(0o755)

@@ -215,11 +215,12 @@ def test_ninja_waits_for_its_turn_to_compile_and_for_nothing_else(
         return subprocess.Popen(command, cwd=tmp_path / folder, stdout=subprocess.PIPE, text=True)
 
     with FileLock(tmp_path / f"work/demo-1.0-{build.python}.turn"):
-        for told, folder in (("--version", "build"), ("-t", "build"), ("all", "build/CMakeFiles/trial")):
-            assert start(told, folder=folder).communicate(timeout=20)[0] == f"ninja {told}\n"
+        trial = "build/CMakeFiles/trial"
+        for told, folder in (("--version", "build"), ("-C . -t restat", "build"), ("all", trial)):
+            assert start(*told.split(), folder=folder).communicate(timeout=20)[0] == f"ninja {told}\n"
         waiting = start("all")
         with pytest.raises(subprocess.TimeoutExpired):
             waiting.wait(timeout=0.5)
-    assert waiting.communicate(timeout=20)[0] == "ninja all\n"
+    assert waiting.communicate(timeout=20)[0] == "ninja all -k 20\n"
     nested = start("again", str(tmp_path / "build/ninja"))
     assert nested.communicate(timeout=20)[0] == "ninja all\n"
