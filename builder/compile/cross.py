@@ -23,6 +23,7 @@ from builder.compile import Progress
 from builder.compile.frontends import build_variables, cmake_toolchain_file, frontend_options
 from builder.compile.layout import build_environment, lay_out_dependency, relink
 from builder.compile.library import build_library
+from builder.compile.options import check_cmake_variables
 from builder.compile.processes import end_leftovers, run_logged
 from builder.compile.wrappers import Commands, write_ninja_in_turn, write_wrappers
 from builder.errors import CompileError, ConfigError
@@ -133,6 +134,7 @@ def _prepare(build: Build, toolbox: Toolbox, work: Path, progress: Progress) -> 
         for own in (work / "src/build").glob("*.*-*"):
             shutil.rmtree(own, ignore_errors=True)
     tree = _working_copy(prepare(build.recipe.project, build.source, toolbox.home), work / "src")
+    check_cmake_variables(build.options, tree, f"recipe {build.recipe.name}, backend {build.backend}")
     progress("build environment", 0, 0)
     python = build_environment(build, toolbox)
     progress("dependencies", 0, 0)

@@ -10,6 +10,7 @@ from filelock import FileLock
 from builder.compile import Progress
 from builder.compile.frontends import build_variables, write_cmake_toolchain
 from builder.compile.layout import library_folder
+from builder.compile.options import check_cmake_variables
 from builder.compile.processes import end_leftovers, run_logged
 from builder.compile.wrappers import write_wrappers
 from builder.errors import CompileError
@@ -25,6 +26,7 @@ def build_library(
 
     Raises:
         SourceError: its source cannot be had.
+        ConfigError: an option of it is misspelt.
         CompileError: it does not build, or lacks what the recipe says of it.
     """
     final = library_folder(library, build, toolbox)
@@ -36,6 +38,9 @@ def build_library(
             end_leftovers(work)
             progress(f"{library.name} {library.version}", 0, 0)
             tree = prepare(library.name, library.source, toolbox.home)
+            check_cmake_variables(
+                library.options, tree, f"recipe {build.recipe.name}, library {library.name}"
+            )
             commands = write_wrappers(build, toolbox, work / "bin", tuned=False)
             environment = build_variables(build, commands, toolbox, work, python, jobs)
             write_cmake_toolchain(

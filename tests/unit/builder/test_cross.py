@@ -13,9 +13,10 @@ import pytest
 
 from builder.compile.cross import _the_one_wheel
 from builder.compile.frontends import cmake_toolchain_file
+from builder.compile.options import check_cmake_variables
 from builder.compile.processes import end_leftovers, telling
 from builder.compile.wrappers import Commands
-from builder.errors import CompileError
+from builder.errors import CompileError, ConfigError
 from builder.model import Build, Recipe
 from builder.settings import validate
 from builder.targets import Targets
@@ -118,3 +119,19 @@ def test_options_of_cmake_stand_in_the_toolchain_file_with_their_folders(
 def test_a_folder_that_is_none_is_refused(tmp_path: Path, targets: Targets) -> None:
     with pytest.raises(CompileError, match=r"names the folder \{nowhere\}"):
         _toolchain(tmp_path, targets, "-DA={nowhere}")
+
+
+def test_misspelt_variables_of_cmake_are_all_told_with_the_nearest_known_one(tmp_path: Path) -> None:
+    (tmp_path / "cmake").mkdir()
+    (tmp_path / "CMakeLists.txt").write_text('option(USE_MKLDNN "oneDNN" ON)\n')
+    (tmp_path / "cmake/Blas.cmake").write_text('if(BLAS STREQUAL "OpenBLAS")\nendif()\n')
+    # An earlier configuration's own files know every name it was ever given.
+    (tmp_path / "build").mkdir()
+    (tmp_path / "build/old.cmake").write_text("USE_MKLDNNN BLASS")
+    good = ["-DUSE_MKLDNN=ON", "-DBLAS:STRING=OpenBLAS", "-DCMAKE_BUILD_TYPE=Release", "--plain-name"]
+    check_cmake_variables(good, tmp_path, "recipe demo")
+    with pytest.raises(ConfigError) as caught:
+        check_cmake_variables([*good, "-DUSE_MKLDNNN=ON", "-DBLASS=x"], tmp_path, "recipe demo")
+    said = str(caught.value)
+    assert said.startswith("recipe demo: no CMake file of the source reads -DBLASS, did you mean -DBLAS?")
+    assert said.endswith("nor -DUSE_MKLDNNN, did you mean -DUSE_MKLDNN?")

@@ -1,0 +1,46 @@
+"""Finds misspelt CMake variables before anything is configured; CMake itself says nothing of one it never reads."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from builder.errors import ConfigError
+
+# CMake's own variables, and those of its find modules for Python, stand in no file of the package's.
+_CMAKES_OWN = re.compile(r"CMAKE_|Python3?_")
+_WORD = re.compile(rb"\w+")
+
+
+def check_cmake_variables(options: Iterable[str], tree: Path, whose: str) -> None:
+    """Refuse options ``-DNAME=VALUE`` whose NAME stands in no CMake file of ``tree``; others are left alone.
+
+    Raises:
+        ConfigError: with every such name, and the nearest one that the source does know.
+    """
+    names = {option.removeprefix("-D").split("=")[0] for option in options if option.startswith("-D")}
+    asked = {name.split(":")[0] for name in names if not _CMAKES_OWN.match(name)}
+    if not asked:
+        return
+    known = _words(tree)
+    faults = []
+    for name in sorted(asked - known):
+        near = difflib.get_close_matches(name, (word for word in known if word.isupper()), n=1, cutoff=0.8)
+        faults.append(f"-D{name}" + (f", did you mean -D{near[0]}?" if near else ""))
+    if faults:
+        raise ConfigError(f"{whose}: no CMake file of the source reads {'; nor '.join(faults)}")
+
+
+def _words(tree: Path) -> set[str]:
+    """Every word of the CMake files below ``tree``, without what an earlier configuration wrote into ``build``."""
+    words: set[bytes] = set()
+    for folder, below, files in os.walk(tree):
+        if Path(folder) == tree and "build" in below:
+            below.remove("build")
+        for file in files:
+            if file.startswith("CMakeLists.txt") or file.endswith((".cmake", ".cmake.in")):
+                words.update(_WORD.findall(Path(folder, file).read_bytes()))
+    return {word.decode("ascii", "replace") for word in words}
