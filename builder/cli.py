@@ -9,7 +9,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
@@ -26,7 +26,7 @@ from builder import verify as verify_room
 from builder.audit import table as audit_table
 from builder.bench import command as bench_room
 from builder.emulate import EmulatedPython, model_of
-from builder.errors import ArmwheelsError, ConfigError, IncompleteError, PublishError
+from builder.errors import ArmwheelsError, ConfigError, IncompleteError, PublishError, as_disk_error
 from builder.model import Build, Recipe
 from builder.plan import make_build, make_builds, make_plan
 from builder.toolbox import Toolbox, load_pins, load_toolchains
@@ -404,5 +404,13 @@ def main() -> None:
     try:
         app()
     except ArmwheelsError as error:
-        err.print(f"[bold red]error:[/] {escape(str(error))}", highlight=False)
-        sys.exit(error.exit_code)
+        _end(error)
+    except OSError as error:
+        if (full := as_disk_error(error)) is None:
+            raise
+        _end(full)
+
+
+def _end(error: ArmwheelsError) -> NoReturn:
+    err.print(f"[bold red]error:[/] {escape(str(error))}", highlight=False)
+    sys.exit(error.exit_code)

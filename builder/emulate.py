@@ -57,20 +57,20 @@ def lesser_model(target: Target, targets: Targets) -> tuple[Target, Model] | Non
 
 
 class EmulatedPython:
-    """Runs the CPython of one wheel tag on one CPU model."""
+    """Runs the CPython of one wheel tag on one CPU model, in the toolbox's userland or in another ``root``."""
 
-    def __init__(self, toolbox: Toolbox, tag: str, cpu: str) -> None:
+    def __init__(self, toolbox: Toolbox, tag: str, cpu: str, *, root: Path | None = None) -> None:
         self.toolbox = toolbox
         self.tag = tag
         self.cpu = cpu
         self._qemu = toolbox.qemu()
-        self._root = toolbox.userland(tag)
+        self._root = root or toolbox.userland(tag)
         self._pip = _unpacked_pip(toolbox)
         write_bytecode(toolbox, tag, self._root / "usr/lib" / python_name(tag), self._pip)
 
     def on(self, cpu: str) -> EmulatedPython:
         """The same Python on another CPU model."""
-        return EmulatedPython(self.toolbox, self.tag, cpu)
+        return EmulatedPython(self.toolbox, self.tag, cpu, root=self._root)
 
     def command(self, arguments: Sequence[str], *, environment: Path | None = None) -> list[str]:
         """The command line: emulator, CPU, root, Python (of a virtual environment if given), arguments."""

@@ -5,6 +5,7 @@ A message says what happened, then what to do. They are caught once, in :mod:`bu
 
 from __future__ import annotations
 
+import errno
 from typing import ClassVar
 
 
@@ -66,3 +67,20 @@ class IncompleteError(ArmwheelsError):
     """A run ended with cells missing; the report names each one and why."""
 
     exit_code = 11
+
+
+class DiskError(ArmwheelsError):
+    """The machine refused to write a file: most often its disk is full."""
+
+    exit_code = 12
+
+
+def as_disk_error(error: OSError) -> DiskError | None:
+    """What to tell people of a disk that takes no more (errno(3)); ``None`` for any other error."""
+    if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+        return None
+    where = f" ({error.filename})" if error.filename else ""
+    return DiskError(
+        f"{error.strerror}{where}. Nothing half-made is published; make room, or set ARMWHEELS_HOME to a larger "
+        "disk, and run the same command again: it goes on from what is done"
+    )

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from builder.compile import Progress
-from builder.errors import ArmwheelsError, PublishError
+from builder.errors import ArmwheelsError, PublishError, as_disk_error
 from builder.model import Build
 from builder.plan import State, Step, make_plan
 from builder.publish import Index, Published
@@ -189,8 +189,9 @@ _OUTCOMES = {
 
 def _failed(build: Build, workshop: Workshop, error: Exception) -> Cell:
     """A build that failed, whatever the reason, blocks no other; a fault of ours leaves its traceback in a log."""
-    if isinstance(error, ArmwheelsError):
-        return Cell(build=build, outcome="failed", detail=str(error))
+    full = as_disk_error(error) if isinstance(error, OSError) else None
+    if full is not None or isinstance(error, ArmwheelsError):
+        return Cell(build=build, outcome="failed", detail=str(full or error))
     log = workshop.toolbox.home / "logs" / f"{build.id}.txt"
     log.parent.mkdir(parents=True, exist_ok=True)
     log.write_text("".join(traceback.format_exception(error)), encoding="utf-8")

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import errno
+import os
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from builder import cli
 from builder.capacity import Machine, capacity
-from builder.errors import CompileError
+from builder.errors import CompileError, DiskError
 from builder.model import Needs
 
 TORCH = Needs(memory_per_job_gib=1.5, disk_gib=12, cpu_minutes=170)
@@ -53,3 +57,27 @@ def test_jobs_fit_into_processors_and_memory(machine: Machine) -> None:
     jobs = capacity(TORCH, machine).jobs
     assert 1 <= jobs <= machine.processors
     assert jobs * TORCH.memory_per_job_gib <= machine.memory_gib
+
+
+def test_a_full_disk_is_told_with_what_to_do(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full() -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/somewhere/work/build.log")
+
+    monkeypatch.setattr(cli, "app", full)
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == DiskError.exit_code
+    said = " ".join(capsys.readouterr().err.split())
+    assert "No space left on device (/somewhere/work/build.log)" in said
+    assert "run the same command again" in said
+
+
+def test_any_other_fault_of_the_system_stays_what_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused() -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", "x")
+
+    monkeypatch.setattr(cli, "app", refused)
+    with pytest.raises(PermissionError):
+        cli.main()

@@ -1,0 +1,95 @@
+"""Puts what two torch wheels can do side by side, as a Markdown table: which features each was built with.
+
+    .venv/bin/python scripts/torch_features.py WHEEL [WHEEL…]
+
+Both are installed and asked under emulation, on the CPU that --target names; nothing is taken from build files.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+from pathlib import Path
+
+from builder.cli import Bench
+from builder.emulate import EmulatedPython, model_of, test_requirements, write_bytecode
+from builder.lock import requirements_lock
+
+PYTHON = "cp311"
+
+ASKED = """
+import json, re
+import torch, torch.distributed, torch.distributed.rpc, torch.profiler.itt
+
+told = torch.__config__.show()
+settings = dict(re.findall(r"\\b((?:USE|BLAS|LAPACK)_?\\w*)=(\\w+)", told))
+compiler = next((line.strip(" -") for line in told.splitlines() if "GCC" in line or "clang" in line), "")
+onednn = re.search(r"Intel\\(R\\) MKL-DNN v([\\d.]+)|oneDNN v([\\d.]+)", told)
+distributed = torch.distributed
+print(json.dumps({
+    "compiler": compiler,
+    "libstdc++ ABI of C++11": torch.compiled_with_cxx11_abi(),
+    "CPU capability chosen here": torch.backends.cpu.get_cpu_capability(),
+    "BLAS": settings.get("BLAS_INFO", ""),
+    "LAPACK": torch._C.has_lapack,
+    "FFT": torch._C.has_spectral,
+    "OpenMP": torch.backends.openmp.is_available(),
+    "MKL": torch.backends.mkl.is_available(),
+    "oneDNN": torch.backends.mkldnn.is_available(),
+    "oneDNN version": next(filter(None, onednn.groups())) if onednn else "",
+    "oneDNN with Arm Compute Library": bool(getattr(torch._C, "_has_mkldnn_acl", "USE_MKLDNN_ACL=ON" in told)),
+    "NNPACK": torch.backends.nnpack.is_available(),
+    "XNNPACK": torch.backends.xnnpack.enabled,
+    "quantised engines": ", ".join(torch.backends.quantized.supported_engines),
+    "distributed": distributed.is_available(),
+    "gloo": distributed.is_gloo_available(),
+    "MPI": distributed.is_mpi_available(),
+    "RPC (tensorpipe)": distributed.rpc.is_available() and hasattr(torch._C._distributed_rpc, "TensorPipeAgent"),
+    "profiler (kineto)": torch.profiler.kineto_available(),
+    "ITT": torch.profiler.itt.is_available(),
+    "NumPy": torch.from_numpy is not None and "USE_NUMPY=ON" in told or hasattr(torch.zeros(1), "numpy"),
+    "CPU fuser (LLVM)": torch._C._llvm_enabled() if hasattr(torch._C, "_llvm_enabled") else False,
+    **{f"setting {name}": value for name, value in sorted(settings.items()) if name.startswith("USE_")},
+}))
+"""
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("wheels", type=Path, nargs="+")
+    parser.add_argument("--target", default="neoverse-v1")
+    asked = parser.parse_args()
+    bench = Bench()
+    emulated = EmulatedPython(bench.toolbox, PYTHON, model_of(bench.targets[asked.target]).cpu)
+    beside = test_requirements(bench.toolbox, requirements_lock("pytorch", "tests", PYTHON), PYTHON)
+    answers = []
+    with tempfile.TemporaryDirectory(dir=bench.toolbox.home / "tmp") as scratch:
+        for number, wheel in enumerate(asked.wheels):
+            environment = emulated.create_environment(Path(scratch) / str(number))
+            for arguments in (
+                ["-m", "pip", "install", "--quiet", "--no-index", "--no-deps", str(wheel.resolve())],
+                ["-c", ASKED],
+            ):
+                done = emulated.run(arguments, environment=environment, extra={"PYTHONPATH": str(beside)})
+                if done.returncode:
+                    print(f"{wheel.name}: {done.stderr.strip()[-800:]}", file=sys.stderr)
+                    return 1
+                write_bytecode(bench.toolbox, PYTHON, *environment.glob("lib/python3*/site-packages"))
+            answers.append(json.loads(done.stdout))
+    print("| | " + " | ".join(f"`{wheel.name}`" for wheel in asked.wheels) + " |")
+    print("| --- " * (len(answers) + 1) + "|")
+    for name in dict.fromkeys(name for answer in answers for name in answer):
+        print(f"| {name} | " + " | ".join(_said(answer.get(name, "")) for answer in answers) + " |")
+    return 0
+
+
+def _said(value: object) -> str:
+    return {True: "yes", False: "no"}.get(value, str(value)) if isinstance(value, bool) else str(value)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
