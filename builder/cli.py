@@ -201,7 +201,9 @@ def lock(
     ] = False,
     recipe: Annotated[
         str | None,
-        typer.Option("--recipe", metavar="NAME", help="Resolve this recipe's requirements alone."),
+        typer.Option(
+            "--recipe", metavar="NAME", help="Resolve this recipe's requirements alone, and what it follows."
+        ),
     ] = None,
     part: Annotated[
         list[str] | None,
@@ -225,6 +227,7 @@ def lock(
             toolchains, settings.home_dir(), say, only=tuple(part or ()), kept=kept
         )
     for one in chosen:
+        lock_room.refresh_followed(one, say)
         for tag in toolchains.pythons:
             lock_room.refresh_requirements(one, tag, say)
     if fresh is not None:

@@ -11,10 +11,13 @@ from collections.abc import Callable
 from email.parser import Parser
 from pathlib import Path
 
-from builder.errors import ToolboxError
+from pydantic import TypeAdapter, ValidationError
+
+from builder.errors import ConfigError, ToolboxError
 from builder.fetch import Mirror, pip_settings, resolve_pypi
-from builder.model import Recipe
+from builder.model import Followed, Recipe
 from builder.settings import configs_dir
+from builder.source import where_it_stands
 from builder.toolbox import Parts, PinnedFile, Pins, PyPITool, Toolchains, debian_parts, python_name
 
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
@@ -144,6 +147,47 @@ def _pypi_pin(entry: dict[str, dict[str, object]]) -> PinnedFile:
 def requirements_lock(recipe: str, purpose: str, tag: str) -> Path:
     """The hashed requirements of a recipe: ``purpose`` is ``build`` or ``tests``."""
     return configs_dir() / "locks" / f"{recipe}-{purpose}-{tag}.txt"
+
+
+def followed_lock(recipe: str) -> Path:
+    """Where the branches and tags that a recipe follows stood when they were pinned."""
+    return configs_dir() / "locks" / f"{recipe}-followed.json"
+
+
+def refresh_followed(recipe: Recipe, report: Report) -> Path | None:
+    """Pin the commits at which everything stands that a recipe follows; ``None`` where it follows nothing.
+
+    Raises:
+        SourceError: a repository does not answer, or lacks what the recipe says of it. Nothing is written then.
+    """
+    if not recipe.follows:
+        return None
+    followed = {}
+    for name, follow in recipe.follows.items():
+        report(f"asking {follow.url} for {follow.ref}")
+        followed[name] = where_it_stands(follow)
+    path = followed_lock(recipe.name)
+    path.parent.mkdir(exist_ok=True)
+    fresh = path.with_suffix(".fresh")
+    said = {name: pinned.model_dump() for name, pinned in followed.items()}
+    fresh.write_text(json.dumps(said, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    fresh.replace(path)
+    return path
+
+
+def read_followed(recipe: str) -> dict[str, Followed]:
+    """What :func:`refresh_followed` wrote; nothing where it never ran.
+
+    Raises:
+        ConfigError: the file has faults.
+    """
+    path = followed_lock(recipe)
+    if not path.is_file():
+        return {}
+    try:
+        return TypeAdapter(dict[str, Followed]).validate_json(path.read_bytes())
+    except ValidationError as error:
+        raise ConfigError(f"{path}: {error}") from None
 
 
 def refresh_requirements(recipe: Recipe, tag: str, report: Report) -> list[Path]:

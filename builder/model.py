@@ -90,10 +90,46 @@ Source = Annotated[SdistSource | ArchiveSource | GitSource | DebianSource, Field
 
 
 class VersionSource(Frozen):
-    """Where one version of a recipe comes from. ``epoch`` is its SOURCE_DATE_EPOCH, seconds since 1970."""
+    """Where one version of a recipe comes from. ``epoch`` is its SOURCE_DATE_EPOCH, seconds since 1970.
+
+    ``options`` and ``environment`` are what this source alone wants, after those of the recipe.
+    """
 
     source: Source
     patches: tuple[Patch, ...] = ()
+    epoch: Annotated[int, Field(ge=315532800)]
+    options: tuple[str, ...] = ()
+    environment: dict[str, str] = Field(default_factory=dict)
+
+
+class Follow(Frozen):
+    """A branch or tag of a git repository; ``armwheels lock --recipe NAME`` pins the commit it stands at.
+
+    A branch's commit becomes the version X.Y.Z.devYYYYMMDD (:pep:`440`): X.Y.Z stands in ``version_file``, the date
+    is the commit's own, in UTC. A tag's is the version that the tag names. Matrices name it by its key.
+    """
+
+    url: str
+    ref: str
+    version_file: str = "version.txt"
+    patches: tuple[Patch, ...] = ()
+    options: tuple[str, ...] = ()
+    environment: dict[str, str] = Field(default_factory=dict)
+
+    def at(self, pinned: Followed) -> VersionSource:
+        """The source as of a pinned commit."""
+        return VersionSource(
+            source=GitSource(kind="git", url=self.url, commit=pinned.commit),
+            epoch=pinned.epoch,
+            **self.model_dump(include={"patches", "options", "environment"}),
+        )
+
+
+class Followed(Frozen):
+    """Where a followed branch or tag stood when it was pinned; ``epoch`` is the commit's date."""
+
+    version: str
+    commit: Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]
     epoch: Annotated[int, Field(ge=315532800)]
 
 
@@ -202,7 +238,7 @@ class BuildSettings(Frozen):
     ``options`` that begin with ``-D`` are CMake variables, whichever frontend calls it. ``programs`` and
     ``libraries`` are further parts of the toolbox: programs that run here, and headers and libraries for there.
     ``{part:NAME}``, ``{library:NAME}`` (one the backend builds), ``{site}`` (the build environment's site-packages)
-    and ``{work}`` in options and environment stand for those folders.
+    and ``{work}`` in options and environment stand for those folders, ``{version}`` for the version.
     """
 
     frontend: Literal["meson-python", "setuptools", "scikit-build-core"]
@@ -232,7 +268,8 @@ class VerifySettings(Frozen):
 class Recipe(Frozen):
     """How one framework is built: ``configs/recipes/<name>.toml``.
 
-    ``distribution`` is what it installs as, where that is not the recipe's own name.
+    ``distribution`` is what it installs as, where that is not the recipe's own name. ``followed`` is no part of
+    that file: it comes from ``configs/locks/<name>-followed.json``.
     """
 
     name: Name
@@ -242,6 +279,8 @@ class Recipe(Frozen):
     build_number: Annotated[int, Field(ge=0)]
     build: BuildSettings
     versions: dict[str, VersionSource]
+    follows: dict[Name, Follow] = Field(default_factory=dict)
+    followed: dict[Name, Followed] = Field(default_factory=dict)
     backends: dict[Name, Backend]
     targets: dict[Name, TargetOptions] = Field(default_factory=dict)
     audit: Expectations = Expectations()
@@ -279,6 +318,16 @@ class Recipe(Frozen):
     def project(self) -> str:
         """The name on the index (PEP 503)."""
         return str(canonicalize_name(self.distribution or self.name))
+
+    def with_followed(self, followed: dict[str, Followed]) -> Recipe:
+        """The recipe with each pinned commit as a version; pins of what it no longer follows are dropped."""
+        kept = {name: pinned for name, pinned in followed.items() if name in self.follows}
+        sources = {pinned.version: self.follows[name].at(pinned) for name, pinned in kept.items()}
+        return self.model_copy(update={"followed": kept, "versions": {**sources, **self.versions}})
+
+    def version_of(self, named: str) -> str:
+        """The version that a matrix means: its own name, or the one that a followed branch stands at."""
+        return self.followed[named].version if named in self.followed else named
 
 
 class Cells(Frozen):
@@ -340,8 +389,12 @@ class Build(Frozen):
 
     @property
     def environment(self) -> dict[str, str]:
-        """Variables that the recipe and its backend set for the package's own build."""
-        return {**self.recipe.build.environment, **self.recipe.backends[self.backend].environment}
+        """Variables that the recipe, its source and its backend set for the package's own build."""
+        return {
+            **self.recipe.build.environment,
+            **self.source.environment,
+            **self.recipe.backends[self.backend].environment,
+        }
 
     @property
     def default_backend(self) -> bool:

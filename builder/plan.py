@@ -58,7 +58,7 @@ def make_builds(
         if faults:
             continue
         recipe = recipes[cells.recipe]
-        for version in cells.versions:
+        for version in map(recipe.version_of, cells.versions):
             for python in cells.pythons:
                 for target in cells.targets:
                     for backend in cells.backends:
@@ -92,9 +92,14 @@ def _unknown(
     if recipe is None:
         return [f"no recipe '{cells.recipe}'; there are {', '.join(sorted(recipes))}"]
     faults = [
+        f"recipe {recipe.name} follows '{name}', which is not pinned; run `armwheels lock --recipe {recipe.name}`"
+        for name in cells.versions
+        if name in recipe.follows and name not in recipe.followed
+    ]
+    faults += [
         f"recipe {recipe.name} has no {what} '{name}'; it has {', '.join(sorted(known)) or 'none'}"
         for what, names, known in (
-            ("version", cells.versions, recipe.versions),
+            ("version", set(cells.versions) - set(recipe.follows), recipe.versions),
             ("backend", cells.backends, recipe.backends),
         )
         for name in names
@@ -149,6 +154,7 @@ def make_build(
     flags = cpu.flags(compiler, compiler_version)
     options = (
         *recipe.build.options,
+        *recipe.versions[version].options,
         *recipe.backends[backend].options,
         *(recipe.targets[cpu.name].options if cpu.name in recipe.targets else ()),
     )
@@ -174,7 +180,9 @@ def make_build(
         "dependencies": {d.name: d.model_dump(mode="json") for d in recipe.backends[backend].dependencies}
         | {static.name: static.model_dump(mode="json") for static in relinked}
         | {library.name: library.model_dump(mode="json") for library in recipe.backends[backend].built},
-        "environment": dict(sorted(recipe.backends[backend].environment.items())),
+        "environment": dict(
+            sorted({**recipe.versions[version].environment, **recipe.backends[backend].environment}.items())
+        ),
         "requirements": ingredients.lock_digests[recipe.name, python],
         "toolchain": {part: ingredients.tool_digests[part] for part in parts},
     }

@@ -13,15 +13,26 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx2
 from filelock import FileLock
+from packaging.version import InvalidVersion, Version
 from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_exponential
 
 from builder.errors import SourceError, ToolboxError
 from builder.fetch import Mirror, fetch_debian, fetch_pypi, sha256_of
-from builder.model import ArchiveSource, DebianSource, GitSource, Patch, SdistSource, VersionSource
+from builder.model import (
+    ArchiveSource,
+    DebianSource,
+    Follow,
+    Followed,
+    GitSource,
+    Patch,
+    SdistSource,
+    VersionSource,
+)
 from builder.settings import configs_dir
 
 if sys.version_info >= (3, 12):
@@ -36,7 +47,8 @@ SOURCE_VERSION = 1
 
 def source_inputs(source: VersionSource) -> dict[str, object]:
     """What names a tree: the pins of the source and of its patches, as plain data."""
-    return {"source_version": SOURCE_VERSION, **source.model_dump(mode="json")}
+    tree = source.model_dump(mode="json", exclude={"options", "environment"})
+    return {"source_version": SOURCE_VERSION, **tree}
 
 
 def source_digest(source: VersionSource) -> str:
@@ -171,6 +183,43 @@ def _clone(source: GitSource, tree: Path) -> None:
         _run([*git, "submodule", "update", "--quiet", "--init", "--recursive", "--depth=1"], tree)
 
 
+def where_it_stands(follow: Follow) -> Followed:
+    """Ask a followed repository where its branch or tag stands now, and which version that is.
+
+    Raises:
+        SourceError: it cannot be reached, has no such branch or tag, or no version can be read there.
+    """
+    with tempfile.TemporaryDirectory(prefix="armwheels-") as scratch:
+        git, folder = ["git", "-C", scratch], Path(scratch)
+        _run([*git, "init", "--quiet"], folder)
+        wanted = [f"refs/heads/{follow.ref}", f"refs/tags/{follow.ref}", f"refs/tags/{follow.ref}^{{}}"]
+        listed = _run([*git, "ls-remote", follow.url, *wanted], folder).splitlines()
+        commits = {name: commit for commit, name in (line.split("\t") for line in listed)}
+        # The last is the commit that an annotated tag points at (git-ls-remote(1)).
+        found = [name for name in wanted if name in commits]
+        if not found:
+            raise SourceError(f"{follow.url} has no branch and no tag '{follow.ref}'")
+        commit = commits[found[-1]]
+        _run([*git, "fetch", "--quiet", "--depth=1", "--filter=blob:none", follow.url, commit], folder)
+        epoch = int(_run([*git, "log", "-1", "--format=%ct", commit], folder))
+        if found[-1] == wanted[0]:
+            _run([*git, "remote", "add", "origin", follow.url], folder)
+            told = _run([*git, "show", f"{commit}:{follow.version_file}"], folder)
+            day = datetime.fromtimestamp(epoch, tz=UTC)
+            version = f"{_release(told, f'{follow.version_file} of {follow.url}')}.dev{day:%Y%m%d}"
+        else:
+            version = _release(follow.ref, f"the tag of {follow.url}")
+    return Followed(version=version, commit=commit, epoch=epoch)
+
+
+def _release(text: str, where: str) -> str:
+    """X.Y.Z of a version such as ``v2.6.0`` or ``2.7.0a0``."""
+    try:
+        return Version(text.strip()).base_version
+    except InvalidVersion:
+        raise SourceError(f"{where} holds '{text.strip()[:40]}', which is no version (PEP 440)") from None
+
+
 def _debian(source: DebianSource, tree: Path, scratch: Path, home: Path) -> None:
     """Lay the tarballs of a Debian source package into one tree and apply the chosen quilt patches."""
     mirror = Mirror()
@@ -243,7 +292,8 @@ def _apply(patch: Path, tree: Path) -> None:
         raise SourceError(f"{patch.name} does not apply:\n{done.stderr.strip()}")
 
 
-def _run(command: list[str], folder: Path) -> None:
+def _run(command: list[str], folder: Path) -> str:
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder)
     if done.returncode:
         raise SourceError(f"{' '.join(command[:1] + command[-3:])} failed: {done.stderr.strip()}")
+    return done.stdout

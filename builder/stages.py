@@ -24,7 +24,7 @@ from builder.compile.wrappers import BASELINE_CPU, WRAPPER_VERSION
 from builder.emulate import lesser_model, model_of
 from builder.errors import ConfigError
 from builder.fetch import sha256_of
-from builder.lock import requirements_lock
+from builder.lock import read_followed, requirements_lock
 from builder.model import Build, Matrix, Recipe
 from builder.plan import Ingredients, Known, digest
 from builder.repair import REPAIR_VERSION, repair, repair_tools
@@ -57,6 +57,7 @@ def load_recipes() -> dict[str, Recipe]:
     for path in sorted((configs_dir() / "recipes").glob("*.toml")):
         try:
             recipe = load_toml(Recipe, path)
+            recipe = recipe.with_followed(read_followed(recipe.name))
         except ConfigError as error:
             faults.append(str(error))
             continue

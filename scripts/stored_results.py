@@ -281,7 +281,7 @@ def torch_results() -> dict[str, Any]:
     _, singular, _ = mp.svd_r(hilbert(7, 5))
     ranks = [spread((33,), 61 + rank, 17) for rank in (0, 1)]
     return {
-        "import": "2.6.0",
+        "import": None,
         "sve_dispatch": None,
         "parallel": sum(n % 1009 for n in range(200_003)),
         "matmul": matmul(),

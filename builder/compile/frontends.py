@@ -56,12 +56,12 @@ def build_variables(
 
 
 def filled(text: str, build: Build, toolbox: Toolbox, work: Path, python: Path) -> str:
-    """A recipe's text with the folders it asks for: ``{part:NAME}``, ``{library:NAME}``, ``{site}`` and ``{work}``.
+    """Fill in a recipe's ``{part:NAME}``, ``{library:NAME}``, ``{site}``, ``{work}`` and ``{version}``.
 
-    ``{site}`` is the build environment's site-packages.
+    All but the last are folders; ``{site}`` is the build environment's site-packages.
     """
     [site] = python.parent.parent.glob("lib/python3*/site-packages")
-    folders = {"site": site, "work": work}
+    folders: dict[str, Path | str] = {"site": site, "work": work, "version": build.version}
     folders |= {f"library:{one.name}": library_folder(one, build, toolbox) for one in build.built}
 
     def folder(found: re.Match[str]) -> str:

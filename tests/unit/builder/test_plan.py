@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from builder.errors import ConfigError
-from builder.model import Matrix, Recipe
+from builder.model import Cells, Follow, Followed, Matrix, Recipe
 from builder.plan import Known, State, differences, digest, make_builds, make_plan
 from builder.settings import validate
 from builder.targets import Targets
@@ -115,6 +115,32 @@ def test_a_matrix_is_the_product_of_its_lists_once(recipe: Recipe, targets: Targ
         "neoverse-n1-openblas",
         "neoverse-n1-reference",
     ]
+
+
+def test_a_matrix_names_what_a_recipe_follows_and_gets_the_pinned_version(
+    recipe: Recipe, targets: Targets
+) -> None:
+    follow = Follow(url="https://example.org/demo", ref="main", options=("-Dmore=1",))
+    following = recipe.model_copy(update={"follows": {"nightly": follow}})
+    matrix = Matrix(
+        description="d",
+        cells=(
+            Cells(
+                recipe="demo",
+                versions=("1.0", "nightly"),
+                pythons=("cp311",),
+                targets=("generic",),
+                backends=("openblas",),
+            ),
+        ),
+    )
+    with pytest.raises(ConfigError, match="follows 'nightly', which is not pinned; run `armwheels lock"):
+        make_builds(matrix, {"demo": following}, targets, ingredients_for(following))
+    pinned = Followed(version="2.0.dev20261125", commit="c" * 40, epoch=1_795_600_000)
+    whole = following.with_followed({"nightly": pinned})
+    builds = make_builds(matrix, {"demo": whole}, targets, ingredients_for(whole))
+    assert [build.version for build in builds] == ["1.0", "2.0.dev20261125"]
+    assert [build.options for build in builds] == [("-Dx=1",), ("-Dx=1", "-Dmore=1")]
 
 
 def test_a_plan_says_how_far_a_build_is_and_why(recipe: Recipe, targets: Targets) -> None:

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from builder.errors import SourceError
-from builder.model import VersionSource
+from builder.model import Follow, Recipe, VersionSource
 from builder.settings import validate
-from builder.source import origin, prepare, source_digest
+from builder.source import origin, prepare, source_digest, where_it_stands
 
 PATCH = """--- a/hello.c
 +++ b/hello.c
@@ -125,6 +125,63 @@ def test_an_unknown_commit_is_told(tmp_path: Path) -> None:
     source = _source({"kind": "git", "url": str(outer), "commit": "0" * 40})
     with pytest.raises(SourceError, match="git"):
         prepare("demo", source, tmp_path / "home")
+
+
+@pytest.fixture
+def upstream(tmp_path: Path) -> Path:
+    """A repository with a branch that grows towards 2.7.0 and an annotated tag of a release before."""
+    outer = _repository(tmp_path, "upstream", "outer\n")
+    (outer / "version.txt").write_text("2.6.0\n")
+    _git(outer, "add", "-A")
+    _git(outer, "commit", "-qm", "release")
+    _git(outer, "tag", "-a", "v2.6.0", "-m", "2.6.0")
+    _git(outer, "checkout", "-q", "-b", "nightly")
+    (outer / "version.txt").write_text("2.7.0a0\n")
+    _git(outer, "add", "-A")
+    _git(outer, "commit", "-qm", "night")
+    return outer
+
+
+def test_a_branch_becomes_a_version_of_the_commits_day(
+    upstream: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Half an hour before midnight where it was made, the next day in UTC.
+    monkeypatch.setenv("GIT_COMMITTER_DATE", "2026-11-25T23:30:00-02:00")
+    _git(upstream, "commit", "-q", "--allow-empty", "-m", "late")
+    stands = where_it_stands(Follow(url=str(upstream), ref="nightly"))
+    assert stands.version == "2.7.0.dev20261126"
+    assert stands.commit == _git(upstream, "rev-parse", "HEAD")
+
+
+def test_a_tag_becomes_the_version_it_names_at_the_commit_it_points_to(upstream: Path) -> None:
+    stands = where_it_stands(Follow(url=str(upstream), ref="v2.6.0"))
+    assert stands.version == "2.6.0"
+    assert stands.commit == _git(upstream, "rev-parse", "v2.6.0^{commit}")
+
+
+def test_what_cannot_be_followed_is_told(upstream: Path) -> None:
+    with pytest.raises(SourceError, match="no branch and no tag 'main-line'"):
+        where_it_stands(Follow(url=str(upstream), ref="main-line"))
+    with pytest.raises(SourceError, match="holds 'outer', which is no version"):
+        where_it_stands(Follow(url=str(upstream), ref="nightly", version_file="file.txt"))
+
+
+def test_a_pinned_commit_is_a_version_of_the_recipe_and_its_tree(
+    upstream: Path, recipe: Recipe, tmp_path: Path
+) -> None:
+    follow = Follow(
+        url=str(upstream), ref="nightly", options=("-DUSE_TENSORPIPE=ON",), environment={"A": "1"}
+    )
+    stands = where_it_stands(follow)
+    whole = recipe.model_copy(update={"follows": {"nightly": follow}}).with_followed(
+        {"nightly": stands, "gone": stands}
+    )
+    assert whole.version_of("nightly") == stands.version
+    assert whole.version_of("1.0") == "1.0"
+    assert set(whole.versions) == {"1.0", stands.version}
+    source = whole.versions[stands.version]
+    assert (source.options, source.environment) == (("-DUSE_TENSORPIPE=ON",), {"A": "1"})
+    assert (prepare("demo", source, tmp_path / "home") / "version.txt").read_text() == "2.7.0a0\n"
 
 
 def test_a_tree_is_named_by_its_pins() -> None:
