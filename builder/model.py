@@ -191,9 +191,14 @@ class BuiltDependency(Frozen):
 
 
 class Backend(Frozen):
-    """One mathematics library a recipe can be built with."""
+    """One mathematics library a recipe can be built with.
+
+    ``licensed`` is the variable that names the user's own copy of a library which may not be passed on: without it
+    there is no such build, and what is built stays on this machine.
+    """
 
     default: bool = False
+    licensed: Annotated[str | None, Field(pattern=r"^[A-Z][A-Z0-9_]*$")] = None
     options: tuple[str, ...] = ()
     dependencies: tuple[WheelDependency, ...] = ()
     relinked: tuple[StaticDependency, ...] = ()
@@ -312,6 +317,8 @@ class Recipe(Frozen):
         defaults = [name for name, backend in self.backends.items() if backend.default]
         if len(defaults) != 1:
             raise ValueError(f"exactly one backend must have `default = true`; found {defaults or 'none'}")
+        if self.backends[defaults[0]].licensed:
+            raise ValueError(f"backend {defaults[0]} is licensed to its user and cannot be the default")
         return self
 
     @property
@@ -399,6 +406,11 @@ class Build(Frozen):
     @property
     def default_backend(self) -> bool:
         return self.recipe.backends[self.backend].default
+
+    @property
+    def licensed(self) -> str | None:
+        """The variable that names the licensed library of this build; such a build is never published."""
+        return self.recipe.backends[self.backend].licensed
 
     @property
     def local(self) -> str:

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from builder.compile import Progress
-from builder.errors import ArmwheelsError, PublishError, as_disk_error
+from builder.errors import ArmwheelsError, ConfigError, PublishError, as_disk_error
 from builder.model import Build
 from builder.plan import State, Step, make_plan
 from builder.publish import Index, Published
@@ -105,8 +105,14 @@ def run_nightly(
     """Build what the index does not have, then publish.
 
     Raises:
+        ConfigError: a build holds a library that is licensed to its user alone.
         PublishError: the index does not answer or refuses; what was built is kept for the next run.
     """
+    if kept := [build.id for build in builds if build.licensed]:
+        raise ConfigError(
+            f"{', '.join(kept)} may not be published, for the sake of a library's licence; "
+            "`armwheels build` makes it for this machine"
+        )
     start = time.monotonic()
     published = published_builds(index, builds)
     plan = make_plan(builds, workshop.known(builds, published))

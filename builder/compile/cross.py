@@ -21,7 +21,7 @@ from packaging.utils import parse_wheel_filename
 from builder.capacity import Machine, capacity
 from builder.compile import Progress
 from builder.compile.frontends import build_variables, cmake_toolchain_file, frontend_options
-from builder.compile.layout import build_environment, lay_out_dependency, relink
+from builder.compile.layout import build_environment, lay_out_dependency, licensed_folder, relink
 from builder.compile.library import build_library
 from builder.compile.options import check_cmake_variables
 from builder.compile.processes import end_leftovers, run_logged
@@ -125,6 +125,7 @@ class _Bench:
 
 
 def _prepare(build: Build, toolbox: Toolbox, work: Path, progress: Progress) -> _Bench:
+    licensed_folder(build)
     work.mkdir(parents=True, exist_ok=True)
     end_leftovers(work)
     fits = capacity(build.recipe.build.needs, this_machine(work), resumed=(work / "src/build").is_dir())

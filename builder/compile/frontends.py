@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from builder.compile.layout import dependency_folder, library_folder, relinked_folder
+from builder.compile.layout import dependency_folder, library_folder, licensed_folder, relinked_folder
 from builder.compile.processes import WORK_VARIABLE
 from builder.compile.wrappers import Commands, cache_variables
 from builder.errors import CompileError
@@ -23,6 +23,8 @@ def build_variables(
     cflags = " ".join(build.recipe.build.cflags)
     include = toolbox.python_headers(build.python) / "usr/include"
     programs = [str(toolbox.ensure(part) / "usr/bin") for part in build.recipe.build.programs]
+    if build.licensed:
+        passed[build.licensed] = str(licensed_folder(build))
     return {
         **passed,
         "PATH": ":".join([str(work / "bin"), str(python.parent), *programs, "/usr/bin", "/bin"]),
@@ -118,6 +120,7 @@ def cmake_toolchain_file(
     roots += [relinked_folder(static, work) for static in build.relinked]
     roots += [library_folder(library, build, toolbox) for library in build.built]
     roots += [toolbox.ensure(part) for part in build.recipe.build.libraries]
+    roots += [folder for folder in (licensed_folder(build),) if folder]
     variables = {
         "Python_INCLUDE_DIR": str(headers / "include" / python_name(build.python)),
         **dict(

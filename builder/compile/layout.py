@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import sys
 import zipfile
@@ -14,7 +15,7 @@ from filelock import FileLock
 
 from builder.compile.processes import checked, end_leftovers
 from builder.compile.wrappers import WRAPPER_VERSION, Commands
-from builder.errors import CompileError, ToolboxError
+from builder.errors import CompileError, ConfigError, ToolboxError
 from builder.fetch import fetch_pypi
 from builder.lock import requirements_lock
 from builder.model import Build, BuiltDependency, StaticDependency, WheelDependency
@@ -165,3 +166,20 @@ def library_folder(library: BuiltDependency, build: Build, toolbox: Toolbox) -> 
     }
     digest = hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
     return toolbox.home / "out/libraries" / f"{library.name}-{library.version}-{digest[:16]}"
+
+
+def licensed_folder(build: Build) -> Path | None:
+    """The user's own copy of the library that a licensed backend stands on; ``None`` for any other backend.
+
+    Raises:
+        ConfigError: the variable that names it is not set, or names no folder.
+    """
+    if build.licensed is None:
+        return None
+    named = os.environ.get(build.licensed, "")
+    if not named or not Path(named).is_dir():
+        raise ConfigError(
+            f"backend {build.backend} needs a library that is licensed to you: set {build.licensed} to its folder"
+            + (f", which {named} is not" if named else "")
+        )
+    return Path(named).resolve()

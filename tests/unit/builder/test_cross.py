@@ -89,18 +89,19 @@ def test_what_a_killed_run_left_running_is_ended(tmp_path: Path) -> None:
             process.wait()
 
 
-def _toolchain(folder: Path, targets: Targets, *options: str) -> str:
-    """The CMake toolchain file of a demo build with these options."""
-    recipe = validate(
-        Recipe, {**RECIPE, "build": {**RECIPE["build"], "options": options}}, origin="demo.toml"
-    )
+def _toolchain(folder: Path, targets: Targets, *options: str, **backend: object) -> str:
+    """The CMake toolchain file of a demo build with these options, and a second backend of that kind if given."""
+    build = {**RECIPE["build"], "options": options}
+    backends = {"openblas": {"default": True}, "other": backend}
+    recipe = validate(Recipe, {**RECIPE, "build": build, "backends": backends}, origin="demo.toml")
     program = folder / "env/bin/python"
     (folder / "env/lib/python3.11/site-packages").mkdir(parents=True)
     toolbox = SimpleNamespace(
         ensure=lambda part: folder / "parts" / part, python_headers=lambda _: folder / "headers"
     )
     commands = Commands(**{name: folder / name for name in ("cc", "cxx", "ar", "ranlib", "strip")})
-    path = cmake_toolchain_file(build_for(recipe, targets), commands, toolbox, folder, program)
+    made = build_for(recipe, targets, backend="other" if backend else "openblas")
+    path = cmake_toolchain_file(made, commands, toolbox, folder, program)
     return path.read_text()
 
 
@@ -119,6 +120,19 @@ def test_options_of_cmake_stand_in_the_toolchain_file_with_their_folders(
 def test_a_folder_that_is_none_is_refused(tmp_path: Path, targets: Targets) -> None:
     with pytest.raises(CompileError, match=r"names the folder \{nowhere\}"):
         _toolchain(tmp_path, targets, "-DA={nowhere}")
+
+
+def test_a_licensed_library_is_looked_for_where_its_user_says(
+    tmp_path: Path, targets: Targets, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = tmp_path / "armpl"
+    for value, reason in (("", "set ARMPL_DIR to its folder$"), (str(own), "armpl is not")):
+        monkeypatch.setenv("ARMPL_DIR", value)
+        with pytest.raises(ConfigError, match=reason):
+            _toolchain(tmp_path / f"without{len(value)}", targets, licensed="ARMPL_DIR")
+    own.mkdir()
+    assert f" {own} " in _toolchain(tmp_path / "with", targets, licensed="ARMPL_DIR")
+    assert f" {own} " not in _toolchain(tmp_path / "other", targets)
 
 
 def test_misspelt_variables_of_cmake_are_all_told_with_the_nearest_known_one(tmp_path: Path) -> None:

@@ -8,13 +8,14 @@ from types import SimpleNamespace
 
 import pytest
 
-from builder.errors import CompileError, PublishError, VerifyError
+from builder.errors import CompileError, ConfigError, PublishError, VerifyError
 from builder.model import Build, Recipe
 from builder.nightly import Cell, NightlyReport, run_nightly
 from builder.plan import Known
 from builder.publish import ChannelState, Published, SnapshotAnswer
+from builder.settings import validate
 from builder.targets import Targets
-from tests.unit.builder.conftest import build_for
+from tests.unit.builder.conftest import RECIPE, build_for
 
 
 class IndexModel:
@@ -168,6 +169,24 @@ def test_a_second_night_without_news_builds_and_moves_nothing(night: Night) -> N
     assert sorted(night.workshop.made) == ["generic", "neoverse-n1"]
     assert (report.moved, night.index.serial, len(night.index.snapshots)) == (False, 1, 1)
     assert "nothing new" in report.detail
+
+
+def test_what_holds_a_licensed_library_is_never_published(night: Night) -> None:
+    backends = {"openblas": {"default": True}, "armpl": {"licensed": "ARMPL_DIR"}}
+    night.recipe = validate(Recipe, {**RECIPE, "backends": backends}, origin="demo.toml")
+    licensed = build_for(night.recipe, night.targets, backend="armpl")
+    with pytest.raises(ConfigError, match=r"demo-1.0-cp311-neoverse-v1-armpl may not be published"):
+        run_nightly(
+            "demo",
+            (licensed,),
+            night.workshop,
+            night.index,
+            channel="nightly",
+            progress_for=lambda build: lambda what, done, total: None,
+            on_plan=lambda steps: None,
+            on_cell=lambda cell: None,
+        )
+    assert not night.workshop.made
 
 
 def test_a_failed_build_blocks_no_other(night: Night) -> None:
