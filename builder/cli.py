@@ -272,6 +272,8 @@ def build(
         wheel = bench.workshop.prove(bench.workshop.build(builds[build_id], progress), progress)
     out.print(console.verify_table(wheel.verify), highlight=False)
     out.print(f"{wheel.path}\nsha256 {wheel.sha256}", highlight=False, soft_wrap=True)
+    if cost := bench.workshop.cost(wheel.build):
+        out.print(f"compiled in {cost}", highlight=False, soft_wrap=True)
     if wheel.faults:
         err.print("\n".join(wheel.faults), highlight=False, markup=False)
         raise typer.Exit(1)

@@ -19,6 +19,7 @@ from filelock import FileLock
 
 from builder.audit import AuditReport, Expectations, audit_wheel, open_wheel
 from builder.compile import FINISHED, Driver, Progress
+from builder.compile.cost import Cost, keep_cost, read_cost
 from builder.compile.cross import CROSS_VERSION, CrossDriver
 from builder.compile.wrappers import BASELINE_CPU, WRAPPER_VERSION
 from builder.emulate import lesser_model, model_of
@@ -215,6 +216,7 @@ class Workshop:
             fresh.mkdir(parents=True)
             shutil.copyfile(raw, fresh / raw.name)
             shutil.copyfile(work / "build.log", fresh / "build.log")
+            keep_cost(work, fresh)
             _write_json(fresh / "inputs.json", build.compile_inputs)
             fresh.rename(final)
         for bulk in ("src", "build"):
@@ -222,6 +224,10 @@ class Workshop:
         _write_json(self._out / "latest" / f"{build.id}.json", build.compile_inputs)
         [wheel] = final.glob("*.whl")
         return wheel
+
+    def cost(self, build: Build) -> Cost | None:
+        """What compiling a build took, where that is known."""
+        return read_cost(self.compiled_folder(build))
 
     def repair(self, build: Build, raw: Path, progress: Progress) -> Path:
         """The repaired wheel, made unless it is here; raises :class:`RepairError`."""

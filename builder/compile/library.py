@@ -8,6 +8,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from builder.compile import Progress
+from builder.compile.cost import keep_cost
 from builder.compile.frontends import build_variables, write_cmake_toolchain
 from builder.compile.layout import library_folder
 from builder.compile.options import check_cmake_variables
@@ -53,6 +54,7 @@ def build_library(
             fresh = final.with_name(f".{final.name}")
             shutil.rmtree(fresh, ignore_errors=True)
             _collect(library, tree, work / "build", fresh)
+            keep_cost(work, fresh)
             fresh.rename(final)
             shutil.rmtree(work, ignore_errors=True)
     return final

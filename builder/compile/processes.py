@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
 import psutil
 
 from builder.compile import Progress
+from builder.compile.cost import add_step
 from builder.errors import CompileError
 
 WORK_VARIABLE = "ARMWHEELS_WORK"
@@ -29,6 +31,8 @@ def run_logged(
     folder: Path | None = None,
 ) -> None:
     """Run a step in a process group of its own, in ``folder`` or ``work``; its whole output goes to ``build.log``.
+
+    What it took is added to the build's cost.
 
     Raises:
         CompileError: it ended with an error; the telling lines are in the message.
@@ -49,16 +53,20 @@ def run_logged(
         ) as process,
     ):
         progress("compile", 0, 0)
-        start = file.tell()
+        start, began = file.tell(), time.monotonic()
         file.write(f"$ {' '.join(command)}\n")
         try:
             for line in process.stdout or ():
                 file.write(line)
                 if ninja := _NINJA_LINE.match(line):
                     progress("compile", int(ninja[1]), int(ninja[2]))
+            # By wait4(2) and not by wait, for what the step and all below it took of the processors.
+            _, status, used = os.wait4(process.pid, 0)
+            process.returncode = os.waitstatus_to_exitcode(status)
         except BaseException:
             end_leftovers(work)
             raise
+    add_step(work, time.monotonic() - began, used.ru_utime + used.ru_stime)
     if process.returncode:
         with log.open(encoding="utf-8", errors="replace") as file:
             file.seek(start)

@@ -14,6 +14,7 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
+from builder.compile.cost import cache_log
 from builder.errors import ConfigError
 from builder.model import Build
 from builder.toolbox import Toolbox
@@ -190,6 +191,7 @@ def cache_variables(build: Build, toolbox: Toolbox, work: Path) -> dict[str, str
         "CCACHE_COMPILERCHECK": f"string:{build.compiler} {build.compiler_version} {tools}",
         "CCACHE_COMPILERTYPE": "clang" if build.compiler == "zig" else "gcc",
         "CCACHE_MAXSIZE": "20G",
+        "CCACHE_STATSLOG": str(cache_log(work)),
         **shared,
     }
 

@@ -11,10 +11,11 @@ from types import SimpleNamespace
 import psutil
 import pytest
 
+from builder.compile.cost import cache_log, keep_cost, read_cost
 from builder.compile.cross import _the_one_wheel
 from builder.compile.frontends import cmake_toolchain_file
 from builder.compile.options import check_cmake_variables
-from builder.compile.processes import end_leftovers, telling
+from builder.compile.processes import end_leftovers, run_logged, telling
 from builder.compile.wrappers import Commands
 from builder.errors import CompileError, ConfigError
 from builder.model import Build, Recipe
@@ -87,6 +88,24 @@ def test_what_a_killed_run_left_running_is_ended(tmp_path: Path) -> None:
         for process in (sleeper, other):
             process.kill()
             process.wait()
+
+
+def test_a_build_says_what_it_took_over_all_its_sittings(tmp_path: Path) -> None:
+    spin = [sys.executable, "-c", "import time\nwhile time.process_time() < 0.6: pass"]
+    for _ in range(2):
+        run_logged(spin, {"PATH": "/usr/bin:/bin"}, tmp_path, lambda *_: None)
+    with pytest.raises(CompileError, match="ended with 3"):
+        run_logged(["/bin/sh", "-c", "exit 3"], {}, tmp_path, lambda *_: None)
+    cache_log(tmp_path).write_text(
+        "# a.c\ncache_miss\nlocal_storage_write\n# b.c\ndirect_cache_hit\n# c.c\npreprocessed_cache_hit\n"
+    )
+    (tmp_path / "kept").mkdir()
+    keep_cost(tmp_path, tmp_path / "kept")
+    cost = read_cost(tmp_path / "kept")
+    assert cost is not None
+    assert 1.1 < cost.cpu_seconds <= cost.seconds * 1.1 + 0.2
+    assert (cost.shared, cost.compiled) == (2, 1)
+    assert str(cost).endswith("2 of 3 units came from the cache")
 
 
 def _toolchain(folder: Path, targets: Targets, *options: str, **backend: object) -> str:
