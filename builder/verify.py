@@ -94,7 +94,7 @@ def verify(
     with tempfile.TemporaryDirectory(dir=toolbox.home / "tmp", prefix="verify-") as scratch:
         progress(f"{target}: installing under emulation ({model.cpu})")
         environment = emulated.create_environment(Path(scratch) / "env")
-        checks = [_install(emulated, environment, wheel)]
+        checks = [_install(emulated, environment, wheel, limit)]
         if checks[0].outcome == "pass":
             write_bytecode(toolbox, python, *environment.glob("lib/python3*/site-packages"))
             beside = _beside(recipe, python, toolbox)
@@ -139,7 +139,7 @@ def _emulator_version(toolbox: Toolbox) -> str:
     return f"{package.name} {package.version}"
 
 
-def _install(emulated: EmulatedPython, environment: Path, wheel: Path) -> Check:
+def _install(emulated: EmulatedPython, environment: Path, wheel: Path, limit: float) -> Check:
     """pip itself, as arm64 Python runs it, from the one file and no index."""
     start = time.monotonic()
     done = emulated.run(
@@ -154,6 +154,7 @@ def _install(emulated: EmulatedPython, environment: Path, wheel: Path) -> Check:
             str(wheel),
         ],
         environment=environment,
+        timeout=limit,
     )
     detail = "installed by pip" if done.returncode == 0 else _last_words(done.stdout + done.stderr)
     return _check("pip install", done.returncode == 0, detail, start)

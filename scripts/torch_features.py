@@ -74,7 +74,8 @@ def main() -> int:
                 ["-m", "pip", "install", "--quiet", "--no-index", "--no-deps", str(wheel.resolve())],
                 ["-c", ASKED],
             ):
-                done = emulated.run(arguments, environment=environment, extra={"PYTHONPATH": str(beside)})
+                extra = {"PYTHONPATH": str(beside)}
+                done = emulated.run(arguments, environment=environment, extra=extra, timeout=3600)
                 if done.returncode:
                     print(f"{wheel.name}: {done.stderr.strip()[-800:]}", file=sys.stderr)
                     return 1
