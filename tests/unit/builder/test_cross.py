@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from builder.compile.cross import _the_one_wheel
-from builder.compile.frontends import cmake_toolchain_file
+from builder.compile.frontends import cmake_toolchain_file, frontend_options
 from builder.compile.processes import end_leftovers, telling
 from builder.compile.wrappers import Commands
 from builder.errors import CompileError
@@ -118,3 +118,20 @@ def test_options_of_cmake_stand_in_the_toolchain_file_with_their_folders(
 def test_a_folder_that_is_none_is_refused(tmp_path: Path, targets: Targets) -> None:
     with pytest.raises(CompileError, match=r"names the folder \{nowhere\}"):
         _toolchain(tmp_path, targets, "-DA={nowhere}")
+
+
+@pytest.mark.parametrize("hot", [True, False])
+def test_scikit_build_core_is_given_the_ninja_that_waits_its_turn(
+    tmp_path: Path, targets: Targets, hot: bool
+) -> None:
+    settings = {
+        **RECIPE["build"],
+        "frontend": "scikit-build-core",
+        "hot_paths": ["*/kernels/*"] if hot else [],
+    }
+    recipe = validate(Recipe, {**RECIPE, "build": settings}, origin="demo.toml")
+    commands = Commands(**{name: tmp_path / name for name in ("cc", "cxx", "ar", "ranlib", "strip")})
+    options = frontend_options(build_for(recipe, targets), commands, tmp_path, 2)
+    assert options[0] == f"-Cbuild-dir={tmp_path}/build"
+    turn = f"-Ccmake.args=-DCMAKE_MAKE_PROGRAM={tmp_path}/bin/ninja"
+    assert options[1:] == ([turn] if hot else [])
