@@ -10,6 +10,7 @@ line a check, on standard output.
 import json
 import sys
 import time
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -124,12 +125,13 @@ def compare(case: Case, stored: list[dict[str, Any]]) -> Result:
     return ok, f"{case.about}: largest errors {', '.join(told)}"
 
 
-def check_import(version: Any) -> Result:
+def check_import(_: Any) -> Result:
     import numpy as np
     import tflite_runtime
 
-    ok = tflite_runtime.__version__ == version and int(np.__version__.split(".")[0]) >= 2
-    return ok, f"tflite_runtime {tflite_runtime.__version__} with NumPy {np.__version__}"
+    ours, named = tflite_runtime.__version__, version("tflite-runtime").partition("+")[0]
+    ok = ours == named and int(np.__version__.split(".")[0]) >= 2
+    return ok, f"tflite_runtime {ours} with NumPy {np.__version__}"
 
 
 def check_strings(stored: Any) -> Result:
