@@ -296,6 +296,7 @@ def verify(
     report = verify_room.verify(
         wheel.resolve(),
         recipe=recipe,
+        version=passport["version"],
         python=passport["python"],
         target=bench.targets[target or passport["target"]],
         targets=bench.targets,

@@ -157,7 +157,8 @@ class StaticDependency(Frozen):
     """A static library of a part of the toolbox, linked anew into a shared one against the target's own sysroot.
 
     Machine code that others compiled, and the passport says so; but what it needs of the C library is what the
-    sysroot has, so that it runs where the wheel's tag says. ``archive`` and ``headers`` are paths inside the part.
+    sysroot has, so that it runs where the wheel's tag says. ``archive`` (a glob; all that fit make one library) and
+    ``headers`` are paths inside the part. ``{library:NAME}`` in ``link`` is a folder, as in build settings.
     """
 
     name: str
@@ -262,9 +263,13 @@ class BuildSettings(Frozen):
 
 
 class VerifySettings(Frozen):
-    """What is run under emulation: a script of ``builder/wheel_tests`` and a part of the package's own suite."""
+    """What is run under emulation: a script of ``builder/wheel_tests`` and a part of the package's own suite.
+
+    ``data`` are files of the source, which the script finds by their names in the folder ``data``.
+    """
 
     script: str
+    data: tuple[str, ...] = ()
     requires: tuple[str, ...] = ()
     pytest: tuple[str, ...] = ()
     timeout_minutes: Annotated[int, Field(gt=0)] = 20

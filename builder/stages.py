@@ -284,6 +284,7 @@ class Workshop:
             report = verify(
                 wheel,
                 recipe=build.recipe,
+                version=build.version,
                 python=build.python,
                 target=target,
                 targets=self.targets,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import signal
 import tempfile
 import time
@@ -28,6 +29,7 @@ from builder.fetch import sha256_of
 from builder.lock import requirements_lock
 from builder.model import Recipe
 from builder.settings import Frozen
+from builder.source import prepare
 from builder.targets import Target, Targets
 from builder.toolbox import Toolbox
 
@@ -76,16 +78,18 @@ def verify(
     wheel: Path,
     *,
     recipe: Recipe,
+    version: str,
     python: str,
     target: Target,
     targets: Targets,
     toolbox: Toolbox,
     progress: Progress,
 ) -> VerifyReport:
-    """Install and run ``wheel`` under emulation.
+    """Install and run ``wheel`` under emulation; ``version`` is the recipe's.
 
     Raises:
         VerifyError: the emulated environment could not be made. A failed check is in the report, not an error.
+        SourceError: the source with the tests' data cannot be had.
     """
     model = model_of(target)
     emulated = EmulatedPython(toolbox, python, model.cpu)
@@ -98,6 +102,7 @@ def verify(
         if checks[0].outcome == "pass":
             write_bytecode(toolbox, python, *environment.glob("lib/python3*/site-packages"))
             beside = _beside(recipe, python, toolbox)
+            _lay_out_data(recipe, version, toolbox, Path(scratch) / "data")
             progress(f"{target}: running {recipe.verify.script} ({model.cpu})")
             checks += _script(emulated, environment, recipe.verify.script, Path(scratch), limit, beside)
             if recipe.verify.pytest:
@@ -166,6 +171,26 @@ def _beside(recipe: Recipe, python: str, toolbox: Toolbox) -> dict[str, str]:
         return {}
     folder = test_requirements(toolbox, requirements_lock(recipe.name, "tests", python), python)
     return {"PYTHONPATH": str(folder)}
+
+
+def _lay_out_data(recipe: Recipe, version: str, toolbox: Toolbox, folder: Path) -> None:
+    """Copy what the recipe's tests read of the pinned source.
+
+    Raises:
+        VerifyError: the source has no such file, or the version is not the recipe's.
+    """
+    if not recipe.verify.data:
+        return
+    if version not in recipe.versions:
+        raise VerifyError(
+            f"recipe {recipe.name} has no version {version}, whose source holds the tests' data"
+        )
+    tree = prepare(recipe.project, recipe.versions[version], toolbox.home)
+    if missing := [name for name in recipe.verify.data if not (tree / name).is_file()]:
+        raise VerifyError(f"the source of {recipe.name} {version} has no {', '.join(missing)}")
+    folder.mkdir()
+    for name in recipe.verify.data:
+        shutil.copyfile(tree / name, folder / Path(name).name)
 
 
 def _script(

@@ -20,7 +20,7 @@ from packaging.utils import parse_wheel_filename
 
 from builder.capacity import Machine, capacity
 from builder.compile import Progress
-from builder.compile.frontends import build_variables, cmake_toolchain_file, frontend_options
+from builder.compile.frontends import build_variables, cmake_toolchain_file, filled, frontend_options
 from builder.compile.layout import build_environment, lay_out_dependency, licensed_folder, relink
 from builder.compile.library import build_library
 from builder.compile.options import check_cmake_variables
@@ -148,7 +148,8 @@ def _prepare(build: Build, toolbox: Toolbox, work: Path, progress: Progress) -> 
         write_ninja_in_turn(build, toolbox, work / "bin", python.with_name("ninja"))
     environment = build_variables(build, commands, toolbox, work, python, fits.jobs)
     for static in build.relinked:
-        relink(static, commands, toolbox, work, environment)
+        link = [filled(option, build, toolbox, work, python) for option in static.link]
+        relink(static, link, commands, toolbox, work, environment)
     cmake_toolchain_file(build, commands, toolbox, work, python)
     if build.compiler == "zig":
         _warm_up(commands, environment, work)

@@ -91,7 +91,9 @@ def frontend_options(build: Build, commands: Commands, work: Path, jobs: int) ->
                 f"-Ccompile-args=-j{jobs}",
             ]
         case "scikit-build-core":
-            return [f"-Cbuild-dir={work / 'build'}"]
+            # It would pass the ninja of its own environment by full path, and not the one that waits its turn.
+            turn = ["-Ccmake.args=-DCMAKE_MAKE_PROGRAM=" + str(work / "bin/ninja")]
+            return [f"-Cbuild-dir={work / 'build'}", *(turn if build.recipe.build.hot_paths else [])]
 
 
 def meson_cross_file(build: Build, commands: Commands, work: Path) -> Path:

@@ -8,7 +8,7 @@ import os
 import shutil
 import sys
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from filelock import FileLock
@@ -25,7 +25,7 @@ from builder.toolbox import Toolbox
 LIBRARY_VERSION = 1
 """Raised by hand when a library would be built differently; it enters the library's digest."""
 
-_NEWER_GLIBC = Path(__file__).with_name("newer_glibc.c")
+_NEWER = tuple(Path(__file__).with_name(name) for name in ("newer_glibc.c", "newer_libstdcxx.cpp"))
 
 
 def build_environment(build: Build, toolbox: Toolbox) -> Path:
@@ -110,45 +110,62 @@ def relinked_folder(static: StaticDependency, work: Path) -> Path:
 
 
 def relink(
-    static: StaticDependency, commands: Commands, toolbox: Toolbox, work: Path, environment: Mapping[str, str]
+    static: StaticDependency,
+    link: Sequence[str],
+    commands: Commands,
+    toolbox: Toolbox,
+    work: Path,
+    environment: Mapping[str, str],
 ) -> Path:
-    """Make a shared library of a static one by the target's own linker and sysroot; returns its folder.
+    """Make a shared library of static ones by the target's own linker and sysroot; returns its folder.
+
+    ``link`` is what the recipe links it with, its folders filled in.
 
     Raises:
         CompileError: the part lacks what the recipe says of it, or the library does not link.
     """
     part = toolbox.ensure(static.part)
     folder = relinked_folder(static, work)
-    for inside in (static.archive, static.headers, *static.licence_files):
-        if not (part / inside).exists():
-            raise CompileError(f"part {static.part} has no {inside}, which the recipe names")
+    archives = sorted(map(str, part.glob(static.archive)))
+    missing = [inside for inside in (static.headers, *static.licence_files) if not (part / inside).exists()]
+    for inside in [*([] if archives else [static.archive]), *missing]:
+        raise CompileError(f"part {static.part} has no {inside}, which the recipe names")
     if not folder.is_dir():
         fresh = folder.with_name(f".{folder.name}")
         shutil.rmtree(fresh, ignore_errors=True)
         library = fresh / "usr/lib" / static.soname
         library.parent.mkdir(parents=True)
-        newer = fresh / "newer-glibc.o"
-        checked(
-            [str(commands.cc), "-O2", "-fPIC", "-c", str(_NEWER_GLIBC), "-o", str(newer)], work, environment
-        )
+        newer = _newer_functions(commands, fresh, work, environment)
         checked(
             [
                 *(str(commands.cc), "-shared", "-o", str(library), f"-Wl,-soname,{static.soname}"),
-                *("-Wl,--whole-archive", str(part / static.archive), "-Wl,--no-whole-archive", str(newer)),
-                *static.link,
+                *("-Wl,--whole-archive", *archives, "-Wl,--no-whole-archive", str(newer)),
+                *link,
                 # Nothing may be left for the loader to find out.
                 "-Wl,-z,defs",
             ],
             work,
             environment,
         )
-        newer.unlink()
+        shutil.rmtree(newer.parent)
         library.with_name(library.name.partition(".so")[0] + ".so").symlink_to(static.soname)
         shutil.copytree(
             part / static.headers, fresh / "usr/include", ignore=shutil.ignore_patterns("*.a", "*.so*")
         )
         fresh.rename(folder)
     return folder
+
+
+def _newer_functions(commands: Commands, folder: Path, work: Path, environment: Mapping[str, str]) -> Path:
+    """An archive of what newer headers make objects ask for; the linker takes of it what is asked for alone."""
+    scratch = folder / "newer"
+    scratch.mkdir()
+    objects = [scratch / f"{source.stem}.o" for source in _NEWER]
+    for source, unit in zip(_NEWER, objects, strict=True):
+        compiler = commands.cc if source.suffix == ".c" else commands.cxx
+        checked([str(compiler), "-O2", "-fPIC", "-c", str(source), "-o", str(unit)], work, environment)
+    checked([str(commands.ar), "rcs", str(scratch / "newer.a"), *map(str, objects)], work, environment)
+    return scratch / "newer.a"
 
 
 def library_folder(library: BuiltDependency, build: Build, toolbox: Toolbox) -> Path:

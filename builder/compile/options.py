@@ -10,8 +10,8 @@ from pathlib import Path
 
 from builder.errors import ConfigError
 
-# CMake's own variables, and those of its find modules for Python, stand in no file of the package's.
-_CMAKES_OWN = re.compile(r"CMAKE_|Python3?_")
+# CMake's own variables, and those of its modules FindPython and FetchContent, stand in no file of the package's.
+_CMAKES_OWN = re.compile(r"CMAKE_|Python3?_|FETCHCONTENT_")
 _WORD = re.compile(rb"\w+")
 
 

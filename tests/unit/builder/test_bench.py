@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 import json
 import os
@@ -166,13 +167,60 @@ def test_a_process_silent_for_too_long_is_stopped(tmp_path: Path, monkeypatch: p
     assert "silence" in ending
 
 
-@pytest.mark.parametrize("project", ["numpy", "torch"])
+@pytest.mark.parametrize("project", ["numpy", "torch", "tflite-runtime"])
 def test_scripts_list_their_workloads_without_the_package(project: str) -> None:
     script = script_of(project)
     assert script is not None
     workloads = workloads_of(script)
     assert len({workload.name for workload in workloads}) == len(workloads) > 5
     assert script_of("no-such.project") is None
+
+
+def _field(data: bytes, table: int, slot: int) -> int | None:
+    """Where a field of a FlatBuffers table stands ("FlatBuffer Internals"); ``None`` where it is left out."""
+    vtable = table - int.from_bytes(data[table : table + 4], "little", signed=True)
+    if 4 + 2 * slot >= int.from_bytes(data[vtable : vtable + 2], "little"):
+        return None
+    place = vtable + 4 + 2 * slot
+    offset = int.from_bytes(data[place : place + 2], "little")
+    return table + offset if offset else None
+
+
+def _followed(data: bytes, place: int | None) -> int:
+    assert place is not None
+    return place + int.from_bytes(data[place : place + 4], "little")
+
+
+def test_models_of_tensorflow_lite_are_written_as_flatbuffers(monkeypatch: pytest.MonkeyPatch) -> None:
+    script = script_of("tflite-runtime")
+    assert script is not None
+    monkeypatch.syspath_prepend(str(script.parent))
+    bench = importlib.import_module(script.stem)
+    weights = bytes(range(128))
+    shapes = [[4, 16], [8, 16], [8], [4, 8]]
+    data = bench.model(bench.FULLY_CONNECTED, {0: ("B", 0)}, shapes, [weights, bytes(32)], True)
+    assert data[4:8] == b"TFL3"
+    root = _followed(data, 0)
+    [graph] = _tables(data, _field(data, root, 2))
+    tensors = _tables(data, _field(data, graph, 0))
+    found = []
+    for tensor in tensors:
+        vector = _followed(data, _field(data, tensor, 0))
+        count = int.from_bytes(data[vector : vector + 4], "little")
+        found.append([data[vector + 4 + 4 * n] for n in range(count)])
+    assert found == shapes
+    empty, stored, _ = _tables(data, _field(data, root, 4))
+    assert _field(data, empty, 0) is None
+    vector = _followed(data, _field(data, stored, 0))
+    # TensorFlow Lite refuses constants that are not aligned to 16 bytes.
+    assert (vector + 4) % 16 == 0
+    assert data[vector + 4 : vector + 4 + 128] == weights
+
+
+def _tables(data: bytes, place: int | None) -> list[int]:
+    vector = _followed(data, place)
+    count = int.from_bytes(data[vector : vector + 4], "little")
+    return [_followed(data, vector + 4 + 4 * number) for number in range(count)]
 
 
 def test_every_workload_of_numpy_runs_here(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from builder.compile.cost import cache_log, keep_cost, read_cost
 from builder.compile.cross import _the_one_wheel
-from builder.compile.frontends import cmake_toolchain_file
+from builder.compile.frontends import cmake_toolchain_file, frontend_options
 from builder.compile.options import check_cmake_variables
 from builder.compile.processes import end_leftovers, run_logged, telling
 from builder.compile.wrappers import Commands
@@ -168,3 +168,20 @@ def test_misspelt_variables_of_cmake_are_all_told_with_the_nearest_known_one(tmp
     said = str(caught.value)
     assert said.startswith("recipe demo: no CMake file of the source reads -DBLASS, did you mean -DBLAS?")
     assert said.endswith("nor -DUSE_MKLDNNN, did you mean -DUSE_MKLDNN?")
+
+
+@pytest.mark.parametrize("hot", [True, False])
+def test_scikit_build_core_is_given_the_ninja_that_waits_its_turn(
+    tmp_path: Path, targets: Targets, hot: bool
+) -> None:
+    settings = {
+        **RECIPE["build"],
+        "frontend": "scikit-build-core",
+        "hot_paths": ["*/kernels/*"] if hot else [],
+    }
+    recipe = validate(Recipe, {**RECIPE, "build": settings}, origin="demo.toml")
+    commands = Commands(**{name: tmp_path / name for name in ("cc", "cxx", "ar", "ranlib", "strip")})
+    options = frontend_options(build_for(recipe, targets), commands, tmp_path, 2)
+    assert options[0] == f"-Cbuild-dir={tmp_path}/build"
+    turn = f"-Ccmake.args=-DCMAKE_MAKE_PROGRAM={tmp_path}/bin/ninja"
+    assert options[1:] == ([turn] if hot else [])
