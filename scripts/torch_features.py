@@ -21,7 +21,7 @@ PYTHON = "cp311"
 
 ASKED = """
 import json, re
-import torch, torch.distributed, torch.distributed.rpc, torch.profiler.itt
+import torch, torch.backends.xnnpack, torch.distributed, torch.distributed.rpc, torch.profiler.itt
 
 told = torch.__config__.show()
 settings = dict(re.findall(r"\\b((?:USE|BLAS|LAPACK)_?\\w*)=(\\w+)", told))
