@@ -1,15 +1,14 @@
 """The bfloat16 layer beside TensorFlow's own operations for the same layer, in bfloat16 and in float32."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from kit import Run, Workload, main
 
-try:
-    # TensorFlow 2.14 imports distutils, which Debian's Python leaves out and setuptools brings.
+# TensorFlow 2.14 imports distutils, which Debian's Python leaves out and setuptools brings; to list needs neither.
+with suppress(ImportError):
     import setuptools  # noqa: F401
-except ImportError:
-    pass  # where workloads are only listed
 
 DEPTH, WIDTH = 512, 512
 
