@@ -9,7 +9,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,6 +33,11 @@ class Model:
 
     @property
     def note(self) -> str:
+        if not self.exact and self.lacks:
+            return (
+                f"the emulator's model of this CPU lacks {', '.join(self.lacks)}, which the wheel is promised to "
+                "use: `max` runs everything and refuses nothing"
+            )
         if not self.exact:
             return "the emulator has no model of this CPU: `max` runs everything and refuses nothing"
         if self.lacks:
@@ -40,10 +45,27 @@ class Model:
         return "the emulator's own model of this CPU"
 
 
-def model_of(target: Target) -> Model:
-    """The emulator's model for a target; where it has none, the superset, marked as such."""
+_VECTOR_BYTES = {"a64fx": 64, "neoverse-v1": 32}
+"""SVE vector length by target (their technical reference manuals); all other targets with SVE have 16."""
+
+
+def vector_bytes(target: Target) -> int:
+    """The length of the target's SVE vectors; 0 without SVE."""
+    return _VECTOR_BYTES.get(target.name, 16) if "sve" in target else 0
+
+
+def model_of(target: Target, promised: Iterable[str] = ()) -> Model:
+    """The emulator's model for a target; the superset, marked as such, where it has none.
+
+    So too where the model lacks one of the extensions ``promised`` of the wheel, which real machines have.
+    """
     if target.emulator is None:
         return Model(cpu=SUPERSET_CPU, lacks=(), exact=False)
+    # The audit's names have a dash where Linux's have none: sve-bf16, svebf16.
+    lacks = {name.replace("-", "") for name in promised} & set(target.emulator.lacks)
+    if lacks:
+        length = f",sve-default-vector-length={vector_bytes(target)}" if vector_bytes(target) else ""
+        return Model(cpu=f"{SUPERSET_CPU}{length}", lacks=tuple(sorted(lacks)), exact=False)
     return Model(cpu=target.emulator.cpu, lacks=target.emulator.lacks, exact=True)
 
 

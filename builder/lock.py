@@ -198,7 +198,7 @@ def refresh_requirements(recipe: Recipe, tag: str, report: Report) -> list[Path]
     written = []
     wanted = {
         "build": (recipe.build.requires, "x86_64-manylinux_2_28"),
-        "tests": (recipe.verify.requires, "aarch64-manylinux_2_28"),
+        "tests": (recipe.test_requires, "aarch64-manylinux_2_28"),
     }
     for purpose, (requires, platform) in wanted.items():
         if not requires:

@@ -8,7 +8,7 @@ from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 from pydantic import Field, field_validator, model_validator
 
-from builder.audit import Expectations
+from builder.audit import Expectations, Supplied
 from builder.settings import Frozen
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -86,7 +86,22 @@ class DebianSource(Frozen):
     quilt: tuple[str, ...] = ()
 
 
-Source = Annotated[SdistSource | ArchiveSource | GitSource | DebianSource, Field(discriminator="kind")]
+class FolderSource(Frozen):
+    """A folder of the project or, by an absolute path, of this machine: one's own code, where it is written.
+
+    Its files are the pin. ``sha256`` covers them all and is filled in when the recipe is loaded
+    (:func:`builder.source.pin_folders`); a recipe that states it holds the folder to it. Where the folder lies
+    counts for nothing.
+    """
+
+    kind: Literal["folder"]
+    path: str
+    sha256: Sha256 | None = None
+
+
+Source = Annotated[
+    SdistSource | ArchiveSource | GitSource | DebianSource | FolderSource, Field(discriminator="kind")
+]
 
 
 class VersionSource(Frozen):
@@ -151,6 +166,33 @@ class WheelDependency(Frozen):
     cflags: tuple[str, ...] = ()
     licence: str
     licence_files: tuple[str, ...]
+
+
+class Framework(Frozen):
+    """The framework a recipe extends: a wheel of PyPI to compile and link against, of which nothing is copied.
+
+    ``headers`` are folders inside the wheel, ``libraries`` the shared libraries there that an extension may need:
+    the framework has loaded them before. The extension's own metadata requires this version, so that an installer
+    brings it; the audit sees to that.
+    """
+
+    name: str
+    version: str
+    filename: str
+    sha256: Sha256
+    headers: Annotated[tuple[str, ...], Field(min_length=1)]
+    libraries: Annotated[tuple[str, ...], Field(min_length=1)]
+
+    @property
+    def requirement(self) -> str:
+        """What the extension's metadata must ask for (:pep:`508`)."""
+        return f"{self.name}=={self.version}"
+
+    @property
+    def supplied(self) -> Supplied:
+        """What an extension's wheel may lean on without holding it."""
+        sonames = tuple(library.rsplit("/", 1)[-1] for library in self.libraries)
+        return Supplied(requirement=self.requirement, libraries=sonames)
 
 
 class StaticDependency(Frozen):
@@ -279,7 +321,8 @@ class Recipe(Frozen):
     """How one framework is built: ``configs/recipes/<name>.toml``.
 
     ``distribution`` is what it installs as, where that is not the recipe's own name. ``followed`` is no part of
-    that file: it comes from ``configs/locks/<name>-followed.json``.
+    that file: it comes from ``configs/locks/<name>-followed.json``. ``extends`` makes it a framework's extension:
+    kernels of one's own, loaded by the framework's wheel.
     """
 
     name: Name
@@ -292,6 +335,7 @@ class Recipe(Frozen):
     follows: dict[Name, Follow] = Field(default_factory=dict)
     followed: dict[Name, Followed] = Field(default_factory=dict)
     backends: dict[Name, Backend]
+    extends: Framework | None = None
     targets: dict[Name, TargetOptions] = Field(default_factory=dict)
     audit: Expectations = Expectations()
     promises: dict[Name, tuple[str, ...]] = Field(default_factory=dict)
@@ -340,6 +384,12 @@ class Recipe(Frozen):
     def version_of(self, named: str) -> str:
         """The version that a matrix means: its own name, or the one that a followed branch stands at."""
         return self.followed[named].version if named in self.followed else named
+
+    @property
+    def test_requires(self) -> tuple[str, ...]:
+        """What stands beside the wheel under emulation: what its tests need, and the framework it extends."""
+        framework = (self.extends.requirement,) if self.extends else ()
+        return (*framework, *self.verify.requires)
 
 
 class Cells(Frozen):

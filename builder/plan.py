@@ -185,6 +185,7 @@ def make_build(
         ),
         "requirements": ingredients.lock_digests[recipe.name, python],
         "toolchain": {part: ingredients.tool_digests[part] for part in parts},
+        **({"extends": recipe.extends.model_dump(mode="json")} if recipe.extends else {}),
     }
     compile_digest = digest(compile_inputs)
     wheel_inputs = {

@@ -170,11 +170,12 @@ def _library_folders(build: Build, toolbox: Toolbox, work: Path) -> list[Path]:
 def _graft(build: Build, raw: Path, toolbox: Toolbox, work: Path, into: Path) -> tuple[Path, list[str]]:
     """Let auditwheel judge and graft; returns the wheel it made and the platform tags it proves."""
     folders = ":".join(map(str, _library_folders(build, toolbox, work)))
+    supplied = build.recipe.extends.supplied.libraries if build.recipe.extends else ()
     abi = analyze_wheel_abi(
         Libc.GLIBC,
         Architecture.aarch64,
         raw,
-        frozenset(),
+        frozenset(supplied),
         disable_isa_ext_check=False,
         allow_graft=True,
         args_ldpaths=folders,
@@ -459,6 +460,8 @@ def make_passport(build: Build, observed: tuple[str, ...], toolbox: Toolbox) -> 
         "digests": {"compile": build.compile_digest, "wheel": build.wheel_digest},
         "source_date_epoch": build.source.epoch,
     }
+    if framework := build.recipe.extends:
+        passport["extends"] = framework.model_dump(mode="json", include={"name", "version", "sha256"})
     schema = json.loads((configs_dir() / "passport.schema.json").read_text(encoding="utf-8"))
     faults = [fault.message for fault in jsonschema.Draft202012Validator(schema).iter_errors(passport)]
     if faults:

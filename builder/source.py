@@ -1,7 +1,7 @@
 """From a pinned source to a clean tree with its patches applied.
 
-Kinds: an sdist of PyPI, an archive, a git commit with its submodules, and a Debian source package. A tree is
-made beside its final place and renamed, so it is whole or absent; its name carries the digest of its pins.
+Kinds: an sdist of PyPI, an archive, a git commit with its submodules, a Debian source package, and a folder. A tree
+is made beside its final place and renamed, so it is whole or absent; its name carries the digest of its pins.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 from datetime import UTC, datetime
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import httpx2
@@ -26,14 +27,16 @@ from builder.fetch import Mirror, fetch_debian, fetch_pypi, sha256_of
 from builder.model import (
     ArchiveSource,
     DebianSource,
+    FolderSource,
     Follow,
     Followed,
     GitSource,
     Patch,
+    Recipe,
     SdistSource,
     VersionSource,
 )
-from builder.settings import configs_dir
+from builder.settings import ROOT, configs_dir
 
 if sys.version_info >= (3, 12):
     import tarfile
@@ -47,7 +50,9 @@ SOURCE_VERSION = 1
 
 def source_inputs(source: VersionSource) -> dict[str, object]:
     """What names a tree: the pins of the source and of its patches, as plain data."""
-    tree = source.model_dump(mode="json", exclude={"options", "environment"})
+    # A folder is its files, wherever it lies.
+    unread = {"source": {"path"}} if isinstance(source.source, FolderSource) else {}
+    tree = source.model_dump(mode="json", exclude={**unread, "options": True, "environment": True})
     return {"source_version": SOURCE_VERSION, **tree}
 
 
@@ -71,6 +76,8 @@ def origin(source: VersionSource) -> tuple[str, str]:
         case DebianSource(files=files):
             names = [file.path.rsplit("/", 1)[-1] for file in files]
             return ", ".join(names), hashlib.sha256("".join(f.sha256 for f in files).encode()).hexdigest()
+        case FolderSource(path=path, sha256=sha256):
+            return Path(path).name, _pinned(path, sha256)
 
 
 def prepare(project: str, source: VersionSource, home: Path) -> Path:
@@ -100,12 +107,77 @@ def prepare(project: str, source: VersionSource, home: Path) -> Path:
                     _clone(git, tree)
                 case DebianSource() as debian:
                     _debian(debian, tree, fresh, home)
+                case FolderSource() as folder:
+                    _copy_folder(folder, tree)
             for patch in source.patches:
                 _apply(_checked_patch(patch), tree)
             tree.rename(final)
         finally:
             shutil.rmtree(fresh, ignore_errors=True)
     return final
+
+
+def pin_folders(recipe: Recipe) -> Recipe:
+    """The recipe with the sha256 of each folder it is built from, as the folder is now.
+
+    Raises:
+        SourceError: there is no such folder, it holds nothing, or it is not what the recipe pins.
+    """
+    versions = {}
+    for version, source in recipe.versions.items():
+        if isinstance(source.source, FolderSource):
+            path, pinned = source.source.path, source.source.sha256
+            found = _folder_sha256(_folder(path))
+            if pinned not in (None, found):
+                raise SourceError(f"{path}: sha256 of its files is {found}, the recipe pins {pinned}")
+            folder = source.source.model_copy(update={"sha256": found})
+            source = source.model_copy(update={"source": folder})
+        versions[version] = source
+    return recipe.model_copy(update={"versions": versions})
+
+
+_LEFTOVERS = ("__pycache__", "build", "dist", "*.egg-info", ".*")
+"""What builds and editors leave in a folder and is no source."""
+
+
+def _folder(path: str) -> Path:
+    folder = ROOT / path
+    if not folder.is_dir():
+        raise SourceError(f"{folder}: no such folder")
+    return folder
+
+
+def _folder_sha256(folder: Path) -> str:
+    """sha256 over names, programs' mark and bytes of the files, in order of their names.
+
+    Raises:
+        SourceError: it holds no file, or a link, which would lead out of what is hashed.
+    """
+    lines = []
+    for path in sorted(folder.rglob("*")):
+        inside = path.relative_to(folder)
+        if any(fnmatchcase(part, pattern) for part in inside.parts for pattern in _LEFTOVERS):
+            continue
+        if path.is_symlink():
+            raise SourceError(f"{path}: a folder of sources may hold no links")
+        if path.is_file():
+            program = bool(path.stat().st_mode & 0o100)
+            lines.append(f"{inside.as_posix()} {int(program)} {sha256_of(path)}\n")
+    if not lines:
+        raise SourceError(f"{folder}: holds no sources")
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def _copy_folder(source: FolderSource, tree: Path) -> None:
+    shutil.copytree(_folder(source.path), tree, ignore=shutil.ignore_patterns(*_LEFTOVERS))
+    if _folder_sha256(tree) != _pinned(source.path, source.sha256):
+        raise SourceError(f"{source.path} was changed after the run had begun; run again")
+
+
+def _pinned(path: str, sha256: str | None) -> str:
+    if sha256 is None:
+        raise SourceError(f"{path}: its files were not hashed when the recipe was loaded")
+    return sha256
 
 
 def _sdist(project: str, source: SdistSource, home: Path) -> Path:

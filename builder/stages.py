@@ -23,14 +23,14 @@ from builder.compile.cost import Cost, keep_cost, read_cost
 from builder.compile.cross import CROSS_VERSION, CrossDriver
 from builder.compile.wrappers import BASELINE_CPU, WRAPPER_VERSION
 from builder.emulate import lesser_model, model_of
-from builder.errors import ConfigError
+from builder.errors import ConfigError, SourceError
 from builder.fetch import sha256_of
 from builder.lock import read_followed, requirements_lock
 from builder.model import Build, Matrix, Recipe
 from builder.plan import Ingredients, Known, digest
 from builder.repair import REPAIR_VERSION, repair, repair_tools
 from builder.settings import Frozen, ModelT, configs_dir, load_toml, read_toml, validate
-from builder.source import source_inputs
+from builder.source import pin_folders, source_inputs
 from builder.targets import Target, Targets
 from builder.targets import load as load_target_table
 from builder.toolbox import Pins, Toolbox, Toolchains, load_toolchains
@@ -57,10 +57,13 @@ def load_recipes() -> dict[str, Recipe]:
     recipes, faults = {}, []
     for path in sorted((configs_dir() / "recipes").glob("*.toml")):
         try:
-            recipe = load_toml(Recipe, path)
+            recipe = pin_folders(load_toml(Recipe, path))
             recipe = recipe.with_followed(read_followed(recipe.name))
         except ConfigError as error:
             faults.append(str(error))
+            continue
+        except SourceError as error:
+            faults.append(f"{path}: {error}")
             continue
         if recipe.name != path.stem:
             faults.append(f"{path}: the recipe's name is '{recipe.name}', the file's is '{path.stem}'")
@@ -112,6 +115,7 @@ def recipe_expectations(recipe: Recipe, target: str, toolchains: Toolchains) -> 
         flags=recipe.audit.flags,
         # Units outside a recipe's hot paths are compiled for the baseline, and shared by all targets.
         baseline_flags=(f"-mcpu={BASELINE_CPU}",) if recipe.build.hot_paths else None,
+        supplied=recipe.extends.supplied if recipe.extends else None,
     )
 
 
@@ -269,12 +273,13 @@ class Workshop:
         settings = build.recipe.verify
         script = TESTS / settings.script
         target = self.targets[build.target]
+        model = model_of(target, build.recipe.promises.get(build.target, ()))
         lesser = lesser_model(target, self.targets)
         tests = requirements_lock(build.recipe.name, "tests", build.python)
         key = {
             "verify": VERIFY_VERSION,
-            "models": [str(model_of(target)), str(lesser[1]) if lesser else None],
-            "requirements": sha256_of(tests) if settings.requires else None,
+            "models": [str(model), str(lesser[1]) if lesser else None],
+            "requirements": sha256_of(tests) if build.recipe.test_requires else None,
             "settings": settings.model_dump(mode="json"),
             "script": {path.name: sha256_of(path) for path in sorted(TESTS.glob(f"{script.stem}.*"))},
             "parts": [self.toolbox.pins.digest(part) for part in ("qemu", "pip", f"userland-{build.python}")],

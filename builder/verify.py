@@ -91,7 +91,7 @@ def verify(
         VerifyError: the emulated environment could not be made. A failed check is in the report, not an error.
         SourceError: the source with the tests' data cannot be had.
     """
-    model = model_of(target)
+    model = model_of(target, recipe.promises.get(target.name, ()))
     emulated = EmulatedPython(toolbox, python, model.cpu)
     limit = recipe.verify.timeout_minutes * 60.0
     (toolbox.home / "tmp").mkdir(parents=True, exist_ok=True)
@@ -166,10 +166,22 @@ def _install(emulated: EmulatedPython, environment: Path, wheel: Path, limit: fl
 
 
 def _beside(recipe: Recipe, python: str, toolbox: Toolbox) -> dict[str, str]:
-    """Variables that put what the recipe's tests need, and its wheel's own dependencies, beside the wheel."""
-    if not recipe.verify.requires:
+    """Variables that put what the recipe's tests need, and its wheel's own dependencies, beside the wheel.
+
+    Raises:
+        VerifyError: they cannot be had, or are not for the framework that the recipe extends.
+    """
+    if not recipe.test_requires:
         return {}
-    folder = test_requirements(toolbox, requirements_lock(recipe.name, "tests", python), python)
+    lock = requirements_lock(recipe.name, "tests", python)
+    again = f"run `armwheels lock --recipe {recipe.name}`"
+    if not lock.is_file():
+        raise VerifyError(f"recipe {recipe.name} has no pinned test requirements for {python}; {again}")
+    if recipe.extends and recipe.extends.sha256 not in lock.read_text(encoding="utf-8"):
+        raise VerifyError(
+            f"{lock.name} does not pin {recipe.extends.filename}, which the recipe extends; {again}"
+        )
+    folder = test_requirements(toolbox, lock, python)
     return {"PYTHONPATH": str(folder)}
 
 

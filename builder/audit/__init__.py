@@ -6,13 +6,14 @@ expects of its wheels is an :class:`Expectations`.
 
 from builder.audit.archive import Wheel, open_wheel
 from builder.audit.flags import machine_flags, observed_flags
-from builder.audit.model import AllowedCode, AuditReport, Expectations, Verdict
+from builder.audit.model import AllowedCode, AuditReport, Expectations, Supplied, Verdict
 from builder.audit.report import audit_wheel, passport_target
 
 __all__ = [
     "AllowedCode",
     "AuditReport",
     "Expectations",
+    "Supplied",
     "Verdict",
     "Wheel",
     "audit_wheel",

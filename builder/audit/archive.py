@@ -103,6 +103,12 @@ class Wheel:
             raise AuditError(f"{self.path.name}: WHEEL has a line that is no tag: {error}") from error
 
     @cached_property
+    def requirements(self) -> tuple[str, ...]:
+        """The ``Requires-Dist`` lines of ``METADATA``, as they stand (core metadata specification)."""
+        text = self.read(f"{self.dist_info}/METADATA").decode("utf-8", errors="replace")
+        return tuple(HeaderParser().parsestr(text).get_all("Requires-Dist", []))
+
+    @cached_property
     def recorded(self) -> frozenset[str]:
         """The members that ``RECORD`` lists: those that installers, and auditwheel, look at."""
         text = self.read(f"{self.dist_info}/RECORD").decode("utf-8", errors="replace")

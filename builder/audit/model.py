@@ -53,13 +53,24 @@ class AllowedCode(Frozen):
         return self.symbol is None or (symbol is not None and re.fullmatch(self.symbol, symbol) is not None)
 
 
+class Supplied(Frozen):
+    """Shared libraries that another distribution has loaded by the time they are needed; sonames.
+
+    ``requirement`` (:pep:`508`) is what the wheel's metadata must ask for to be sure of them.
+    """
+
+    requirement: str
+    libraries: tuple[str, ...]
+
+
 class Expectations(Frozen):
     """What a recipe promises of its wheels, beyond what holds for every wheel.
 
     ``promises`` are extension names (:data:`builder.audit.extensions.EXTENSION_NAMES`) that must be seen at
     least once outside code chosen at run time. ``flags`` are machine flags each recorded compile unit must
     carry; without it the passport's are expected. ``baseline_flags`` are those that units outside a recipe's
-    hot paths carry instead; without it there are no such units. ``max_size_bytes`` limits the wheel file.
+    hot paths carry instead; without it there are no such units. ``supplied`` is what a framework's extension
+    leans on. ``max_size_bytes`` limits the wheel file.
     """
 
     allow: tuple[AllowedCode, ...] = ()
@@ -67,6 +78,7 @@ class Expectations(Frozen):
     max_size_bytes: Annotated[int, Field(gt=0)] | None = None
     flags: tuple[str, ...] | None = None
     baseline_flags: tuple[str, ...] | None = None
+    supplied: Supplied | None = None
 
     @field_validator("promises")
     @classmethod

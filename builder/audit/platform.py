@@ -15,10 +15,12 @@ from auditwheel.libc import Libc
 from auditwheel.policy import ExternalReference
 from auditwheel.wheel_abi import WheelAbIInfo, analyze_wheel_abi, get_wheel_elfdata
 from elftools.common.exceptions import ELFError
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import canonicalize_name
 
 from builder.audit.archive import Wheel
 from builder.audit.elf import Elf
-from builder.audit.model import Verdict, failed, not_applicable, passed
+from builder.audit.model import Supplied, Verdict, failed, not_applicable, passed
 
 # PEP 600's names, and PEP 599's older one for glibc 2.17.
 _TAG = re.compile(r"^(manylinux|musllinux)_(\d+)_(\d+)_aarch64$")
@@ -73,11 +75,13 @@ def check_tag(wheel: Wheel) -> Verdict:
     return passed(check, f"{', '.join(one.tag for one in found)}, in file name and WHEEL", **data)
 
 
-def check_platform(wheel: Wheel, elves: Iterable[Elf]) -> tuple[Verdict, Verdict]:
+def check_platform(
+    wheel: Wheel, elves: Iterable[Elf], supplied: Supplied | None = None
+) -> tuple[Verdict, Verdict]:
     """Verdicts ``symbols`` and ``libraries``: what the binaries need is what the lowest claimed tag grants.
 
     ``symbols``: no symbol version newer than the tag's policy. ``libraries``: every needed library lies in
-    the wheel or is granted by the policy.
+    the wheel, is granted by the policy, or is ``supplied`` by a distribution that the wheel requires.
     """
     if wheel.is_pure:
         return not_applicable("symbols", "no machine code"), not_applicable("libraries", "no machine code")
@@ -87,14 +91,14 @@ def check_platform(wheel: Wheel, elves: Iterable[Elf]) -> tuple[Verdict, Verdict
         return failed("symbols", why), failed("libraries", why)
     binaries = list(elves)
     try:
-        info = _analyze(wheel, binaries, found[0].libc)
+        info = _analyze(wheel, binaries, found[0].libc, supplied)
     except _CANNOT as error:
         why = f"auditwheel cannot analyse it: {' '.join(str(error).split()) or type(error).__name__}"
         return failed("symbols", why), failed("libraries", why)
-    return _symbols(found[0], info, binaries), _libraries(found[0], info)
+    return _symbols(found[0], info, binaries), _libraries(found[0], info, wheel, supplied)
 
 
-def _analyze(wheel: Wheel, elves: list[Elf], libc: str) -> WheelAbIInfo:
+def _analyze(wheel: Wheel, elves: list[Elf], libc: str, supplied: Supplied | None) -> WheelAbIInfo:
     # auditwheel unpacks all of a wheel and looks at its ELF files alone: given only those, a wheel of ten
     # thousand headers and sources takes a fraction of the time.
     with TemporaryDirectory(prefix="armwheels-audit-") as folder:
@@ -109,7 +113,7 @@ def _analyze(wheel: Wheel, elves: list[Elf], libc: str) -> WheelAbIInfo:
                 Libc.GLIBC if libc == "manylinux" else Libc.MUSL,
                 Architecture.aarch64,
                 path,
-                frozenset(),
+                frozenset(supplied.libraries if supplied else ()),
                 disable_isa_ext_check=True,
                 allow_graft=False,
                 args_ldpaths="",  # the libraries of this machine say nothing about an Arm one
@@ -149,7 +153,7 @@ def _symbols(lowest: Claim, info: WheelAbIInfo, elves: list[Elf]) -> Verdict:
     return failed(check, "\n".join([f"{lowest.tag} is claimed, but {promise}: {said}", *where[:3]]), **data)
 
 
-def _libraries(lowest: Claim, info: WheelAbIInfo) -> Verdict:
+def _libraries(lowest: Claim, info: WheelAbIInfo, wheel: Wheel, supplied: Supplied | None) -> Verdict:
     check = "libraries"
     granted = _granted(lowest, info)
     if granted is None:
@@ -162,7 +166,28 @@ def _libraries(lowest: Claim, info: WheelAbIInfo) -> Verdict:
         )
     if forbidden:
         return failed(check, f"symbols that {lowest.tag} forbids, of {', '.join(forbidden)}", **data)
-    return passed(check, f"all in the wheel or granted by {granted.policy.name}", **data)
+    if supplied is None:
+        return passed(check, f"all in the wheel or granted by {granted.policy.name}", **data)
+    asked = Requirement(supplied.requirement)
+    if not any(_same(asked, line) for line in wheel.requirements):
+        others = ", ".join(wheel.requirements) or "nothing"
+        why = f"{', '.join(supplied.libraries)} would come with {asked}, yet METADATA requires {others}"
+        return failed(check, why, **data)
+    return passed(
+        check,
+        f"all in the wheel, granted by {granted.policy.name} or with {asked}, which it requires",
+        **data,
+    )
+
+
+def _same(asked: Requirement, line: str) -> bool:
+    """Whether a ``Requires-Dist`` line asks for the very same, on every machine."""
+    try:
+        found = Requirement(line)
+    except InvalidRequirement:
+        return False
+    names = {canonicalize_name(one.name) for one in (asked, found)}
+    return len(names) == 1 and found.specifier == asked.specifier and found.marker is None
 
 
 def _granted(lowest: Claim, info: WheelAbIInfo) -> ExternalReference | None:

@@ -77,7 +77,7 @@ def judge(wheel: Wheel, target: Target, expectations: Expectations, decoder: Dec
     verdicts = (
         check_machine(wheel, elves, malformed),
         check_tag(wheel),
-        *check_platform(wheel, arm),
+        *check_platform(wheel, arm, expectations.supplied),
         *_code_verdicts(arm, target, expectations, decoder),
         check_flags(
             arm,

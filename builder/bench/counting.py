@@ -17,7 +17,7 @@ from builder.bench.classes import CLASSES, plugin_table
 from builder.bench.install import install
 from builder.bench.measure import Line, Progress, collect, converse
 from builder.bench.model import Machine, Row
-from builder.emulate import write_bytecode
+from builder.emulate import vector_bytes, write_bytecode
 from builder.errors import ToolboxError, VerifyError
 from builder.targets import Target
 from builder.toolbox import Toolbox, python_name
@@ -30,8 +30,6 @@ CALLS = 3
 _PLUGIN_TARGET = "x86_64-linux-gnu.2.17"
 _GLIBC_MINOR = 36  # of the emulated userland, Debian 12
 _OWN_MODELS = frozenset({"a64fx", "cortex-a57", "cortex-a72", "cortex-a76", "neoverse-n1"})
-_VECTOR_BYTES = {"a64fx": 64, "neoverse-v1": 32}
-"""SVE vector length by target (their technical reference manuals); all other targets with SVE have 16."""
 
 
 def counting_cpu(target: Target) -> tuple[str, int]:
@@ -43,7 +41,7 @@ def counting_cpu(target: Target) -> tuple[str, int]:
     own = target.emulator is not None and target.emulator.cpu in _OWN_MODELS
     if "sve" not in target:
         return (target.emulator.cpu if own and target.emulator else "max,sve=off,sme=off"), 0
-    length = _VECTOR_BYTES.get(target.name, 16)
+    length = vector_bytes(target)
     model = target.name if own else "max,sme=off"
     return f"{model},sve-default-vector-length={length}", length * 8
 

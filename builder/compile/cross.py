@@ -21,7 +21,13 @@ from packaging.utils import parse_wheel_filename
 from builder.capacity import Machine, capacity
 from builder.compile import Progress
 from builder.compile.frontends import build_variables, cmake_toolchain_file, filled, frontend_options
-from builder.compile.layout import build_environment, lay_out_dependency, licensed_folder, relink
+from builder.compile.layout import (
+    build_environment,
+    lay_out_dependency,
+    lay_out_framework,
+    licensed_folder,
+    relink,
+)
 from builder.compile.library import build_library
 from builder.compile.options import check_cmake_variables
 from builder.compile.processes import end_leftovers, run_logged
@@ -141,6 +147,8 @@ def _prepare(build: Build, toolbox: Toolbox, work: Path, progress: Progress) -> 
     progress("dependencies", 0, 0)
     for dependency in build.dependencies:
         lay_out_dependency(dependency, toolbox, work)
+    if build.recipe.extends:
+        lay_out_framework(build.recipe.extends, toolbox)
     for library in build.built:
         build_library(library, build, toolbox, python, fits.jobs, progress)
     commands = write_wrappers(build, toolbox, work / "bin")

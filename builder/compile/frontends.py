@@ -7,7 +7,13 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from builder.compile.layout import dependency_folder, library_folder, licensed_folder, relinked_folder
+from builder.compile.layout import (
+    dependency_folder,
+    framework_folder,
+    library_folder,
+    licensed_folder,
+    relinked_folder,
+)
 from builder.compile.processes import WORK_VARIABLE
 from builder.compile.wrappers import Commands, cache_variables
 from builder.errors import CompileError
@@ -40,6 +46,7 @@ def build_variables(
         "CFLAGS": cflags,
         "CXXFLAGS": cflags,
         "CPPFLAGS": f"-I{include}",
+        **_framework_variables(build, toolbox, include),
         "PKG_CONFIG_LIBDIR": str(work / "pkgconfig"),
         "SOURCE_DATE_EPOCH": str(build.source.epoch),
         "PYTHONHASHSEED": "0",
@@ -54,6 +61,22 @@ def build_variables(
         WORK_VARIABLE: str(work),
         **cache_variables(build, toolbox, work),
         **{name: filled(value, build, toolbox, work, python) for name, value in build.environment.items()},
+    }
+
+
+def _framework_variables(build: Build, toolbox: Toolbox, include: Path) -> dict[str, str]:
+    """Where the headers and libraries of the framework lie that a recipe extends; what to link, its build says.
+
+    As system headers, whose warnings are not the extension's.
+    """
+    if build.recipe.extends is None:
+        return {}
+    folder = framework_folder(build.recipe.extends, toolbox)
+    headers = [f"-isystem {folder / inside}" for inside in build.recipe.extends.headers]
+    places = dict.fromkeys((folder / library).parent for library in build.recipe.extends.libraries)
+    return {
+        "CPPFLAGS": " ".join([f"-I{include}", *headers]),
+        "LDFLAGS": " ".join(f"-L{place}" for place in places),
     }
 
 

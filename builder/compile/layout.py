@@ -18,7 +18,7 @@ from builder.compile.wrappers import WRAPPER_VERSION, Commands
 from builder.errors import CompileError, ConfigError, ToolboxError
 from builder.fetch import fetch_pypi
 from builder.lock import requirements_lock
-from builder.model import Build, BuiltDependency, StaticDependency, WheelDependency
+from builder.model import Build, BuiltDependency, Framework, StaticDependency, WheelDependency
 from builder.source import source_inputs
 from builder.toolbox import Toolbox
 
@@ -71,13 +71,7 @@ def lay_out_dependency(dependency: WheelDependency, toolbox: Toolbox, work: Path
     Raises:
         CompileError: it cannot be had, or the wheel lacks what the recipe says of it.
     """
-    wheel = toolbox.home / "downloads" / dependency.sha256 / dependency.filename
-    if not wheel.is_file():
-        wheel.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            fetch_pypi(dependency.name, dependency.filename, dependency.sha256, wheel)
-        except ToolboxError as error:
-            raise CompileError(str(error)) from error
+    wheel = _fetched(dependency, toolbox)
     folder = dependency_folder(dependency, work)
     if not folder.is_dir():
         fresh = folder.with_name(f".{folder.name}")
@@ -102,6 +96,48 @@ def lay_out_dependency(dependency: WheelDependency, toolbox: Toolbox, work: Path
 def dependency_folder(dependency: WheelDependency, work: Path) -> Path:
     """Where :func:`lay_out_dependency` puts a dependency."""
     return work / "deps" / f"{dependency.name}-{dependency.version}"
+
+
+def _fetched(pinned: WheelDependency | Framework, toolbox: Toolbox) -> Path:
+    """A pinned wheel of PyPI, fetched unless it is here."""
+    wheel = toolbox.home / "downloads" / pinned.sha256 / pinned.filename
+    if not wheel.is_file():
+        wheel.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            fetch_pypi(pinned.name, pinned.filename, pinned.sha256, wheel)
+        except ToolboxError as error:
+            raise CompileError(str(error)) from error
+    return wheel
+
+
+def framework_folder(framework: Framework, toolbox: Toolbox) -> Path:
+    """Where :func:`lay_out_framework` puts a framework: one place for all builds, which only read it."""
+    return toolbox.home / "frameworks" / f"{framework.name}-{framework.version}-{framework.sha256[:12]}"
+
+
+def lay_out_framework(framework: Framework, toolbox: Toolbox) -> Path:
+    """Unpack a framework's headers and the libraries to link against, and nothing else; returns the folder.
+
+    Raises:
+        CompileError: it cannot be had, or the wheel lacks what the recipe says of it.
+    """
+    folder = framework_folder(framework, toolbox)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    wanted = (*(f"{headers}/" for headers in framework.headers), *framework.libraries)
+    named = hashlib.sha256("\n".join(wanted).encode()).hexdigest()
+    complete = folder / f".complete-{named[:12]}"
+    with FileLock(f"{folder}.lock"):
+        if not complete.is_file():
+            with zipfile.ZipFile(_fetched(framework, toolbox)) as archive:
+                members = [name for name in archive.namelist() if name.startswith(wanted)]
+                missing = [one for one in wanted if not any(name.startswith(one) for name in members)]
+                if missing:
+                    raise CompileError(
+                        f"{framework.filename} has no {', '.join(missing)}, which the recipe names"
+                    )
+                archive.extractall(folder, members)
+            complete.touch()
+    return folder
 
 
 def relinked_folder(static: StaticDependency, work: Path) -> Path:

@@ -235,6 +235,7 @@ def make_wheel(
     metadata_tags: Sequence[str] | None = None,
     passport: object = None,
     unrecorded: Sequence[str] = (),
+    requires: Sequence[str] = (),
 ) -> Path:
     """A wheel of those files, with the metadata an audit reads; ``unrecorded`` members miss in RECORD."""
     stem = name.removesuffix(".whl").split("-")
@@ -246,7 +247,9 @@ def make_wheel(
             archive.writestr(member.replace("INFO", info), data)
         lines = ["Wheel-Version: 1.0", "Root-Is-Purelib: false", *(f"Tag: {tag}" for tag in tags)]
         archive.writestr(f"{info}/WHEEL", "\n".join(lines) + "\n")
-        archive.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {stem[0]}\nVersion: {stem[1]}\n")
+        asked = "".join(f"Requires-Dist: {line}\n" for line in requires)
+        metadata = f"Metadata-Version: 2.1\nName: {stem[0]}\nVersion: {stem[1]}\n{asked}"
+        archive.writestr(f"{info}/METADATA", metadata)
         if passport is not None:
             archive.writestr(f"{info}/armwheels.json", json.dumps(passport))
         recorded = [f"{member},," for member in archive.namelist() if member not in unrecorded]

@@ -156,6 +156,32 @@ class TestPlatform:
         path = make_wheel(audit.folder, {SO: user.build(), "m.libs/libx.so": PLAIN.build()})
         assert audit.path(path).verdict("libraries").outcome == "pass"
 
+    @pytest.mark.parametrize(
+        ("requires", "passes"),
+        [
+            (["numpy", "Torch==2.6.0"], True),
+            ([], False),
+            (["torch"], False),
+            (["torch==2.5.1"], False),
+            (["torch==2.6.0; sys_platform == 'darwin'"], False),
+        ],
+    )
+    def test_a_framework_s_library_passes_where_that_very_framework_is_required(
+        self, audit: Auditor, requires: list[str], passes: bool
+    ) -> None:
+        user = ElfFile(needed=("libc.so.6", "libtorch_cpu.so"))
+        path = make_wheel(audit.folder, {SO: user.build()}, requires=requires)
+        supplied = {"requirement": "torch==2.6.0", "libraries": ["libtorch_cpu.so"]}
+        verdict = audit.path(path, supplied=supplied).verdict("libraries")
+        assert (verdict.outcome == "pass") is passes
+        assert "torch==2.6.0" in verdict.detail
+
+    def test_what_no_framework_supplies_is_still_missing(self, audit: Auditor) -> None:
+        user = ElfFile(needed=("libtorch_cpu.so", "libgomp.so.1"))
+        path = make_wheel(audit.folder, {SO: user.build()}, requires=["torch==2.6.0"])
+        supplied = {"requirement": "torch==2.6.0", "libraries": ["libtorch_cpu.so"]}
+        assert failures(audit.path(path, supplied=supplied))["libraries"].endswith(": libgomp.so.1")
+
     @pytest.mark.parametrize("platform", ["linux_aarch64", "manylinux_2_17_x86_64", "macosx_11_0_arm64"])
     def test_tags_that_promise_nothing_fail(self, audit: Auditor, platform: str) -> None:
         path = make_wheel(audit.folder, {SO: PLAIN.build()}, name=f"m-1.0-cp311-cp311-{platform}.whl")
