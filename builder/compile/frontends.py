@@ -90,6 +90,8 @@ def frontend_options(build: Build, commands: Commands, work: Path, jobs: int) ->
             ]
         case "scikit-build-core":
             return [f"-Cbuild-dir={work / 'build'}"]
+        case "bazel":
+            raise CompileError("Bazel is no frontend of PEP 517; it has a driver of its own")
 
 
 def meson_cross_file(build: Build, commands: Commands, work: Path) -> Path:

@@ -1,0 +1,164 @@
+"""A small workspace through a real Bazel, our toolchain, repair, audit and an emulated install."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import tarfile
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from builder.audit import open_wheel
+from builder.compile.root import why_not
+from builder.emulate import EmulatedPython
+from builder.errors import ConfigError, ToolboxError
+from builder.plan import make_build
+from builder.stages import Built, Workshop, gather_ingredients, load_recipes, load_targets
+from builder.toolbox import Toolbox
+from tests.e2e.conftest import Place, make_place
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
+
+WORKSPACE = Path(__file__).parents[1] / "data/bazel_workspace"
+
+RECIPE = """
+name = "bazel-demo"
+about = "a small workspace"
+homepage = "https://example.org"
+build_number = 1
+[versions."1.0"]
+epoch = 1700000000
+source = {{ kind = "archive", url = "bazel-demo.tar", sha256 = "{sha256}" }}
+[build]
+frontend = "bazel"
+compiler = "gcc"
+glibc = "2.31"
+requires = ["setuptools"]
+cflags = ["-O3"]
+[build.bazel]
+packaged = [
+    "rules_cc", "rules_java", "rules_license", "rules_proto", "rules_python", "bazel_skylib", "platforms",
+    "bazel_features",
+]
+[build.bazel.versions."1.0"]
+target = "//:wheel"
+wheel = "house/*.whl"
+[backends.table]
+default = true
+options = ["--config=table"]
+[backends.misspelt]
+options = ["--config=tabel"]
+[promises]
+neoverse-v1 = ["sve"]
+[verify]
+script = "msgpack_wheel.py"
+"""
+
+
+def not_run(toolbox: Toolbox) -> str:
+    """Why a real Bazel cannot be run here; empty if it can."""
+    if reason := why_not():
+        return reason
+    try:
+        toolbox.ensure("bazel")
+    except ToolboxError as error:
+        # Debian's unstable suite keeps a package no longer than it is the newest.
+        return str(error)
+    return ""
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory, toolbox: Toolbox) -> Iterator[Place]:
+    if reason := not_run(toolbox):
+        pytest.skip(f"not run: {reason}")
+    place = make_place(tmp_path_factory.mktemp("bazel"), toolbox)
+    archive = place.configs / "recipes/bazel-demo.tar"
+    with tarfile.open(archive, "w") as tar:
+        for path in sorted(WORKSPACE.iterdir()):
+            tar.add(path, f"bazel-demo/{path.name}")
+    text = RECIPE.format(sha256=hashlib.sha256(archive.read_bytes()).hexdigest())
+    (place.configs / "recipes/bazel-demo.toml").write_text(text)
+    locks = place.configs / "locks"
+    shutil.copyfile(locks / "msgpack-build-cp311.txt", locks / "bazel-demo-build-cp311.txt")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("ARMWHEELS_CONFIGS", str(place.configs))
+        patched.setenv("ARMWHEELS_HOME", str(place.home))
+        patched.setenv("ARMWHEELS_OFFLINE", "on")
+        yield place
+
+
+def _build(place: Place, backend: str = "table") -> tuple[Workshop, Built]:
+    workshop = Workshop(Toolbox(home=place.home), load_targets())
+    recipes = load_recipes()
+    build = make_build(
+        recipes["bazel-demo"],
+        version="1.0",
+        python="cp311",
+        target="neoverse-v1",
+        backend=backend,
+        required=True,
+        targets=workshop.targets,
+        ingredients=gather_ingredients(recipes, workshop.toolbox.toolchains, workshop.toolbox.pins),
+    )
+    return workshop, workshop.build(build, lambda what, done, total: None)
+
+
+@pytest.fixture(scope="module")
+def built(place: Place) -> Built:
+    return _build(place)[1]
+
+
+EXPECTED = f"256 entries, sum {2 * sum(n * n % 97 for n in range(256))}, SVE on"
+
+
+def test_the_wheel_is_repaired_and_passes_the_audit(built: Built) -> None:
+    assert built.path.name.startswith("bazel_demo-1.0+neoverse.v1-1_")
+    assert "manylinux" in built.path.name
+    assert built.audit.passed, built.audit
+    passport = open_wheel(built.path).passport
+    assert passport is not None
+    assert passport["target"] == "neoverse-v1"
+
+
+def test_the_program_and_the_extension_run_under_emulation(
+    place: Place, built: Built, tmp_path: Path
+) -> None:
+    toolbox = Toolbox(home=place.home)
+    emulated = EmulatedPython(toolbox, "cp311", "neoverse-v1")
+    environment = emulated.create_environment(tmp_path / "env")
+    done = emulated.run(
+        ["-m", "pip", "install", "--quiet", "--no-index", "--no-deps", str(built.path)],
+        environment=environment,
+    )
+    assert done.returncode == 0, done.stderr
+    code = "import bazel_demo as d; print(d.dot(bytes([3]) * 100, bytes([255]) * 100), d.about())"
+    done = emulated.run(["-c", code], environment=environment)
+    assert done.stdout.strip() == f"-300 {EXPECTED}", done.stderr
+    with zipfile.ZipFile(built.path) as archive:
+        program = Path(archive.extract("bazel_demo/program", tmp_path))
+    program.chmod(0o755)
+    command = [str(toolbox.qemu()), "-L", str(toolbox.userland("cp311")), "-cpu", "neoverse-v1", str(program)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    dot = sum((n % 11 - 5) * (n % 7 - 3) for n in range(1000))
+    assert done.stdout.strip() == f"{dot}; {EXPECTED}", done.stderr
+
+
+def test_a_misspelt_configuration_is_answered_with_the_nearest(place: Place) -> None:
+    with pytest.raises(ConfigError, match="no configuration 'tabel'; did you mean 'table'"):
+        _build(place, "misspelt")
+
+
+def test_an_ordinary_user_can_do_it(place: Place, built: Built) -> None:
+    """As root, which the suite may run as, the namespace would prove little."""
+    if os.getuid() != 0:
+        return
+    script = "unshare --user --map-root-user --mount /bin/sh -c 'mount -t tmpfs probe /mnt'"
+    done = subprocess.run(
+        ["runuser", "-u", "nobody", "--", "/bin/sh", "-c", script], capture_output=True, check=False
+    )
+    assert done.returncode == 0
