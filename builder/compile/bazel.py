@@ -120,7 +120,8 @@ class _Bench:
         if unknown := sorted(set(packaged) - set(PACKAGED)):
             known = ", ".join(PACKAGED)
             raise ConfigError(f"Bazel's package has no repository {', '.join(unknown)}; it has {known}")
-        for folder in (places.work / "tmp", places.work / "root", places.distdir, places.output):
+        zig_cache = toolbox.home / "cache/zig"
+        for folder in (places.work / "tmp", places.work / "root", places.distdir, places.output, zig_cache):
             folder.mkdir(parents=True, exist_ok=True)
         commands = write_wrappers(build, toolbox, places.work / "bin")
         tools = [toolbox.ensure(part) for part in toolbox.toolchains.compilers[build.compiler].tools]
@@ -130,9 +131,13 @@ class _Bench:
             commands,
             build.compiler,
             # A compiler may tell of its headers by where they really are.
-            [place for tool in (*tools, headers) for place in (tool, tool.resolve())],
+            [
+                place
+                for folder in (*tools, headers, toolbox.zig().parent, zig_cache)
+                for place in (folder, folder.resolve())
+            ],
             toolbox.zig(),
-            toolbox.home / "cache/zig",
+            zig_cache,
         )
         write_toolchain(places.toolchain, files, headers)
         # The token of a shared cache is among them.
@@ -166,7 +171,8 @@ class _Bench:
                 for name, value in build.environment.items()
             },
         }
-        folders = (self.toolbox.home, self.toolbox.home / "toolbox", places.distdir)
+        home = self.toolbox.home
+        folders = (home, home / "toolbox", home / "cache/zig", places.distdir)
         entered = enter(self.root, places.work / "root", folders, command, places.tree)
         try:
             run_logged(entered, environment, places.work, progress)

@@ -179,8 +179,8 @@ def toolchain_files(
 ) -> dict[str, str]:
     """The text of each file of the repository, by its path in it; those below ``bin/`` are programs. Pure.
 
-    ``includes`` are the folders the target's compiler takes headers from by itself: Bazel asks of every other
-    header to be declared.
+    ``includes`` are the folders that compilers take headers from by themselves: Bazel asks of every other header
+    to be declared.
     """
     own = f"ZIG_GLOBAL_CACHE_DIR={zig_cache} ZIG_LOCAL_CACHE_DIR={zig_cache} exec {shlex.quote(str(zig))}"
     host = f"-target x86_64-linux-gnu.{EXECUTION_GLIBC} -g0 -fno-sanitize=undefined"
@@ -199,18 +199,16 @@ def toolchain_files(
             said = f"#!/bin/sh\necho '{tool} is no part of this toolchain' >&2\nexit 1\n"
             scripts.setdefault(f"{cpu}-{tool}", said)
     tools = ", ".join(f'"{tool}"' for tool in _TOOLS)
+    listed = ", ".join(f'"{folder}"' for folder in dict.fromkeys(includes))
     toolchains = "".join(
         _TOOLCHAIN.format(
             cpu=cpu,
             constraint=constraint,
             compiler=name,
             tools=tools,
-            includes=", ".join(f'"{folder}"' for folder in folders),
+            includes=listed,
         )
-        for cpu, constraint, name, folders in (
-            ("aarch64", "aarch64", compiler, tuple(dict.fromkeys(includes))),
-            ("k8", "x86_64", "zig", (zig.parent, zig.parent.resolve(), zig_cache)),
-        )
+        for cpu, constraint, name in (("aarch64", "aarch64", compiler), ("k8", "x86_64", "zig"))
     )
     return {
         "WORKSPACE": f'workspace(name = "{REPOSITORY}")\n',

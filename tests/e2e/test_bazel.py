@@ -77,6 +77,10 @@ def place(tmp_path_factory: pytest.TempPathFactory, toolbox: Toolbox) -> Iterato
     if reason := not_run(toolbox):
         pytest.skip(f"not run: {reason}")
     place = make_place(tmp_path_factory.mktemp("bazel"), toolbox)
+    (place.home / "cache").mkdir()
+    # zig makes its C++ library once, in a minute.
+    (toolbox.home / "cache/zig").mkdir(parents=True, exist_ok=True)
+    (place.home / "cache/zig").symlink_to(toolbox.home / "cache/zig")
     archive = place.configs / "recipes/bazel-demo.tar"
     with tarfile.open(archive, "w") as tar:
         for path in sorted(WORKSPACE.iterdir()):
