@@ -15,7 +15,7 @@ from pathlib import Path
 
 from builder.errors import CompileError
 
-_ENTER = Path(__file__).with_name("enter.sh")
+ENTER = Path(__file__).with_name("enter.sh")
 
 
 def enter(root: Path, at: Path, folders: Iterable[Path], command: Sequence[str], inside: Path) -> list[str]:
@@ -30,7 +30,7 @@ def enter(root: Path, at: Path, folders: Iterable[Path], command: Sequence[str],
     # A folder below another one is there with it; mounted first it would be hidden by it.
     outer = [one for one in seen if not any(one.is_relative_to(other) for other in seen if other != one)]
     return [
-        *("unshare", "--user", "--map-root-user", "--mount", "--", "/bin/sh", str(_ENTER)),
+        *("unshare", "--user", "--map-root-user", "--mount", "--", "/bin/sh", str(ENTER)),
         *(str(root), str(at), *map(str, outer), "--"),
         *("/usr/bin/env", f"--chdir={inside}", *command),
     ]
