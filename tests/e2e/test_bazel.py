@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import shutil
 import subprocess
@@ -17,7 +18,8 @@ import pytest
 from builder.audit import open_wheel
 from builder.compile.root import ENTER, enter, why_not
 from builder.emulate import EmulatedPython
-from builder.errors import ConfigError, ToolboxError
+from builder.errors import CompileError, ConfigError, ToolboxError
+from builder.model import Build
 from builder.plan import make_build
 from builder.stages import Built, Workshop, gather_ingredients, load_recipes, load_targets
 from builder.toolbox import Toolbox
@@ -38,6 +40,9 @@ build_number = 1
 [versions."1.0"]
 epoch = 1700000000
 source = {{ kind = "archive", url = "bazel-demo.tar", sha256 = "{sha256}" }}
+[versions."1.1"]
+epoch = 1700000000
+source = {{ kind = "archive", url = "bazel-demo.tar", sha256 = "{sha256}" }}
 [build]
 frontend = "bazel"
 compiler = "gcc"
@@ -52,6 +57,9 @@ packaged = [
 [build.bazel.versions."1.0"]
 target = "//:wheel"
 wheel = "house/*.whl"
+[build.bazel.versions."1.1"]
+target = "//:pack"
+packer = "pack"
 [backends.table]
 default = true
 options = ["--config=table"]
@@ -85,11 +93,15 @@ def place(tmp_path_factory: pytest.TempPathFactory, toolbox: Toolbox) -> Iterato
     # zig makes its C++ library once, in a minute.
     (toolbox.home / "cache/zig").mkdir(parents=True, exist_ok=True)
     (place.home / "cache/zig").symlink_to(toolbox.home / "cache/zig")
-    archive = place.configs / "recipes/bazel-demo.tar"
-    with tarfile.open(archive, "w") as tar:
-        for path in sorted(WORKSPACE.iterdir()):
-            tar.add(path, f"bazel-demo/{path.name}")
-    text = RECIPE.format(sha256=hashlib.sha256(archive.read_bytes()).hexdigest())
+    archives = place.home / "distdir"
+    archives.mkdir()
+    steps = _tar(archives / "steps-1.0.tar", {"step": b"1\n"})
+    tree = {f"bazel-demo/{path.name}": path.read_bytes() for path in sorted(WORKSPACE.iterdir())}
+    workspace = tree["bazel-demo/WORKSPACE"].decode().replace("{sha256}", _sha256(steps))
+    archive = _tar(
+        place.configs / "recipes/bazel-demo.tar", {**tree, "bazel-demo/WORKSPACE": workspace.encode()}
+    )
+    text = RECIPE.format(sha256=_sha256(archive))
     (place.configs / "recipes/bazel-demo.toml").write_text(text)
     locks = place.configs / "locks"
     shutil.copyfile(locks / "msgpack-build-cp311.txt", locks / "bazel-demo-build-cp311.txt")
@@ -100,12 +112,29 @@ def place(tmp_path_factory: pytest.TempPathFactory, toolbox: Toolbox) -> Iterato
         yield place
 
 
-def _build(place: Place, backend: str = "table") -> tuple[Workshop, Built]:
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _tar(path: Path, members: dict[str, bytes]) -> Path:
+    with tarfile.open(path, "w") as tar:
+        for name, data in members.items():
+            info = tarfile.TarInfo(name)
+            info.size, info.mode = len(data), 0o755 if name.endswith(".sh") else 0o644
+            tar.addfile(info, io.BytesIO(data))
+    return path
+
+
+def _silent(what: str, done: int, total: int) -> None:
+    return None
+
+
+def _prepared(place: Place, backend: str = "table", version: str = "1.0") -> tuple[Workshop, Build]:
     workshop = Workshop(Toolbox(home=place.home), load_targets())
     recipes = load_recipes()
     build = make_build(
         recipes["bazel-demo"],
-        version="1.0",
+        version=version,
         python="cp311",
         target="neoverse-v1",
         backend=backend,
@@ -113,12 +142,20 @@ def _build(place: Place, backend: str = "table") -> tuple[Workshop, Built]:
         targets=workshop.targets,
         ingredients=gather_ingredients(recipes, workshop.toolbox.toolchains, workshop.toolbox.pins),
     )
-    return workshop, workshop.build(build, lambda what, done, total: None)
+    return workshop, build
 
 
 @pytest.fixture(scope="module")
 def built(place: Place) -> Built:
-    return _build(place)[1]
+    workshop, build = _prepared(place)
+    archive = place.home / "distdir/steps-1.0.tar"
+    away = archive.rename(place.home / "away.tar")
+    with pytest.raises(CompileError, match="could not get what the tree asks for") as missing:
+        workshop.build(build, _silent)
+    assert "\n  steps\n" in str(missing.value)
+    assert str(archive.parent) in str(missing.value)
+    away.rename(archive)
+    return workshop.build(build, _silent)
 
 
 EXPECTED = f"256 entries, sum {2 * sum(n * n % 97 for n in range(256))}, SVE on"
@@ -157,8 +194,17 @@ def test_the_program_and_the_extension_run_under_emulation(
 
 
 def test_a_misspelt_configuration_is_answered_with_the_nearest(place: Place) -> None:
+    workshop, build = _prepared(place, "misspelt")
     with pytest.raises(ConfigError, match="no configuration 'tabel'; did you mean 'table'"):
-        _build(place, "misspelt")
+        workshop.build(build, _silent)
+
+
+def test_a_script_packs_the_wheel(place: Place) -> None:
+    workshop, build = _prepared(place, version="1.1")
+    raw = workshop.compile(build, _silent)
+    assert raw.name == "bazel_demo-1.1-cp311-cp311-linux_aarch64.whl"
+    with zipfile.ZipFile(raw) as archive:
+        assert archive.read("bazel_demo/program")[:4] == b"\x7fELF"
 
 
 def test_an_ordinary_user_enters_the_root(toolbox: Toolbox) -> None:

@@ -20,6 +20,7 @@ from builder.compile.bazel_command import (
     undefined_configs,
 )
 from builder.compile.bazel_toolchain import toolchain_files, write_toolchain
+from builder.compile.processes import run_logged
 from builder.compile.wrappers import Commands
 from builder.errors import ConfigError
 from builder.model import Build, Recipe
@@ -253,3 +254,10 @@ def test_bazel_and_its_settings_belong_together() -> None:
     ):
         with pytest.raises(ConfigError, match="belongs to the frontend bazel"):
             validate(Recipe, {**RECIPE, "build": build}, origin="demo.toml")
+
+
+def test_bazels_progress_is_told(tmp_path: Path) -> None:
+    told: list[tuple[int, int]] = []
+    command = ["/bin/sh", "-c", "echo '[1,234 / 25,000] Compiling a.cc'; echo '[7/9] Linking'"]
+    run_logged(command, dict(os.environ), tmp_path, lambda what, done, steps: told.append((done, steps)))
+    assert told == [(0, 0), (1234, 25000), (7, 9)]
