@@ -136,7 +136,8 @@ class _Bench:
                 for folder in (*tools, headers, toolbox.zig().parent, zig_cache)
                 for place in (folder, folder.resolve())
             ],
-            toolbox.zig(),
+            # zig knows its own libraries, once compiled, by where they are.
+            toolbox.zig().resolve(),
             zig_cache,
         )
         write_toolchain(places.toolchain, files, headers)

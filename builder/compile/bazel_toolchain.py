@@ -31,6 +31,20 @@ done
 exec {cxx} "$@"
 """
 
+_HOST_DRIVER = """\
+#!/bin/sh
+cc="${0%gcc}zigcc" cxx="${0%gcc}zigcxx"
+for argument; do
+    case "$argument" in
+        *.c|*.S|*.s) exec "$cc" "$@";;
+        *.cc|*.cpp|*.cxx|*.C|-shared) exec "$cxx" "$@";;
+        @*) ! grep -qx -e -shared "${argument#@}" || exec "$cxx" "$@";;
+    esac
+done
+# zig compiles its C++ library, minutes of one core, for whatever its C++ driver links: a program in C does without.
+"$cc" "$@" 2>/dev/null || exec "$cxx" "$@"
+"""
+
 _CONFIG = '''\
 """cc_toolchain_config: one tool a name, no flag but those a wheel needs anywhere."""
 
@@ -190,7 +204,7 @@ def toolchain_files(
         "aarch64-strip": f'#!/bin/sh\nexec {commands.strip} "$@"\n',
         "k8-zigcc": f'#!/bin/sh\n{own} cc {host} "$@"\n',
         "k8-zigcxx": f'#!/bin/sh\n{own} c++ {host} "$@"\n',
-        "k8-gcc": _DRIVER.format(cc='"${0%gcc}zigcc"', cxx='"${0%gcc}zigcxx"'),
+        "k8-gcc": _HOST_DRIVER,
         "k8-ar": f'#!/bin/sh\n{own} ar "$@"\n',
         "k8-strip": "#!/bin/sh\nexit 0\n",
     }

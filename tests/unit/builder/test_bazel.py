@@ -205,6 +205,26 @@ def test_the_driver_takes_c_for_c(tmp_path: Path) -> None:
     assert run("-o", "program", "@program.params") == "cxx"
 
 
+def test_a_program_of_the_build_is_linked_as_cxx_only_where_it_must_be(tmp_path: Path) -> None:
+    for name, ends in (("zigcc", 1), ("zigcxx", 0)):
+        (tmp_path / f"k8-{name}").write_text(f'#!/bin/sh\necho {name}; [ {ends} = 0 ] || [ "$1" = plain ]\n')
+        (tmp_path / f"k8-{name}").chmod(0o755)
+    driver = tmp_path / "k8-gcc"
+    driver.write_text(_files()["bin/k8-gcc"])
+    driver.chmod(0o755)
+    shared = tmp_path / "shared.params"
+    shared.write_text("-o\nx.so\n-shared\n")
+
+    def run(*arguments: str) -> list[str]:
+        return subprocess.run([driver, *arguments], capture_output=True, text=True, check=True).stdout.split()
+
+    assert run("plain", "-o", "program", "a.o") == ["zigcc"]
+    assert run("-o", "program", "a.o") == ["zigcc", "zigcxx"]
+    assert run("plain", f"@{shared}") == ["zigcxx"]
+    assert run("plain", "-shared", "a.o") == ["zigcxx"]
+    assert run("plain", "-c", "a.cc") == ["zigcxx"]
+
+
 def test_a_toolchain_that_is_the_same_is_not_written_anew(tmp_path: Path) -> None:
     write_toolchain(tmp_path, _files(), tmp_path)
     before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("bin/*")}
