@@ -50,5 +50,10 @@ def capacity(needs: Needs, machine: Machine, *, resumed: bool = False) -> Capaci
         )
     if faults:
         raise CompileError("this machine is too small: " + "; ".join(faults))
-    jobs = max(1, min(machine.processors, int(machine.memory_gib / needs.memory_per_job_gib)))
+    jobs = fitting(needs, machine)
     return Capacity(jobs=jobs, minutes=needs.cpu_minutes / jobs if needs.cpu_minutes else None)
+
+
+def fitting(needs: Needs, machine: Machine) -> int:
+    """How many jobs of a build fit on a machine at once; one at the least, though it may not fit either."""
+    return max(1, min(machine.processors, int(machine.memory_gib / needs.memory_per_job_gib)))

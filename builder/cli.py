@@ -25,6 +25,7 @@ from builder import nightly as nightly_room
 from builder import verify as verify_room
 from builder.audit import table as audit_table
 from builder.bench import command as bench_room
+from builder.compile.bazel import planned
 from builder.emulate import EmulatedPython, model_of
 from builder.errors import ArmwheelsError, ConfigError, IncompleteError, PublishError, as_disk_error
 from builder.model import Build, Recipe
@@ -164,13 +165,21 @@ MatrixOption = Annotated[
 def plan(matrix: MatrixOption = "quick") -> None:
     """Print each build of a matrix: what is new, what is cached or published, and why.
 
+    Of builds by Bazel it prints what they need and the command, as it would be run here.
+
     Example: armwheels plan --matrix quick
     """
     bench = Bench()
     builds = bench.builds(matrix)
     with nightly_room.open_index(bench.toolbox.home, write=False) as index:
         published = nightly_room.published_builds(index, builds)
-    out.print(console.plan_table(make_plan(builds, bench.workshop.known(builds, published))), soft_wrap=True)
+    steps = make_plan(builds, bench.workshop.known(builds, published))
+    notes = {
+        one.id: planned(one, bench.toolbox.home, bench.workshop.work_folder(one))
+        for one in builds
+        if one.recipe.build.bazel is not None
+    }
+    out.print(console.plan_table(steps, notes), soft_wrap=True)
 
 
 @app.command()

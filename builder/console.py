@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
 from rich.console import Console, Group, RenderableType
@@ -97,14 +97,15 @@ class _BuildProgress:
             self._stage, self._told = what, now
 
 
-def plan_table(steps: tuple[Step, ...]) -> RenderableType:
-    """What is new, what is here and why; a line a build, and its reason below."""
+def plan_table(steps: tuple[Step, ...], notes: Mapping[str, str] | None = None) -> RenderableType:
+    """What is new, what is here and why; a line a build, its reason and what ``notes`` say of it below."""
     lines = [Text("plan", style="bold")]
     for step in steps:
         head = Text.assemble((f"{step.state.value:10}", _STATE_STYLES[step.state]), (step.build.id, "bold"))
         digests = f"compile {step.build.compile_digest[:8]}  wheel {step.build.wheel_digest[:8]}"
         head.append(f"  {step.build.identifier}", style="dim")
         lines += [head, Text(f"          {digests}  {step.why}", style="dim")]
+        lines += [Text(note) for note in [(notes or {}).get(step.build.id)] if note]
     return Group(*lines)
 
 

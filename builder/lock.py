@@ -44,22 +44,20 @@ def refresh_toolchains(
         raise ToolboxError(f"no part {', '.join(strange)}; there are {', '.join(sorted(known))}")
     pinned: dict[str, tuple[PinnedFile, ...]] = dict(kept.parts) if kept and only else {}
     by_suite: dict[str, dict[str, Parts]] = {}
-    for name, part in debian.items():
+    for name, suites in debian.items():
         if not only or name in only:
-            by_suite.setdefault(part.suite, {})[name] = part
+            pinned[name] = ()
+            for part in suites:
+                by_suite.setdefault(part.suite, {})[name] = part
     faults: list[str] = []
     for suite, parts in by_suite.items():
         report(f"reading the signed indices of {suite}")
         apt = PrivateApt(home / "apt" / suite, suite, Mirror())
         apt.update()
         for name, part in parts.items():
-            files = []
-            for package in part.packages:
-                try:
-                    files.append(apt.show(package, part.architecture))
-                except ToolboxError as error:
-                    faults.append(f"{name}: {error}")
-            pinned[name] = tuple(files)
+            files, missing = apt.show(part.packages, part.architecture)
+            faults += [f"{name}: {suite} has no package {one} for {part.architecture}" for one in missing]
+            pinned[name] += files
     for name, tool in toolchains.tools.items():
         if isinstance(tool, PyPITool) and (not only or name in only):
             report(f"asking pip about {', '.join(tool.requirements)}")
@@ -102,26 +100,26 @@ class PrivateApt:
         """Fetch the suite's indices; apt checks their signature against Debian's keyring."""
         self._run("apt-get", "update", "--quiet", "--error-on=any")
 
-    def show(self, package: str, architecture: str) -> PinnedFile:
-        """The newest version of ``package`` in the suite.
+    def show(self, packages: tuple[str, ...], architecture: str) -> tuple[tuple[PinnedFile, ...], list[str]]:
+        """The newest version of each package in the suite, and the names of those it has none of.
 
-        Raises:
-            ToolboxError: the suite does not have it for this architecture.
+        apt is asked once: each call reads the whole index.
         """
-        for name in (f"{package}:{architecture}", f"{package}:all"):
-            try:
-                text = self._run("apt-cache", "show", "--no-all-versions", name)
-            except ToolboxError:
-                continue
-            fields = Parser().parsestr(text.split("\n\n")[0] + "\n")
-            return PinnedFile(
-                name=package,
-                version=fields["Version"],
-                sha256=fields["SHA256"],
-                size=int(fields["Size"]),
-                path=fields["Filename"],
-            )
-        raise ToolboxError(f"{self.suite} has no package {package} for {architecture}")
+        names = [f"{package}:{found}" for package in packages for found in (architecture, "all")]
+        text = self._run("apt-cache", "show", "--no-all-versions", *names) if names else ""
+        known: dict[str, PinnedFile] = {}
+        for stanza in text.split("\n\n"):
+            fields = Parser().parsestr(stanza.strip() + "\n")
+            if fields["Architecture"] in (architecture, "all"):
+                known[fields["Package"]] = PinnedFile(
+                    name=fields["Package"],
+                    version=fields["Version"],
+                    sha256=fields["SHA256"],
+                    size=int(fields["Size"]),
+                    path=fields["Filename"],
+                )
+        missing = [package for package in packages if package not in known]
+        return tuple(known[package] for package in packages if package in known), missing
 
     def _run(self, *command: str) -> str:
         environment = {**os.environ, "APT_CONFIG": str(self._config), "LC_ALL": "C.UTF-8"}

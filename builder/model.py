@@ -262,6 +262,10 @@ class Needs(Frozen):
     disk_gib: Annotated[float, Field(gt=0)] = 1
     cpu_minutes: Annotated[int, Field(gt=0)] | None = None
 
+    def __str__(self) -> str:
+        hours = f", about {self.cpu_minutes / 60:.0f} hours of one core" if self.cpu_minutes else ""
+        return f"needs {self.memory_per_job_gib:g} GiB of memory a job, {self.disk_gib:g} GiB of disk{hours}"
+
 
 class Component(Frozen):
     """A part of a recipe's own build that can be made, linked and run by itself in minutes.
@@ -280,16 +284,48 @@ class Component(Frozen):
     script: str
 
 
+class BazelStyle(Frozen):
+    """How Bazel makes the wheel of one version.
+
+    ``target`` is built with ``options``. Then either the one file below ``bazel-bin`` that matches ``wheel`` is it,
+    or the program ``packer``, a path below ``bazel-bin``, is given the folder to write it to.
+    """
+
+    target: str
+    options: tuple[str, ...] = ()
+    packer: str | None = None
+    wheel: str | None = None
+
+    @model_validator(mode="after")
+    def _one_way_to_the_wheel(self) -> BazelStyle:
+        if (self.packer is None) == (self.wheel is None):
+            raise ValueError("either `packer` or `wheel` says where the wheel comes from")
+        return self
+
+
+class BazelSettings(Frozen):
+    """What the frontend ``bazel`` needs to know besides options.
+
+    ``packaged`` are repositories taken from Bazel's own package instead of being downloaded, ``versions`` how each
+    version of the recipe makes its wheel.
+    """
+
+    packaged: tuple[str, ...] = ()
+    versions: dict[str, BazelStyle]
+
+
 class BuildSettings(Frozen):
     """How the package's own build is run.
 
     ``options`` that begin with ``-D`` are CMake variables, whichever frontend calls it. ``programs`` and
     ``libraries`` are further parts of the toolbox: programs that run here, and headers and libraries for there.
     ``{part:NAME}``, ``{library:NAME}`` (one the backend builds), ``{site}`` (the build environment's site-packages)
-    and ``{work}`` in options and environment stand for those folders, ``{version}`` for the version.
+    and ``{work}`` in options and environment stand for those folders, ``{version}`` for the version. In Bazel's
+    options ``{python}`` is Python's version (``3.11``); ``{l1d}``, ``{l2}`` and ``{l3}`` are the target's caches in
+    bytes.
     """
 
-    frontend: Literal["meson-python", "setuptools", "scikit-build-core"]
+    frontend: Literal["meson-python", "setuptools", "scikit-build-core", "bazel"]
     compiler: str
     glibc: Annotated[str, Field(pattern=r"^2\.[0-9]+$")] = "2.28"
     requires: tuple[str, ...]
@@ -302,6 +338,7 @@ class BuildSettings(Frozen):
     programs: tuple[str, ...] = ()
     libraries: tuple[str, ...] = ()
     needs: Needs = Needs()
+    bazel: BazelSettings | None = None
 
 
 class VerifySettings(Frozen):
@@ -368,6 +405,20 @@ class Recipe(Frozen):
             raise ValueError(f"exactly one backend must have `default = true`; found {defaults or 'none'}")
         if self.backends[defaults[0]].licensed:
             raise ValueError(f"backend {defaults[0]} is licensed to its user and cannot be the default")
+        return self
+
+    @model_validator(mode="after")
+    def _bazel_knows_each_version(self) -> Recipe:
+        settings = self.build.bazel
+        if (settings is None) == (self.build.frontend == "bazel"):
+            raise ValueError("`[build.bazel]` belongs to the frontend bazel, and it to `[build.bazel]`")
+        if settings is not None:
+            if differ := sorted(set(settings.versions) ^ set(self.versions)):
+                raise ValueError(f"`build.bazel.versions` and `versions` differ in {', '.join(differ)}")
+            if any(b.dependencies or b.relinked or b.built for b in self.backends.values()):
+                raise ValueError(
+                    "Bazel builds its own libraries: a backend has options and environment alone"
+                )
         return self
 
     @property

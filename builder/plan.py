@@ -15,7 +15,7 @@ from typing import Any
 
 from builder.errors import ConfigError
 from builder.model import Build, Cells, Matrix, Recipe
-from builder.targets import Targets
+from builder.targets import Target, Targets
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,6 +123,7 @@ def _unknown(
     ]
     wanted = {*recipe.build.programs, *recipe.build.libraries}
     wanted |= {static.part for backend in recipe.backends.values() for static in backend.relinked}
+    wanted |= {"bazel", "zig"} if recipe.build.bazel is not None else set()
     faults += [
         f"recipe {recipe.name} wants the part '{part}', which toolchains.lock does not pin"
         for part in sorted(wanted - set(ingredients.tool_digests))
@@ -158,12 +159,16 @@ def make_build(
         *recipe.backends[backend].options,
         *(recipe.targets[cpu.name].options if cpu.name in recipe.targets else ()),
     )
+    bazel = recipe.build.bazel
+    if bazel is not None:
+        options = _bazel_options((*options, *bazel.versions[version].options), python, cpu)
     relinked = recipe.backends[backend].relinked
     parts = tuple(
         dict.fromkeys(
             (
                 *(*tools, f"python-{python}", f"headers-{python}"),
                 *(*recipe.build.programs, *recipe.build.libraries, *(static.part for static in relinked)),
+                *(("bazel", "zig") if bazel is not None else ()),
             )
         )
     )
@@ -175,7 +180,7 @@ def make_build(
         "flags": list(flags),
         "options": list(options),
         "settings": recipe.build.model_dump(
-            mode="json", exclude={"requires", "options", "compiler", "needs"}
+            mode="json", exclude={"requires", "options", "compiler", "needs", "bazel"}
         ),
         "dependencies": {d.name: d.model_dump(mode="json") for d in recipe.backends[backend].dependencies}
         | {static.name: static.model_dump(mode="json") for static in relinked}
@@ -187,6 +192,12 @@ def make_build(
         "toolchain": {part: ingredients.tool_digests[part] for part in parts},
         **({"extends": recipe.extends.model_dump(mode="json")} if recipe.extends else {}),
     }
+    if bazel is not None:
+        compile_inputs["bazel"] = {
+            "stage": ingredients.stages["bazel"],
+            "packaged": list(bazel.packaged),
+            **bazel.versions[version].model_dump(mode="json", exclude={"options"}),
+        }
     compile_digest = digest(compile_inputs)
     wheel_inputs = {
         "stage": ingredients.stages["repair"],
@@ -216,6 +227,16 @@ def make_build(
         compile_digest=compile_digest,
         wheel_digest=digest(wheel_inputs),
     )
+
+
+def _bazel_options(options: tuple[str, ...], python: str, target: Target) -> tuple[str, ...]:
+    """Options with the version of Python and the target's caches put in."""
+    l1d, l2, l3 = (1024 * kib for kib in (target.cache.l1d, target.cache.l2, target.cache.l3))
+    # Eigen takes the last level as shared by all threads; where there is none, the second is the last.
+    known = {"python": f"{python[2]}.{python[3:]}", "l1d": l1d, "l2": l2, "l3": max(l2, l3)}
+    for name, value in known.items():
+        options = tuple(option.replace(f"{{{name}}}", str(value)) for option in options)
+    return options
 
 
 class State(Enum):

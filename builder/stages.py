@@ -19,6 +19,8 @@ from filelock import FileLock
 
 from builder.audit import AuditReport, Expectations, audit_wheel, open_wheel
 from builder.compile import FINISHED, Driver, Progress
+from builder.compile.bazel import BazelDriver
+from builder.compile.bazel_command import BAZEL_VERSION
 from builder.compile.cost import Cost, keep_cost, read_cost
 from builder.compile.cross import CROSS_VERSION, CrossDriver
 from builder.compile.wrappers import BASELINE_CPU, WRAPPER_VERSION
@@ -43,7 +45,10 @@ _PROCESS_FOLDER = threading.Lock()
 """auditwheel works by changing the process's folder, so that one thread alone may be in it."""
 
 CROSS = CrossDriver()
-DRIVERS: Mapping[str, Driver] = dict.fromkeys(("meson-python", "setuptools", "scikit-build-core"), CROSS)
+DRIVERS: Mapping[str, Driver] = {
+    **dict.fromkeys(("meson-python", "setuptools", "scikit-build-core"), CROSS),
+    "bazel": BazelDriver(),
+}
 
 
 class Matrices(Frozen):
@@ -139,7 +144,11 @@ def gather_ingredients(recipes: Mapping[str, Recipe], toolchains: Toolchains, pi
             for name, recipe in recipes.items()
             for version, source in recipe.versions.items()
         },
-        stages={"compile": CROSS_VERSION * 100 + WRAPPER_VERSION, "repair": REPAIR_VERSION},
+        stages={
+            "compile": CROSS_VERSION * 100 + WRAPPER_VERSION,
+            "bazel": BAZEL_VERSION,
+            "repair": REPAIR_VERSION,
+        },
         repair_tools=repair_tools(),
     )
 

@@ -35,14 +35,20 @@ REFRESH = "armwheels lock --refresh"
 
 
 class DebianTool(Frozen):
-    """Packages of one Debian suite and architecture, unpacked into one folder."""
+    """Packages of one Debian suite and architecture, unpacked into one folder.
+
+    ``also`` are packages of further suites, by suite. A ``root`` is meant to be entered
+    (:mod:`builder.compile.root`): its programs find their libraries where Debian puts them, and nothing is patched.
+    """
 
     kind: Literal["debian"]
     about: str
     suite: str
     architecture: Literal["amd64", "arm64"]
     packages: tuple[str, ...]
+    also: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     keep: tuple[str, ...] = ()
+    root: bool = False
 
 
 class PyPITool(Frozen):
@@ -145,17 +151,24 @@ class Parts(Frozen):
     packages: tuple[str, ...]
 
 
-def debian_parts(toolchains: Toolchains) -> dict[str, Parts]:
-    """Every part that comes from Debian, by the name under which the lock keeps it."""
+def debian_parts(toolchains: Toolchains) -> dict[str, tuple[Parts, ...]]:
+    """Every part that comes from Debian, suite by suite, by the name under which the lock keeps it."""
     parts = {
-        name: Parts(suite=tool.suite, architecture=tool.architecture, packages=tool.packages)
+        name: tuple(
+            Parts(suite=suite, architecture=tool.architecture, packages=packages)
+            for suite, packages in ((tool.suite, tool.packages), *tool.also.items())
+        )
         for name, tool in toolchains.tools.items()
         if isinstance(tool, DebianTool)
     }
     for tag, python in toolchains.pythons.items():
-        parts[f"python-{tag}"] = Parts(suite=python.suite, architecture="amd64", packages=python.build)
-        parts[f"headers-{tag}"] = Parts(suite=python.suite, architecture="arm64", packages=python.headers)
-        parts[f"userland-{tag}"] = Parts(suite=python.suite, architecture="arm64", packages=python.userland)
+        for kind, architecture, packages in (
+            ("python", "amd64", python.build),
+            ("headers", "arm64", python.headers),
+            ("userland", "arm64", python.userland),
+        ):
+            one = Parts(suite=python.suite, architecture=architecture, packages=packages)
+            parts[f"{kind}-{tag}"] = (one,)
     return parts
 
 
@@ -246,6 +259,8 @@ class Toolbox:
         keep = tool.keep if tool is not None else ()
         for package in files:
             _unpack_deb(package, fresh, keep)
+        if tool is not None and tool.root:
+            return
         _relative_symlinks(fresh)
         if tool is None and part.startswith("headers-"):
             _settle_headers(fresh, final)

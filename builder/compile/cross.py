@@ -63,7 +63,7 @@ class CrossDriver:
             run_logged(command, bench.environment, work, told)
         # A small build may end before the support libraries it does not need are made.
         end_leftovers(work)
-        return _the_one_wheel(build, out)
+        return the_one_wheel(build, out)
 
     def component(self, build: Build, name: str, toolbox: Toolbox, work: Path, progress: Progress) -> Path:
         """Make one component of the recipe and its extension; returns the folder that holds both.
@@ -140,7 +140,7 @@ def _prepare(build: Build, toolbox: Toolbox, work: Path, progress: Progress) -> 
         # setuptools takes any newer .so as finished, even one that a killed linker left half written.
         for own in (work / "src/build").glob("*.*-*"):
             shutil.rmtree(own, ignore_errors=True)
-    tree = _working_copy(prepare(build.recipe.project, build.source, toolbox.home), work / "src")
+    tree = working_copy(prepare(build.recipe.project, build.source, toolbox.home), work / "src")
     check_cmake_variables(build.options, tree, f"recipe {build.recipe.name}, backend {build.backend}")
     progress("build environment", 0, 0)
     python = build_environment(build, toolbox)
@@ -173,7 +173,7 @@ def this_machine(folder: Path) -> Machine:
     )
 
 
-def _working_copy(pristine: Path, copy: Path) -> Path:
+def working_copy(pristine: Path, copy: Path) -> Path:
     """The tree a build may write into; a copy left by a killed run is whole and is used again."""
     if not copy.is_dir():
         fresh = copy.with_name(f".{copy.name}")
@@ -200,7 +200,7 @@ def _warm_up(commands: Commands, environment: dict[str, str], work: Path) -> Non
     )
 
 
-def _the_one_wheel(build: Build, out: Path) -> Path:
+def the_one_wheel(build: Build, out: Path) -> Path:
     """The wheel the backend made, if it is the one expected.
 
     Raises:

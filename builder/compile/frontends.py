@@ -117,6 +117,8 @@ def frontend_options(build: Build, commands: Commands, work: Path, jobs: int) ->
             # It would pass the ninja of its own environment by full path, and not the one that waits its turn.
             turn = ["-Ccmake.args=-DCMAKE_MAKE_PROGRAM=" + str(work / "bin/ninja")]
             return [f"-Cbuild-dir={work / 'build'}", *(turn if build.recipe.build.hot_paths else [])]
+        case "bazel":
+            raise CompileError("Bazel is no frontend of PEP 517; it has a driver of its own")
 
 
 def meson_cross_file(build: Build, commands: Commands, work: Path) -> Path:

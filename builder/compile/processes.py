@@ -18,7 +18,9 @@ from builder.errors import CompileError
 WORK_VARIABLE = "ARMWHEELS_WORK"
 """Marks every process of a build with its work folder, so that a later run can find what this one left."""
 
-_NINJA_LINE = re.compile(r"^\[(\d+)/(\d+)\] ")
+_STEP = re.compile(r"^\[([\d,]+) ?/ ?([\d,]+)\] ")
+"""How ninja and Bazel say how far they are: ``[12/345] `` and ``[1,234 / 25,000] ``."""
+
 _TELLING = re.compile(r"(error:|ERROR|^FAILED:|Traceback|undefined reference|fatal)", re.MULTILINE)
 
 
@@ -58,8 +60,8 @@ def run_logged(
         try:
             for line in process.stdout or ():
                 file.write(line)
-                if ninja := _NINJA_LINE.match(line):
-                    progress("compile", int(ninja[1]), int(ninja[2]))
+                if step := _STEP.match(line):
+                    progress("compile", *(int(number.replace(",", "")) for number in step.groups()))
             # By wait4(2) and not by wait, for what the step and all below it took of the processors.
             _, status, used = os.wait4(process.pid, 0)
             process.returncode = os.waitstatus_to_exitcode(status)

@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from builder.compile.cost import cache_log, keep_cost, read_cost
-from builder.compile.cross import _the_one_wheel
+from builder.compile.cross import the_one_wheel
 from builder.compile.frontends import cmake_toolchain_file, frontend_options
 from builder.compile.options import check_cmake_variables
 from builder.compile.processes import end_leftovers, run_logged, telling
@@ -30,9 +30,9 @@ def _dist(folder: Path, *names: str) -> Path:
     return folder
 
 
-def test_the_one_wheel_is_taken(build: Build, tmp_path: Path) -> None:
+def testthe_one_wheel_is_taken(build: Build, tmp_path: Path) -> None:
     name = "demo-1.0-cp311-cp311-linux_aarch64.whl"
-    assert _the_one_wheel(build, _dist(tmp_path, name)).name == name
+    assert the_one_wheel(build, _dist(tmp_path, name)).name == name
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def test_anything_else_is_refused_with_its_reason(
     build: Build, tmp_path: Path, names: list[str], reason: str
 ) -> None:
     with pytest.raises(CompileError, match=reason):
-        _the_one_wheel(build, _dist(tmp_path, *names))
+        the_one_wheel(build, _dist(tmp_path, *names))
 
 
 def test_the_telling_lines_are_the_first_errors() -> None:

@@ -1,0 +1,190 @@
+"""Driver for packages that Bazel builds: our toolchain, a root of its own for Bazel, the wheel it makes.
+
+Bazel runs in its own root (:mod:`builder.compile.root`) and calls compilers of the toolbox, which it sees where
+they are. What a tree downloads comes from the folder of archives (``--distdir``), from what was downloaded before,
+or from the network. A killed build is gone on with: finished actions are kept in the work folder.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+from builder.capacity import capacity, fitting
+from builder.compile import Progress
+from builder.compile.bazel_command import (
+    PACKAGED,
+    Places,
+    invocation,
+    missing_archives,
+    rc_file,
+    spoken,
+    undefined_configs,
+)
+from builder.compile.bazel_toolchain import toolchain_files, write_toolchain
+from builder.compile.cross import the_one_wheel, this_machine, working_copy
+from builder.compile.frontends import filled
+from builder.compile.layout import build_environment
+from builder.compile.processes import WORK_VARIABLE, end_leftovers, run_logged
+from builder.compile.root import check, enter
+from builder.compile.wrappers import cache_variables, write_wrappers
+from builder.errors import CompileError, ConfigError
+from builder.model import Build
+from builder.source import prepare
+from builder.toolbox import Toolbox, python_name
+
+
+class BazelDriver:
+    """Builds a wheel for aarch64 with Bazel on x86-64."""
+
+    def compile(self, build: Build, toolbox: Toolbox, work: Path, progress: Progress) -> Path:
+        settings = build.recipe.build.bazel
+        if settings is None:
+            raise ConfigError(f"recipe {build.recipe.name} has no [build.bazel]")
+        style = settings.versions[build.version]
+        check()
+        work.mkdir(parents=True, exist_ok=True)
+        end_leftovers(work)
+        fits = capacity(build.recipe.build.needs, this_machine(work), resumed=(work / "bazel").is_dir())
+        progress(f"source ({fits})", 0, 0)
+        working_copy(prepare(build.recipe.project, build.source, toolbox.home), work / "src")
+        progress("build environment", 0, 0)
+        python = build_environment(build, toolbox)
+        places = places_of(build, toolbox.home, work)
+        bench = _Bench(build, toolbox, places, python)
+        bench.lay_out()
+        options = [filled(option, build, toolbox, work, python) for option in build.options]
+        rc_text = "".join(path.read_text(encoding="utf-8") for path in sorted(places.tree.glob("*.bazelrc")))
+        if faults := undefined_configs(options, rc_text):
+            raise ConfigError(f"recipe {build.recipe.name}: " + "; ".join(faults))
+        bench.run(invocation(build, places, options), progress)
+        out = work / "dist"
+        shutil.rmtree(out, ignore_errors=True)
+        out.mkdir()
+        if style.packer is not None:
+            bench.run((str(places.tree / "bazel-bin" / style.packer), str(out)), progress)
+        else:
+            for wheel in (places.tree / "bazel-bin").resolve().glob(style.wheel or ""):
+                shutil.copyfile(wheel, out / wheel.name)
+        end_leftovers(work)
+        return the_one_wheel(build, out)
+
+
+def places_of(build: Build, home: Path, work: Path) -> Places:
+    """The folders of a build and what it may take of this machine."""
+    needs = build.recipe.build.needs
+    machine = this_machine(next(folder for folder in (work, *work.parents) if folder.is_dir()))
+    jobs = fitting(needs, machine)
+    return Places(
+        work=work,
+        home=home,
+        distdir=Path(os.environ.get("ARMWHEELS_DISTDIR") or home / "distdir").resolve(),
+        remote_cache=os.environ.get("ARMWHEELS_BAZEL_CACHE") or None,
+        offline=os.environ.get("ARMWHEELS_OFFLINE") == "on",
+        jobs=jobs,
+        memory=int(1024 * needs.memory_per_job_gib * jobs),
+    )
+
+
+def planned(build: Build, home: Path, work: Path) -> str:
+    """What a build by Bazel needs, and its command as it would be run here, in Bazel's root."""
+    places = places_of(build, home, work)
+    style = build.recipe.build.bazel.versions[build.version] if build.recipe.build.bazel else None
+    lines = [f"# {build.recipe.build.needs}; in {places.tree}:", spoken(invocation(build, places))]
+    if style is not None and style.packer is not None:
+        lines.append(spoken((f"bazel-bin/{style.packer}", str(work / "dist"))))
+    return "\n".join(lines) + "\n"
+
+
+class _Bench:
+    """The files around a tree, and the way to run a command among them."""
+
+    def __init__(self, build: Build, toolbox: Toolbox, places: Places, python: Path) -> None:
+        self.build = build
+        self.toolbox = toolbox
+        self.places = places
+        self.python = python
+        self.root = toolbox.ensure("bazel")
+
+    def lay_out(self) -> None:
+        """Write the toolchain and the rc file.
+
+        Raises:
+            ConfigError: the recipe asks for a repository that Bazel's package does not have.
+        """
+        build, toolbox, places = self.build, self.toolbox, self.places
+        packaged = build.recipe.build.bazel.packaged if build.recipe.build.bazel else ()
+        if unknown := sorted(set(packaged) - set(PACKAGED)):
+            known = ", ".join(PACKAGED)
+            raise ConfigError(f"Bazel's package has no repository {', '.join(unknown)}; it has {known}")
+        zig_cache = toolbox.home / "cache/zig"
+        for folder in (places.work / "tmp", places.work / "root", places.distdir, places.output, zig_cache):
+            folder.mkdir(parents=True, exist_ok=True)
+        commands = write_wrappers(build, toolbox, places.work / "bin")
+        tools = [toolbox.ensure(part) for part in toolbox.toolchains.compilers[build.compiler].tools]
+        tools += [toolbox.ensure(part) for part in build.recipe.build.libraries]
+        headers = toolbox.python_headers(build.python) / "usr/include" / python_name(build.python)
+        files = toolchain_files(
+            commands,
+            build.compiler,
+            # A compiler may tell of its headers by where they really are.
+            [
+                place
+                for folder in (*tools, headers, toolbox.zig().parent, zig_cache)
+                for place in (folder, folder.resolve())
+            ],
+            # zig knows its own libraries, once compiled, by where they are.
+            toolbox.zig().resolve(),
+            zig_cache,
+        )
+        write_toolchain(places.toolchain, files, headers)
+        # The token of a shared cache is among them.
+        places.rc.touch(mode=0o600)
+        places.rc.write_text(rc_file(build, places, self._action_variables()), encoding="utf-8")
+
+    def _action_variables(self) -> Mapping[str, str]:
+        return {
+            "PATH": "/usr/bin:/bin",
+            "LC_ALL": "C.UTF-8",
+            "SOURCE_DATE_EPOCH": str(self.build.source.epoch),
+            "PYTHONHASHSEED": "0",
+            **cache_variables(self.build, self.toolbox, self.places.work),
+        }
+
+    def run(self, command: tuple[str, ...], progress: Progress) -> None:
+        """Run a command in Bazel's root, in the tree; raises :class:`CompileError` with what is missing."""
+        build, places = self.build, self.places
+        environment = {
+            "PATH": f"{self.python.parent}:/usr/bin:/bin",
+            "HOME": str(places.work),
+            "USER": "armwheels",
+            "TMPDIR": str(places.work / "tmp"),
+            "LC_ALL": "C.UTF-8",
+            "SOURCE_DATE_EPOCH": str(build.source.epoch),
+            "_PYTHON_HOST_PLATFORM": "linux-aarch64",
+            "_PYTHON_SYSCONFIGDATA_NAME": "_sysconfigdata__aarch64-linux-gnu",
+            WORK_VARIABLE: str(places.work),
+            **{
+                name: filled(value, build, self.toolbox, places.work, self.python)
+                for name, value in build.environment.items()
+            },
+        }
+        home = self.toolbox.home
+        folders = (home, home / "toolbox", home / "cache/zig", places.distdir)
+        entered = enter(self.root, places.work / "root", folders, command, places.tree)
+        try:
+            run_logged(entered, environment, places.work, progress)
+        except CompileError as error:
+            said = (places.work / "build.log").read_text(encoding="utf-8", errors="replace")
+            last = re.split(r"^\$ ", said, flags=re.MULTILINE)[-1]
+            if missing := missing_archives(last):
+                names = "\n".join(f"  {name}" for name in missing)
+                raise CompileError(
+                    f"Bazel could not get what the tree asks for; with network access it is downloaded, without it "
+                    f"it is looked for in {places.distdir} "
+                    f"(ARMWHEELS_DISTDIR names another folder):\n{names}\n{error}"
+                ) from error
+            raise
