@@ -25,10 +25,12 @@ def _reports(place: Place, wheel: Path) -> dict[str, dict]:
 
 @pytest.fixture
 def sharing(place: Place, toolbox: Toolbox) -> Place:
-    """A place that keeps PyTorch's wheel unpacked where other runs find it."""
-    for shared in ("envs", "frameworks"):
-        (toolbox.home / shared).mkdir(exist_ok=True)
-        (place.home / shared).symlink_to(toolbox.home / shared)
+    """A place that keeps what tests stand on, PyTorch among it, installed where other runs find it.
+
+    Its headers are not shared: GCC would follow the link and name them by where they really lie.
+    """
+    (toolbox.home / "envs").mkdir(exist_ok=True)
+    (place.home / "envs").symlink_to(toolbox.home / "envs")
     return place
 
 
