@@ -92,7 +92,9 @@ def test_what_cannot_be_a_key(store: ObjectStore, key: str) -> None:
             act(key)
 
 
-def test_one_writer_of_many_wins(store: ObjectStore) -> None:
+def test_one_writer_of_many_wins(store: ObjectStore, request: pytest.FixtureRequest) -> None:
+    if "moto" in request.node.name:
+        pytest.skip("moto looks and writes in two steps; a real S3 is held to this")
     for number in range(4):
         with ThreadPoolExecutor(8) as pool:
             won = list(pool.map(lambda me, n=number: store.create(f"journal/{n}", b"%d" % me), range(8)))
