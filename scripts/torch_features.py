@@ -39,7 +39,7 @@ print(json.dumps({
     "MKL": torch.backends.mkl.is_available(),
     "oneDNN": torch.backends.mkldnn.is_available(),
     "oneDNN version": next(filter(None, onednn.groups())) if onednn else "",
-    "oneDNN with Arm Compute Library": bool(getattr(torch._C, "_has_mkldnn_acl", "USE_MKLDNN_ACL=ON" in told)),
+    "oneDNN with Arm Compute Library": torch.ops.mkldnn._is_mkldnn_acl_supported(),
     "NNPACK": torch.backends.nnpack.is_available(),
     "XNNPACK": torch.backends.xnnpack.enabled,
     "quantised engines": ", ".join(torch.backends.quantized.supported_engines),
@@ -49,7 +49,7 @@ print(json.dumps({
     "RPC (tensorpipe)": distributed.rpc.is_available() and hasattr(torch._C._distributed_rpc, "TensorPipeAgent"),
     "profiler (kineto)": torch.profiler.kineto_available(),
     "ITT": torch.profiler.itt.is_available(),
-    "NumPy": torch.from_numpy is not None and "USE_NUMPY=ON" in told or hasattr(torch.zeros(1), "numpy"),
+    "NumPy": torch.zeros(1).numpy().shape == (1,),
     "CPU fuser (LLVM)": torch._C._llvm_enabled() if hasattr(torch._C, "_llvm_enabled") else False,
     **{f"setting {name}": value for name, value in sorted(settings.items()) if name.startswith("USE_")},
 }))
