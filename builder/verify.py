@@ -102,7 +102,7 @@ def verify(
         if checks[0].outcome == "pass":
             write_bytecode(toolbox, python, *environment.glob("lib/python3*/site-packages"))
             beside = _beside(recipe, python, toolbox)
-            _lay_out_data(recipe, version, toolbox, Path(scratch) / "data")
+            lay_out_data(recipe, version, toolbox, Path(scratch) / "data")
             progress(f"{target}: running {recipe.verify.script} ({model.cpu})")
             checks += _script(emulated, environment, recipe.verify.script, Path(scratch), limit, beside)
             if recipe.verify.pytest:
@@ -185,7 +185,7 @@ def _beside(recipe: Recipe, python: str, toolbox: Toolbox) -> dict[str, str]:
     return {"PYTHONPATH": str(folder)}
 
 
-def _lay_out_data(recipe: Recipe, version: str, toolbox: Toolbox, folder: Path) -> None:
+def lay_out_data(recipe: Recipe, version: str, toolbox: Toolbox, folder: Path) -> None:
     """Copy what the recipe's tests read of the pinned source.
 
     Raises:

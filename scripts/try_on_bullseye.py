@@ -26,6 +26,7 @@ from builder.model import Build, DebianFile, DebianSource, VersionSource
 from builder.plan import make_build
 from builder.source import prepare
 from builder.toolbox import Toolbox
+from builder.verify import lay_out_data
 
 PYTHON = "cp311"
 CPYTHON = VersionSource(
@@ -69,6 +70,7 @@ def main() -> int:
     beside = test_requirements(bench.toolbox, requirements_lock(recipe.name, "tests", PYTHON), PYTHON)
     with tempfile.TemporaryDirectory(dir=bench.toolbox.home / "tmp") as scratch:
         environment = emulated.create_environment(Path(scratch) / "env")
+        lay_out_data(recipe, build.version, bench.toolbox, Path(scratch) / "data")
         install = ["-m", "pip", "install", "--quiet", "--no-index", "--no-deps", str(asked.wheel.resolve())]
         where = "import os, platform; print(platform.python_version(), *platform.libc_ver())"
         script = TESTS / recipe.verify.script

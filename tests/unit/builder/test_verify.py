@@ -28,7 +28,7 @@ def _recipe(*data: str) -> Recipe:
 
 
 def _lay_out(recipe: Recipe, version: str, folder: Path) -> None:
-    verify._lay_out_data(recipe, version, SimpleNamespace(home=folder), folder / "data")
+    verify.lay_out_data(recipe, version, SimpleNamespace(home=folder), folder / "data")
 
 
 def test_data_comes_from_the_source_by_its_names(tmp_path: Path, tree: Path) -> None:
