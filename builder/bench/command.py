@@ -49,6 +49,14 @@ def bench(
         Path | None,
         typer.Option("--against", metavar="FILE", help="A wheel to hold them against, not PyPI's."),
     ] = None,
+    reference_with: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--reference-with",
+            metavar="REQUIREMENT",
+            help="What the other side needs besides: 'numpy<2', say.",
+        ),
+    ] = None,
     target: Annotated[
         str | None,
         typer.Option("--target", metavar="T", help="The CPU to count as; else the first wheel's own."),
@@ -79,7 +87,12 @@ def bench(
     home = settings.home_dir()
     machine, python = _machine(wheels[0], target)
     sides, note = _with_reference(wheels, against, project, version, python, machine, home)
-    measured = [_measure(path, about, machine, script, workloads, home) for path, about in sides]
+    measured = [
+        _measure(
+            path, about, machine, script, workloads, home, () if path in wheels else reference_with or ()
+        )
+        for path, about in sides
+    ]
     report = BenchReport(
         project=project,
         version=version,
@@ -192,7 +205,13 @@ def told_apart(sides: list[tuple[Path, WheelFacts]]) -> list[tuple[Path, WheelFa
 
 
 def _measure(
-    path: Path, about: WheelFacts, machine: Bencher, script: Path, workloads: Sequence[Workload], home: Path
+    path: Path,
+    about: WheelFacts,
+    machine: Bencher,
+    script: Path,
+    workloads: Sequence[Workload],
+    home: Path,
+    beside: Sequence[str],
 ) -> Measured:
     # The folder is named by the wheel, and so the same in each run: the length of a path is counted too.
     folder = home / "bench" / about.sha256[:16]
@@ -204,7 +223,7 @@ def _measure(
             steps = (len(workloads) + 1) * len(machine.machine.threads)
             with _progress(about.label, steps) as report:
                 report("installing")
-                machine.install(path, folder / "site")
+                machine.install(path, folder / "site", beside)
                 packages = installed(folder / "site")
                 names = [workload.name for workload in workloads]
                 rows = machine.measure(script, names, folder / "site", report)

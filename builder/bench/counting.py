@@ -83,7 +83,7 @@ class CountingMachine:
         tags = [f"manylinux_2_{minor}_aarch64" for minor in range(_GLIBC_MINOR, 16, -1)]
         return [*tags, "manylinux2014_aarch64", "linux_aarch64"]
 
-    def install(self, wheel: Path, site: Path) -> None:
+    def install(self, wheel: Path, site: Path, beside: Sequence[str] = ()) -> None:
         """Install by uv for the foreign platform, and compile to bytecode by this machine's Python of the same tag.
 
         Without bytecode an import would be a count of the compiler. The standard library needs it too.
@@ -95,6 +95,7 @@ class CountingMachine:
             [
                 *("--python-platform", f"aarch64-manylinux_2_{_GLIBC_MINOR}"),
                 *("--python-version", python_name(self._tag).removeprefix("python"), "--python", str(python)),
+                *beside,
             ],
         )
         library = self._toolbox.userland(self._tag) / "usr/lib" / python_name(self._tag)

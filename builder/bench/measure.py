@@ -33,8 +33,8 @@ class Bencher(Protocol):
     def platforms(self) -> list[str]:
         """Platform tags of wheels that run there, best first."""
 
-    def install(self, wheel: Path, site: Path) -> None:
-        """Install a wheel and what it depends on into ``site``."""
+    def install(self, wheel: Path, site: Path, beside: Sequence[str] = ()) -> None:
+        """Install a wheel and what it depends on into ``site``; ``beside`` are further requirements (PEP 508)."""
 
     def measure(
         self, script: Path, workloads: Sequence[str], site: Path, progress: Progress

@@ -88,9 +88,9 @@ class TimingMachine:
         """The platform tags of this machine, best first."""
         return list(tags.platform_tags())
 
-    def install(self, wheel: Path, site: Path) -> None:
+    def install(self, wheel: Path, site: Path, beside: Sequence[str] = ()) -> None:
         """Install by uv for this machine's Python, and compile to bytecode."""
-        install(wheel, site, ["--python", str(self._python), "--compile-bytecode"])
+        install(wheel, site, ["--python", str(self._python), "--compile-bytecode", *beside])
 
     def measure(
         self, script: Path, workloads: Sequence[str], site: Path, progress: Progress

@@ -141,7 +141,10 @@ def _prepare(build: Build, toolbox: Toolbox, work: Path, progress: Progress) -> 
         for own in (work / "src/build").glob("*.*-*"):
             shutil.rmtree(own, ignore_errors=True)
     tree = working_copy(prepare(build.recipe.project, build.source, toolbox.home), work / "src")
-    check_cmake_variables(build.options, tree, f"recipe {build.recipe.name}, backend {build.backend}")
+    if (
+        build.recipe.build.frontend != "meson-python"
+    ):  # Meson's options look alike, and Meson checks them itself.
+        check_cmake_variables(build.options, tree, f"recipe {build.recipe.name}, backend {build.backend}")
     progress("build environment", 0, 0)
     python = build_environment(build, toolbox)
     progress("dependencies", 0, 0)

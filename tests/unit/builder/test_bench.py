@@ -430,16 +430,24 @@ def test_the_whole_command_on_an_arm_machine_prints_times_and_a_text_to_send(
     targets: Targets, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     machine, asked = real_machine(targets, lambda name, threads: 0.008 / threads)
-    monkeypatch.setattr(TimingMachine, "install", lambda self, wheel, site: site.mkdir())
+    beside: dict[str, list[str]] = {}
+
+    def install(self: TimingMachine, wheel: Path, site: Path, needs: Sequence[str]) -> None:
+        site.mkdir()
+        beside[wheel.name] = list(needs)
+
+    monkeypatch.setattr(TimingMachine, "install", install)
     monkeypatch.setattr(command, "_machine", lambda wheel, target: (machine, "cp311"))
     monkeypatch.setattr(command, "out", Console(width=120))
     monkeypatch.setenv("ARMWHEELS_HOME", str(tmp_path / "home"))
     wheel = make_wheel(tmp_path, "numpy-1.0+neoverse.v1-cp311-cp311-linux_aarch64.whl")
     other = make_wheel(tmp_path, "numpy-1.0+generic-cp311-cp311-linux_aarch64.whl", {"numpy/x.py": b"1"})
     options = ["bench", str(wheel), "--against", str(other), "--only", "gemm-float32"]
+    options += ["--reference-with", "six<2"]
     done = CliRunner().invoke(cli.app, options, catch_exceptions=False)
     assert done.exit_code == 0
     assert len(asked) == 2 * len(machine.machine.threads)
+    assert beside == {wheel.name: [], other.name: ["six<2"]}
     assert done.output.count("gemm-float32") == 2  # in the table, and in the text to paste
     assert "To send it back, paste this" in done.output
     [kept] = (tmp_path / "home/out/bench").glob("*/seconds-neoverse-v1.json")
