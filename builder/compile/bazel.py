@@ -30,6 +30,7 @@ from builder.compile.frontends import filled
 from builder.compile.layout import build_environment
 from builder.compile.processes import WORK_VARIABLE, end_leftovers, run_logged
 from builder.compile.root import check, enter
+from builder.compile.truststore import write_truststore
 from builder.compile.wrappers import cache_variables, write_wrappers
 from builder.errors import CompileError, ConfigError
 from builder.model import Build
@@ -141,6 +142,7 @@ class _Bench:
             zig_cache,
         )
         write_toolchain(places.toolchain, files, headers)
+        write_truststore(places.truststore)
         # The token of a shared cache is among them.
         places.rc.touch(mode=0o600)
         places.rc.write_text(rc_file(build, places, self._action_variables()), encoding="utf-8")

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from builder.compile.bazel_toolchain import REPOSITORY
+from builder.compile.truststore import PASSWORD
 from builder.model import Build
 
 BAZEL_VERSION = 1
@@ -53,6 +54,10 @@ class Places:
     @property
     def rc(self) -> Path:
         return self.work / "armwheels.bazelrc"
+
+    @property
+    def truststore(self) -> Path:
+        return self.work / "truststore.p12"
 
     @property
     def toolchain(self) -> Path:
@@ -99,6 +104,10 @@ def rc_file(build: Build, places: Places, variables: Mapping[str, str]) -> str:
         "startup --trust_install_base",
         f"startup --server_javabase={_JAVA}",
         f"startup --host_jvm_args=-Djava.io.tmpdir={places.work / 'tmp'}",
+        # The Java of the root has no certificates of its own.
+        f"startup --host_jvm_args=-Djavax.net.ssl.trustStore={places.truststore}",
+        "startup --host_jvm_args=-Djavax.net.ssl.trustStoreType=PKCS12",
+        f"startup --host_jvm_args=-Djavax.net.ssl.trustStorePassword={PASSWORD}",
         "common --noenable_bzlmod",
         "common --enable_workspace",
         f"common --repository_cache={cache / 'repository'}",

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import hashlib
+import http.server
 import io
 import os
 import shutil
+import ssl
 import subprocess
 import tarfile
 import tempfile
+import threading
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import trustme
 
 from builder.audit import open_wheel
 from builder.compile.root import ENTER, enter, why_not
@@ -84,8 +89,35 @@ def not_run(toolbox: Toolbox) -> str:
     return ""
 
 
+AUTHORITY = trustme.CA()
+
+
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory, toolbox: Toolbox) -> Iterator[Place]:
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
+    """A folder and its address by HTTPS, under an authority of this test's own."""
+    folder = tmp_path_factory.mktemp("https")
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def __init__(self, *given: Any) -> None:
+            super().__init__(*given, directory=str(folder))
+
+        def log_message(self, *given: object) -> None:
+            pass
+
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    AUTHORITY.issue_cert("localhost").configure_cert(context)
+    AUTHORITY.cert_pem.write_to_path(folder / "authority.pem")
+    with http.server.ThreadingHTTPServer(("localhost", 0), Quiet) as server:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"https://localhost:{server.server_port}", folder
+        server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def place(
+    tmp_path_factory: pytest.TempPathFactory, toolbox: Toolbox, served: tuple[str, Path]
+) -> Iterator[Place]:
     if reason := not_run(toolbox):
         pytest.skip(f"not run: {reason}")
     place = make_place(tmp_path_factory.mktemp("bazel"), toolbox)
@@ -97,7 +129,8 @@ def place(tmp_path_factory: pytest.TempPathFactory, toolbox: Toolbox) -> Iterato
     archives.mkdir()
     steps = _tar(archives / "steps-1.0.tar", {"step": b"1\n"})
     tree = {f"bazel-demo/{path.name}": path.read_bytes() for path in sorted(WORKSPACE.iterdir())}
-    workspace = tree["bazel-demo/WORKSPACE"].decode().replace("{sha256}", _sha256(steps))
+    workspace = tree["bazel-demo/WORKSPACE"].decode()
+    workspace = workspace.replace("{sha256}", _sha256(steps)).replace("{url}", f"{served[0]}/{steps.name}")
     archive = _tar(
         place.configs / "recipes/bazel-demo.tar", {**tree, "bazel-demo/WORKSPACE": workspace.encode()}
     )
@@ -199,8 +232,18 @@ def test_a_misspelt_configuration_is_answered_with_the_nearest(place: Place) -> 
         workshop.build(build, _silent)
 
 
-def test_a_script_packs_the_wheel(place: Place) -> None:
+def test_a_script_packs_the_wheel_and_archives_come_by_https(
+    place: Place, built: Built, served: tuple[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url, folder = served
+    (place.home / "distdir/steps-1.0.tar").rename(folder / "steps-1.0.tar")
+    shutil.rmtree(place.home / "cache/bazel/repository")
+    monkeypatch.delenv("ARMWHEELS_OFFLINE")
     workshop, build = _prepared(place, version="1.1")
+    with pytest.raises(CompileError, match=r"\(certificate_") as refused:
+        workshop.compile(build, _silent)
+    assert f"\n  {url}/steps-1.0.tar\n" in str(refused.value)
+    monkeypatch.setenv("SSL_CERT_FILE", str(folder / "authority.pem"))
     raw = workshop.compile(build, _silent)
     assert raw.name == "bazel_demo-1.1-cp311-cp311-linux_aarch64.whl"
     with zipfile.ZipFile(raw) as archive:
