@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import ssl
 import subprocess
 from itertools import product
 from pathlib import Path
 
 import pytest
+import trustme
+from cryptography.hazmat.primitives.serialization import pkcs12
+from cryptography.x509.oid import NameOID
 
 from builder.compile.bazel_command import (
     PACKAGED,
@@ -21,6 +25,7 @@ from builder.compile.bazel_command import (
 )
 from builder.compile.bazel_toolchain import toolchain_files, write_toolchain
 from builder.compile.processes import run_logged
+from builder.compile.truststore import PASSWORD, trusted_certificates, write_truststore
 from builder.compile.wrappers import Commands
 from builder.errors import ConfigError
 from builder.model import Build, Recipe
@@ -281,3 +286,24 @@ def test_bazels_progress_is_told(tmp_path: Path) -> None:
     command = ["/bin/sh", "-c", "echo '[1,234 / 25,000] Compiling a.cc'; echo '[7/9] Linking'"]
     run_logged(command, dict(os.environ), tmp_path, lambda what, done, steps: told.append((done, steps)))
     assert told == [(0, 0), (1234, 25000), (7, 9)]
+
+
+def test_java_trusts_what_the_machine_trusts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    authorities = [trustme.CA(organization_name=name) for name in ("one", "two")]
+    bundle = tmp_path / "bundle.pem"
+    bundle.write_bytes(b"".join(one.cert_pem.bytes() for one in [*authorities, authorities[0]]))
+    monkeypatch.setenv("SSL_CERT_FILE", str(bundle))
+    path = write_truststore(tmp_path / "trust.p12")
+    kept = pkcs12.load_pkcs12(path.read_bytes(), PASSWORD.encode()).additional_certs
+    names = {
+        part.value
+        for one in kept
+        for part in one.certificate.subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME)
+    }
+    assert (len(kept), names) == (2, {"one", "two"})
+
+
+def test_where_the_machine_trusts_nobody_certifi_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    nowhere = ssl.DefaultVerifyPaths(None, None, "SSL_CERT_FILE", "/nowhere", "SSL_CERT_DIR", "/nowhere")
+    monkeypatch.setattr(ssl, "get_default_verify_paths", lambda: nowhere)
+    assert len(trusted_certificates()) > 100
