@@ -9,9 +9,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any
+
+# TensorFlow 2.14 imports distutils, which Debian's Python leaves out and setuptools brings.
+with suppress(ImportError):
+    import setuptools  # noqa: F401
 
 Result = tuple[bool, str]
 
