@@ -25,6 +25,7 @@ from builder import nightly as nightly_room
 from builder import verify as verify_room
 from builder.audit import table as audit_table
 from builder.bench import command as bench_room
+from builder.bench.install import python_of
 from builder.compile.bazel import planned
 from builder.emulate import EmulatedPython, model_of
 from builder.errors import ArmwheelsError, ConfigError, IncompleteError, PublishError, as_disk_error
@@ -123,11 +124,29 @@ class Bench:
         """The passport of a wheel and the recipe it was made from."""
         passport = auditing.open_wheel(wheel).passport
         if passport is None:
-            raise ConfigError(f"{wheel.name} has no passport, so no recipe says how to test it")
+            raise ConfigError(
+                f"{wheel.name} has no passport, which would name the recipe that says how to test it"
+            )
         recipe = self.recipes.get(passport["recipe"])
         if recipe is None:
             raise ConfigError(f"{wheel.name} was made from recipe '{passport['recipe']}', which is not here")
         return passport, recipe
+
+    def tested_as(self, wheel: Path, name: str | None) -> tuple[Recipe, str, str, str]:
+        """Recipe, version, Python and target by which to test a wheel: its passport's.
+
+        A wheel that others built is tested by the recipe called ``name``, with the data of its first version.
+
+        Raises:
+            ConfigError: nothing says how, or there is no such recipe.
+        """
+        if name is None:
+            passport, recipe = self.passport(wheel)
+            return recipe, passport["version"], passport["python"], passport["target"]
+        if name not in self.recipes:
+            raise ConfigError(f"no recipe {name}; there are {', '.join(self.recipes)}")
+        python = python_of(wheel, list(self.toolbox.toolchains.pythons))
+        return self.recipes[name], next(iter(self.recipes[name].versions)), python, "generic"
 
     def examine(self, wheel: Path) -> stages.Wheel:
         """Audit and run a wheel of ours that lies anywhere, as its passport says."""
@@ -290,10 +309,18 @@ def build(
 
 @app.command()
 def verify(
-    wheel: Annotated[Path, typer.Argument(metavar="WHEEL", help="A wheel that Armwheels built.")],
+    wheel: Annotated[Path, typer.Argument(metavar="WHEEL", help="A wheel, whoever built it.")],
     target: Annotated[
         str | None,
-        typer.Option("--target", metavar="T", help="Run it as this target; else as the passport's."),
+        typer.Option(
+            "--target", metavar="T", help="Run it as this target; else as the passport's, or generic."
+        ),
+    ] = None,
+    recipe_name: Annotated[
+        str | None,
+        typer.Option(
+            "--recipe", metavar="NAME", help="Whose tests to run; else those of the passport's recipe."
+        ),
     ] = None,
 ) -> None:
     """Install a wheel in a clean aarch64 environment and run its recipe's tests under emulation.
@@ -301,13 +328,13 @@ def verify(
     Example: armwheels verify numpy-2.4.6+neoverse.v1-1_3fa9c2d1-cp311-cp311-manylinux_2_27_aarch64.whl
     """
     bench = Bench()
-    passport, recipe = bench.passport(wheel)
+    recipe, version, python, own_target = bench.tested_as(wheel, recipe_name)
     report = verify_room.verify(
         wheel.resolve(),
         recipe=recipe,
-        version=passport["version"],
-        python=passport["python"],
-        target=bench.targets[target or passport["target"]],
+        version=version,
+        python=python,
+        target=bench.targets[target or own_target],
         targets=bench.targets,
         toolbox=bench.toolbox,
         progress=bench.live.say,

@@ -12,6 +12,7 @@ import pytest
 from builder import targets
 from builder.audit import AllowedCode, Expectations, audit_wheel
 from builder.settings import configs_dir, read_toml
+from tests.e2e.conftest import Place
 
 pytestmark = pytest.mark.slow
 
@@ -52,3 +53,16 @@ def test_code_chosen_at_run_time_is_named_and_can_be_allowed(llvm_mc: Path, tmp_
     )
     allowed = audit_wheel(wheel, targets=TARGETS, expectations=Expectations(allow=rules), llvm_mc=llvm_mc)
     assert allowed.passed, allowed.verdict("instructions").detail
+
+
+def test_others_wheels_are_run_through_a_recipes_tests(place: Place, tmp_path: Path) -> None:
+    wheel = str(download("msgpack==1.2.4", tmp_path))
+    done = place.run("armwheels", "verify", wheel)
+    assert done.returncode == 3
+    assert "has no passport" in done.stderr
+    done = place.run("armwheels", "verify", wheel, "--recipe", "msgpac")
+    assert "no recipe msgpac; there are msgpack, numpy" in done.stderr
+    done = place.run("armwheels", "verify", wheel, "--recipe", "msgpack", "--target", "graviton2")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "pip install" in done.stdout
+    assert "fail" not in done.stdout
