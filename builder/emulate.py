@@ -45,15 +45,6 @@ class Model:
         return "the emulator's own model of this CPU"
 
 
-_VECTOR_BYTES = {"a64fx": 64, "neoverse-v1": 32}
-"""SVE vector length by target (their technical reference manuals); all other targets with SVE have 16."""
-
-
-def vector_bytes(target: Target) -> int:
-    """The length of the target's SVE vectors; 0 without SVE."""
-    return _VECTOR_BYTES.get(target.name, 16) if "sve" in target else 0
-
-
 def model_of(target: Target, promised: Iterable[str] = ()) -> Model:
     """The emulator's model for a target; the superset, marked as such, where it has none.
 
@@ -64,7 +55,7 @@ def model_of(target: Target, promised: Iterable[str] = ()) -> Model:
     # The audit's names have a dash where Linux's have none: sve-bf16, svebf16.
     lacks = {name.replace("-", "") for name in promised} & set(target.emulator.lacks)
     if lacks:
-        length = f",sve-default-vector-length={vector_bytes(target)}" if vector_bytes(target) else ""
+        length = f",sve-default-vector-length={target.vector_bytes}" if target.vector_bytes else ""
         return Model(cpu=f"{SUPERSET_CPU}{length}", lacks=tuple(sorted(lacks)), exact=False)
     return Model(cpu=target.emulator.cpu, lacks=target.emulator.lacks, exact=True)
 

@@ -86,17 +86,26 @@ class DebianSource(Frozen):
     quilt: tuple[str, ...] = ()
 
 
+class Taken(Frozen):
+    """Files of a tarball of Debian's archive: ``keep`` are paths below its top folder, and keep their names."""
+
+    path: str
+    sha256: Sha256
+    keep: Annotated[tuple[str, ...], Field(min_length=1)]
+
+
 class FolderSource(Frozen):
     """A folder of the project or, by an absolute path, of this machine: one's own code, where it is written.
 
     Its files are the pin. ``sha256`` covers them all and is filled in when the recipe is loaded
     (:func:`builder.source.pin_folders`); a recipe that states it holds the folder to it. Where the folder lies
-    counts for nothing.
+    counts for nothing. ``taken`` lays others' files beside them, which are so never copied into the folder.
     """
 
     kind: Literal["folder"]
     path: str
     sha256: Sha256 | None = None
+    taken: tuple[Taken, ...] = ()
 
 
 Source = Annotated[
@@ -320,9 +329,9 @@ class BuildSettings(Frozen):
     ``options`` that begin with ``-D`` are CMake variables, whichever frontend calls it. ``programs`` and
     ``libraries`` are further parts of the toolbox: programs that run here, and headers and libraries for there.
     ``{part:NAME}``, ``{library:NAME}`` (one the backend builds), ``{site}`` (the build environment's site-packages)
-    and ``{work}`` in options and environment stand for those folders, ``{version}`` for the version. In Bazel's
-    options ``{python}`` is Python's version (``3.11``); ``{l1d}``, ``{l2}`` and ``{l3}`` are the target's caches in
-    bytes.
+    and ``{work}`` in options and environment stand for those folders, ``{version}`` for the version, ``{python}``
+    for Python's (``3.11``); ``{l1d}``, ``{l2}`` and ``{l3}`` are the target's caches in bytes, ``{vector-bits}`` is
+    the length of its SVE vectors, 0 without SVE.
     """
 
     frontend: Literal["meson-python", "setuptools", "scikit-build-core", "bazel"]
@@ -465,7 +474,8 @@ class Build(Frozen):
     """One cell of a matrix, with everything the later stages need and the digests that name its outputs.
 
     ``compile_inputs`` is what the compiler sees, as plain data; ``compile_digest`` is its sha256, and
-    ``wheel_digest`` adds what repair does.
+    ``wheel_digest`` adds what repair does. ``environment`` is what the recipe, its source and its backend set for
+    the package's own build.
     """
 
     id: str
@@ -480,6 +490,7 @@ class Build(Frozen):
     compiler_version: str
     flags: tuple[str, ...]
     options: tuple[str, ...]
+    environment: dict[str, str]
     compile_inputs: dict[str, Any]
     compile_digest: Sha256
     wheel_digest: Sha256
@@ -499,15 +510,6 @@ class Build(Frozen):
     @property
     def built(self) -> tuple[BuiltDependency, ...]:
         return self.recipe.backends[self.backend].built
-
-    @property
-    def environment(self) -> dict[str, str]:
-        """Variables that the recipe, its source and its backend set for the package's own build."""
-        return {
-            **self.recipe.build.environment,
-            **self.source.environment,
-            **self.recipe.backends[self.backend].environment,
-        }
 
     @property
     def default_backend(self) -> bool:

@@ -159,9 +159,17 @@ def make_build(
         *recipe.backends[backend].options,
         *(recipe.targets[cpu.name].options if cpu.name in recipe.targets else ()),
     )
+    raw = {
+        **recipe.build.environment,
+        **recipe.versions[version].environment,
+        **recipe.backends[backend].environment,
+    }
+    facts = _facts(python, cpu)
+    environment = {name: _with_facts(value, facts) for name, value in raw.items()}
     bazel = recipe.build.bazel
     if bazel is not None:
-        options = _bazel_options((*options, *bazel.versions[version].options), python, cpu)
+        options = (*options, *bazel.versions[version].options)
+    options = tuple(_with_facts(option, facts) for option in options)
     relinked = recipe.backends[backend].relinked
     parts = tuple(
         dict.fromkeys(
@@ -188,6 +196,7 @@ def make_build(
         "environment": dict(
             sorted({**recipe.versions[version].environment, **recipe.backends[backend].environment}.items())
         ),
+        **({"facts": environment} if environment != raw else {}),
         "requirements": ingredients.lock_digests[recipe.name, python],
         "toolchain": {part: ingredients.tool_digests[part] for part in parts},
         **({"extends": recipe.extends.model_dump(mode="json")} if recipe.extends else {}),
@@ -223,20 +232,30 @@ def make_build(
         compiler_version=compiler_version,
         flags=flags,
         options=options,
+        environment=environment,
         compile_inputs=compile_inputs,
         compile_digest=compile_digest,
         wheel_digest=digest(wheel_inputs),
     )
 
 
-def _bazel_options(options: tuple[str, ...], python: str, target: Target) -> tuple[str, ...]:
-    """Options with the version of Python and the target's caches put in."""
+def _facts(python: str, target: Target) -> dict[str, str]:
+    """What a recipe may ask of Python and of the target: caches in bytes, SVE vectors in bits."""
     l1d, l2, l3 = (1024 * kib for kib in (target.cache.l1d, target.cache.l2, target.cache.l3))
-    # Eigen takes the last level as shared by all threads; where there is none, the second is the last.
-    known = {"python": f"{python[2]}.{python[3:]}", "l1d": l1d, "l2": l2, "l3": max(l2, l3)}
-    for name, value in known.items():
-        options = tuple(option.replace(f"{{{name}}}", str(value)) for option in options)
-    return options
+    return {
+        "python": f"{python[2]}.{python[3:]}",
+        "l1d": str(l1d),
+        "l2": str(l2),
+        # Eigen takes the last level as shared by all threads; where there is none, the second is the last.
+        "l3": str(max(l2, l3)),
+        "vector-bits": str(8 * target.vector_bytes),
+    }
+
+
+def _with_facts(text: str, facts: Mapping[str, str]) -> str:
+    for name, value in facts.items():
+        text = text.replace(f"{{{name}}}", value)
+    return text
 
 
 class State(Enum):

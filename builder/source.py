@@ -34,6 +34,7 @@ from builder.model import (
     Patch,
     Recipe,
     SdistSource,
+    Taken,
     VersionSource,
 )
 from builder.settings import ROOT, configs_dir
@@ -50,8 +51,10 @@ SOURCE_VERSION = 1
 
 def source_inputs(source: VersionSource) -> dict[str, object]:
     """What names a tree: the pins of the source and of its patches, as plain data."""
-    # A folder is its files, wherever it lies.
-    unread = {"source": {"path"}} if isinstance(source.source, FolderSource) else {}
+    unread = {}
+    if isinstance(source.source, FolderSource):
+        # A folder is its files, wherever it lies.
+        unread = {"source": {"path"} if source.source.taken else {"path", "taken"}}
     tree = source.model_dump(mode="json", exclude={**unread, "options": True, "environment": True})
     return {"source_version": SOURCE_VERSION, **tree}
 
@@ -76,8 +79,12 @@ def origin(source: VersionSource) -> tuple[str, str]:
         case DebianSource(files=files):
             names = [file.path.rsplit("/", 1)[-1] for file in files]
             return ", ".join(names), hashlib.sha256("".join(f.sha256 for f in files).encode()).hexdigest()
-        case FolderSource(path=path, sha256=sha256):
-            return Path(path).name, _pinned(path, sha256)
+        case FolderSource(path=path, sha256=sha256, taken=taken):
+            names = [Path(path).name, *(one.path.rsplit("/", 1)[-1] for one in taken)]
+            pins = [_pinned(path, sha256), *(one.sha256 for one in taken)]
+            return ", ".join(names), pins[0] if not taken else hashlib.sha256(
+                "".join(pins).encode()
+            ).hexdigest()
 
 
 def prepare(project: str, source: VersionSource, home: Path) -> Path:
@@ -109,6 +116,8 @@ def prepare(project: str, source: VersionSource, home: Path) -> Path:
                     _debian(debian, tree, fresh, home)
                 case FolderSource() as folder:
                     _copy_folder(folder, tree)
+                    for taken in folder.taken:
+                        _take(taken, tree, home)
             for patch in source.patches:
                 _apply(_checked_patch(patch), tree)
             tree.rename(final)
@@ -172,6 +181,24 @@ def _copy_folder(source: FolderSource, tree: Path) -> None:
     shutil.copytree(_folder(source.path), tree, ignore=shutil.ignore_patterns(*_LEFTOVERS))
     if _folder_sha256(tree) != _pinned(source.path, source.sha256):
         raise SourceError(f"{source.path} was changed after the run had begun; run again")
+
+
+def _take(taken: Taken, tree: Path, home: Path) -> None:
+    archive = _debian_file(taken.path, taken.sha256, home)
+    wanted = set(taken.keep)
+    try:
+        with tarfile.open(archive) as tar:
+            for member in tar:
+                inside = member.name.partition("/")[2]
+                if inside in wanted and member.isfile():
+                    wanted.remove(inside)
+                    if (tree / inside).exists():
+                        raise SourceError(f"{archive.name} and the folder both have {inside}")
+                    tar.extract(member.replace(name=inside), tree, filter="data")
+    except (tarfile.TarError, OSError) as error:
+        raise SourceError(f"{archive.name} could not be unpacked: {error}") from error
+    if wanted:
+        raise SourceError(f"{archive.name} has no {', '.join(sorted(wanted))}")
 
 
 def _pinned(path: str, sha256: str | None) -> str:
@@ -292,18 +319,21 @@ def _release(text: str, where: str) -> str:
         raise SourceError(f"{where} holds '{text.strip()[:40]}', which is no version (PEP 440)") from None
 
 
+def _debian_file(path: str, sha256: str, home: Path) -> Path:
+    target = home / "downloads" / sha256 / path.rsplit("/", 1)[-1]
+    if not target.is_file():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            fetch_debian(Mirror(), path, sha256, target)
+        except ToolboxError as error:
+            raise SourceError(str(error)) from error
+    return target
+
+
 def _debian(source: DebianSource, tree: Path, scratch: Path, home: Path) -> None:
     """Lay the tarballs of a Debian source package into one tree and apply the chosen quilt patches."""
-    mirror = Mirror()
     for number, file in enumerate(source.files):
-        filename = file.path.rsplit("/", 1)[-1]
-        target = home / "downloads" / file.sha256 / filename
-        if not target.is_file():
-            target.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                fetch_debian(mirror, file.path, file.sha256, target)
-            except ToolboxError as error:
-                raise SourceError(str(error)) from error
+        target = _debian_file(file.path, file.sha256, home)
         if number == 0:
             _unpack(target, tree, scratch)
         else:

@@ -113,6 +113,10 @@ class _Table(Frozen):
         return value
 
 
+_VECTOR_BYTES = {"a64fx": 64, "neoverse-v1": 32}
+"""SVE vector length by target (their technical reference manuals); all other targets with SVE have 16."""
+
+
 class Target(Frozen):
     """One CPU target. ``a <= b``: wheels for ``a`` run on every ``b``; ``"sve" in target``: it has SVE."""
 
@@ -164,6 +168,11 @@ class Target(Frozen):
     def in_code(self) -> frozenset[str]:
         """The features whose instructions a wheel for this target may contain."""
         return self.features - NOT_IN_CODE
+
+    @property
+    def vector_bytes(self) -> int:
+        """The length of its SVE vectors; 0 without SVE."""
+        return _VECTOR_BYTES.get(self.name, 16) if "sve" in self else 0
 
     def runs_on(self, machine: Target) -> bool:
         """Whether wheels for this target run on every machine of target ``machine``."""

@@ -17,7 +17,7 @@ from builder.bench.classes import CLASSES, plugin_table
 from builder.bench.install import install
 from builder.bench.measure import Line, Progress, collect, converse
 from builder.bench.model import Machine, Row
-from builder.emulate import vector_bytes, write_bytecode
+from builder.emulate import write_bytecode
 from builder.errors import ToolboxError, VerifyError
 from builder.targets import Target
 from builder.toolbox import Toolbox, python_name
@@ -41,7 +41,7 @@ def counting_cpu(target: Target) -> tuple[str, int]:
     own = target.emulator is not None and target.emulator.cpu in _OWN_MODELS
     if "sve" not in target:
         return (target.emulator.cpu if own and target.emulator else "max,sve=off,sme=off"), 0
-    length = vector_bytes(target)
+    length = target.vector_bytes
     model = target.name if own else "max,sme=off"
     return f"{model},sve-default-vector-length={length}", length * 8
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -88,3 +91,19 @@ def configs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (folder / "recipes").mkdir(parents=True)
     monkeypatch.setenv("ARMWHEELS_CONFIGS", str(folder))
     return folder
+
+
+def tarball(home: Path, name: str, files: dict[str, str]) -> str:
+    """A tar archive among the downloads, where a fetched one would lie; returns its sha256."""
+    made = home / name
+    made.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(made, "w:xz") as tar:
+        for path, text in files.items():
+            member = tarfile.TarInfo(path)
+            member.size = len(text.encode())
+            tar.addfile(member, io.BytesIO(text.encode()))
+    sha256 = hashlib.sha256(made.read_bytes()).hexdigest()
+    kept = home / "downloads" / sha256 / name
+    kept.parent.mkdir(parents=True)
+    made.rename(kept)
+    return sha256

@@ -23,7 +23,7 @@ from builder.source import origin, pin_folders, prepare, source_digest
 from builder.stages import load_recipes, recipe_expectations
 from builder.targets import Targets
 from builder.verify import _beside
-from tests.unit.builder.conftest import RECIPE, build_for
+from tests.unit.builder.conftest import RECIPE, build_for, tarball
 
 SHA = "d" * 64
 EXTENDS = {
@@ -48,8 +48,8 @@ def _folder(tmp_path: Path) -> Path:
     return folder
 
 
-def _from(folder: Path, **source: str) -> Recipe:
-    source = {"kind": "folder", "path": str(folder), **source}
+def _from(folder: Path, **changed: object) -> Recipe:
+    source = {"kind": "folder", "path": str(folder), **changed}
     return _recipe(versions={"1.0": {"epoch": 1_700_000_000, "source": source}})
 
 
@@ -95,6 +95,38 @@ class TestFolder:
         with pytest.raises(SourceError, match="holds no sources"):
             pin_folders(_from(tmp_path / "empty"))
 
+    def test_files_of_a_tarball_lie_beside_its_own(self, tmp_path: Path) -> None:
+        folder, home = _folder(tmp_path), tmp_path / "home"
+        pin = tarball(
+            home,
+            "big_1.orig.tar.xz",
+            {"big-1/LICENSE": "yes\n", "big-1/core/a.cc": "int a;\n", "big-1/b": ""},
+        )
+        taken = {"path": "pool/b/big_1.orig.tar.xz", "sha256": pin, "keep": ["LICENSE", "core/a.cc"]}
+        source = pin_folders(_from(folder, taken=[taken])).versions["1.0"]
+        tree = prepare("demo", source, home)
+        assert (tree / "core/a.cc").read_text() == "int a;\n"
+        assert {path.name for path in tree.iterdir()} == {"LICENSE", "core", "demo", "setup.py"}
+        name, sha256 = origin(source)
+        assert name == "kernels, big_1.orig.tar.xz"
+        alone = pin_folders(_from(folder)).versions["1.0"]
+        assert sha256 != origin(alone)[1]
+        assert source_digest(source) != source_digest(alone)
+
+    @pytest.mark.parametrize(
+        ("keep", "reason"),
+        [(["core/gone.cc"], "has no core/gone.cc"), (["setup.py"], "and the folder both have setup.py")],
+    )
+    def test_a_file_that_is_not_there_or_twice_is_refused(
+        self, tmp_path: Path, keep: list[str], reason: str
+    ) -> None:
+        home = tmp_path / "home"
+        pin = tarball(home, "big_1.orig.tar.xz", {"big-1/setup.py": "", "big-1/b": ""})
+        taken = {"path": "pool/b/big_1.orig.tar.xz", "sha256": pin, "keep": keep}
+        source = pin_folders(_from(_folder(tmp_path), taken=[taken])).versions["1.0"]
+        with pytest.raises(SourceError, match=reason):
+            prepare("demo", source, home)
+
     def test_a_missing_one_is_told_with_the_faults_of_other_recipes(self, configs: Path) -> None:
         source = '[versions."1.0"]\nepoch = 1700000000\nsource = { kind = "folder", path = "nowhere" }\n'
         head = 'name = "one"\nabout = "x"\nhomepage = "x"\nbuild_number = 1\n'
@@ -126,6 +158,21 @@ class TestFramework:
             for digit in "de"
         }
         assert len(digests) == 2
+
+    @pytest.mark.parametrize(
+        ("target", "expected"),
+        [
+            ("neoverse-v1", "65536 1048576 33554432, 256"),
+            ("a64fx", "65536 8388608 8388608, 512"),
+            ("neoverse-n1", "65536 1048576 33554432, 0"),
+        ],
+    )
+    def test_its_build_is_told_of_the_target(self, targets: Targets, target: str, expected: str) -> None:
+        asked = {**RECIPE["build"], "environment": {"CPU": "{l1d} {l2} {l3}, {vector-bits}"}}
+        build = build_for(_recipe(build=asked), targets, target)
+        assert build.environment == {"CPU": expected}
+        assert build.compile_inputs["facts"] == build.environment
+        assert "facts" not in build_for(_recipe(), targets, target).compile_inputs
 
     def _home(self, tmp_path: Path, *members: str) -> SimpleNamespace:
         wheel = tmp_path / "downloads" / SHA / EXTENDS["filename"]
@@ -207,7 +254,8 @@ def test_the_superset_runs_what_a_model_lacks(targets: Targets) -> None:
 
 def test_the_shipped_extensions_agree_with_their_locks_and_their_metadata() -> None:
     extensions = [recipe for recipe in load_recipes().values() if recipe.extends]
-    assert {recipe.name for recipe in extensions} == {"torch-int8-linear", "tensorflow-bf16-matmul"}
+    names = {"torch-int8-linear", "tensorflow-bf16-matmul", "tensorflow-tuned-kernels"}
+    assert {recipe.name for recipe in extensions} == names
     for recipe in extensions:
         assert recipe.extends.sha256 in requirements_lock(recipe.name, "tests", "cp311").read_text()
         for version in recipe.versions.values():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import subprocess
 import tarfile
 from pathlib import Path
@@ -14,6 +13,7 @@ from builder.errors import SourceError
 from builder.model import Follow, Recipe, VersionSource
 from builder.settings import validate
 from builder.source import origin, prepare, source_digest, where_it_stands
+from tests.unit.builder.conftest import tarball
 
 PATCH = """--- a/hello.c
 +++ b/hello.c
@@ -193,27 +193,11 @@ def test_a_tree_is_named_by_its_pins() -> None:
     assert len({source_digest(one), source_digest(other), source_digest(patched)}) == 3
 
 
-def _tarball(home: Path, name: str, files: dict[str, str]) -> str:
-    """A tar archive among the downloads, where a fetched one would lie; returns its sha256."""
-    made = home / name
-    made.parent.mkdir(parents=True, exist_ok=True)
-    with tarfile.open(made, "w:xz") as tar:
-        for path, text in files.items():
-            member = tarfile.TarInfo(path)
-            member.size = len(text.encode())
-            tar.addfile(member, io.BytesIO(text.encode()))
-    sha256 = hashlib.sha256(made.read_bytes()).hexdigest()
-    kept = home / "downloads" / sha256 / name
-    kept.parent.mkdir(parents=True)
-    made.rename(kept)
-    return sha256
-
-
 def _debian(home: Path, **changed: object) -> VersionSource:
-    orig = _tarball(
+    orig = tarball(
         home, "demo_1.0.orig.tar.xz", {"demo-1.0/hello.c": "int a;\n", "demo-1.0/lib/README": "empty"}
     )
-    packaging = _tarball(
+    packaging = tarball(
         home,
         "demo_1.0-1.debian.tar.xz",
         {
@@ -223,8 +207,8 @@ def _debian(home: Path, **changed: object) -> VersionSource:
             "debian/embedded/part.h": "#pragma once\n",
         },
     )
-    other = _tarball(home, "other_2.orig.tar.xz", {"top.c": "int o;\n", "sub/o.h": ""})
-    sdist = _tarball(home, "bind-3.tar.gz", {"bind-3/include/bind.h": "// bind\n"})
+    other = tarball(home, "other_2.orig.tar.xz", {"top.c": "int o;\n", "sub/o.h": ""})
+    sdist = tarball(home, "bind-3.tar.gz", {"bind-3/include/bind.h": "// bind\n"})
     return _source(
         {
             "kind": "debian",
