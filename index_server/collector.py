@@ -82,7 +82,9 @@ class Collector:
         if dry_run:
             waiting = [gone.tomb for file, gone in self._catalog.tombs.all_gone().items() if file in present]
             for tomb in [*doomed, *waiting]:
-                self._note(report, tomb.file, present)
+                generations = sorted(each for each in present[tomb.file] if each <= tomb.generation)
+                if generations:
+                    self._note(report, tomb.file, generations)
         else:
             self._step("marking")
             self._catalog.tombs.collect(doomed, at=stamp(self._catalog.now()), by=WHO)
@@ -122,12 +124,12 @@ class Collector:
             if gone is not None and file in reach.files and self._spare(gone.tomb):
                 report.spared.append(file[1])
                 gone = None
-            if gone is not None:
-                self._note(report, file, present)
             last = gone.tomb.generation if gone else tombs.generation(file) - 1
-            for generation in sorted(generations):
-                if generation <= last:
-                    self._remove(file, generation)
+            doomed = sorted(generation for generation in generations if generation <= last)
+            if gone is not None and doomed:  # else somebody is bringing it back
+                self._note(report, file, doomed)
+            for generation in doomed:
+                self._remove(file, generation)
         self._forget_announcements()
         self._restored_meanwhile(report)
         return self._reach(self._present())
@@ -166,9 +168,9 @@ class Collector:
             if self._terms.after(intent.at, self._terms.grace) < self._today:
                 self._store.remove(key)
 
-    def _note(self, report: Report, file: File, present: dict[File, set[int]]) -> None:
+    def _note(self, report: Report, file: File, generations: Iterable[int]) -> None:
         report.collected.append(file[1])
-        for generation in present[file]:
+        for generation in generations:
             report.bytes_freed += self._store.size(generation_key(file, generation)) or 0
 
     # What is stored, what is kept

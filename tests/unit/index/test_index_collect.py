@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from index_records import make_record
-from index_steps import Paused, StepStore, at, die
+from index_steps import Paused, StepStore, at, at_write, die
 from index_stores import KilledError, MemoryStore
 
 from index_server import check
@@ -179,6 +179,22 @@ def test_a_collected_file_can_come_back_and_go_again(store: ObjectStore) -> None
     assert far.collected == [LOST.filename]
     put(catalog, LOST, "e" * 22)
     assert LOST.filename in there(store)
+
+
+@pytest.mark.parametrize("after", [False, True])
+def test_while_a_file_that_a_new_snapshot_names_comes_back(*, after: bool) -> None:
+    """It was gone when it was promised: no run between the writes of its upload may call it lost, or collected."""
+    store, _ = night_store()
+    collect(store)
+    at_time(store).make_snapshot("a" * 22, "again", "nightly")
+    reports: list[Report] = []
+    steps = StepStore(store)
+    hook = at_write(steps, "files/", lambda: reports.append(collect(store)))
+    setattr(steps, "after" if after else "before", hook)
+    put(at_time(steps), OLD, "d" * 22)
+    assert [(report.collected, report.bytes_freed) for report in reports] == [([], 0)]
+    assert OLD.filename in there(store)
+    assert_sound(store)
 
 
 def test_a_channel_that_is_no_longer_named_keeps_all_it_showed() -> None:
