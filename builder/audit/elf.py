@@ -26,7 +26,7 @@ Words = NDArray[np.uint32]
 _SYMBOL = np.dtype(
     [("name", "<u4"), ("info", "u1"), ("other", "u1"), ("section", "<u2"), ("value", "<u8"), ("size", "<u8")]
 )
-_STT_NOTYPE, _STT_FUNC, _STT_GNU_IFUNC = 0, 2, 10
+_STT_NOTYPE, _STT_FUNC, _STT_FILE, _STT_GNU_IFUNC = 0, 2, 4, 10
 _STT_MASK = 0xF
 _STB_LOCAL = 0
 # Where pyelftools puts the string of a dynamic tag.
@@ -60,11 +60,12 @@ class Code:
 
 @dataclass(frozen=True)
 class Symbols:
-    """Function symbols, sorted by address."""
+    """Function symbols, sorted by address; ``units`` names the source file of those that are local to one."""
 
     starts: Addresses
     ends: Addresses
     names: tuple[str, ...]
+    units: tuple[str | None, ...]
 
     def at(self, addresses: Addresses) -> NDArray[np.intp]:
         """For each address the index of the function that holds it, or -1."""
@@ -75,7 +76,7 @@ class Symbols:
         return np.where(inside, index, -1)
 
 
-NO_SYMBOLS = Symbols(np.zeros(0, dtype=np.uint64), np.zeros(0, dtype=np.uint64), ())
+NO_SYMBOLS = Symbols(np.zeros(0, dtype=np.uint64), np.zeros(0, dtype=np.uint64), (), ())
 
 
 @dataclass(frozen=True)
@@ -145,7 +146,8 @@ class Elf:
         # Hand-written assembly may leave a function's type out: a label that other files see is one.
         labels = (kinds == _STT_NOTYPE) & (bindings != _STB_LOCAL)
         functions = (kinds == _STT_FUNC) | (kinds == _STT_GNU_IFUNC) | labels
-        entries = table.entries[functions & (table.entries["section"] != 0)]
+        chosen = np.flatnonzero(functions & (table.entries["section"] != 0))
+        entries, units = table.entries[chosen], _units(table, chosen)
         starts = entries["value"].astype(np.uint64)
         if self.kind == "ET_REL":
             starts += entries["section"].astype(np.uint64) << np.uint64(_OBJECT_SECTION_SHIFT)
@@ -155,7 +157,7 @@ class Elf:
         following = np.append(starts[1:], np.uint64(2**64 - 1)) if len(starts) else starts
         ends = np.where(sizes == 0, following, starts + sizes)
         names = tuple(table.name(int(offset)) for offset in entries["name"][order])
-        return Symbols(starts, ends, names)
+        return Symbols(starts, ends, names, tuple(units[number] for number in order))
 
 
 def read(member: str, data: bytes) -> Elf:
@@ -252,6 +254,22 @@ def _symbol_table(elf: ELFFile, image: bytes, name: str) -> _Table:
     body = _bytes(image, section)
     entries = np.frombuffer(body, dtype=_SYMBOL, count=len(body) // _SYMBOL.itemsize)
     return _Table(entries, bytes(_bytes(image, elf.get_section(section["sh_link"]))))
+
+
+def _units(table: _Table, chosen: NDArray[np.intp]) -> list[str | None]:
+    """For each chosen symbol the source file it is local to.
+
+    A symbol of type ``STT_FILE`` stands before the local ones of its file (System V ABI, "Symbol Table"); behind a
+    nameless one the linker puts those that it made local itself, being hidden, of whatever file.
+    """
+    kinds, bindings = table.entries["info"] & _STT_MASK, table.entries["info"] >> 4
+    files = np.flatnonzero(kinds == _STT_FILE)
+    names = [None, *(table.name(int(offset)) or None for offset in table.entries["name"][files])]
+    before = np.searchsorted(files, chosen)
+    return [
+        names[file] if binding == _STB_LOCAL else None
+        for file, binding in zip(before.tolist(), bindings[chosen].tolist(), strict=True)
+    ]
 
 
 def _data_mask(table: _Table, section: int, base: int, count: int) -> NDArray[np.bool_]:

@@ -66,6 +66,7 @@ class _Beyond:
     guarded: Mask
     symbols: NDArray[np.intp]
     names: tuple[str, ...]
+    units: tuple[str | None, ...]
 
 
 def survey(elves: Iterable[Elf], target: Target, allow: tuple[AllowedCode, ...], decoder: Decoder) -> Survey:
@@ -144,6 +145,7 @@ def _beyond(elf: Elf, code: Code, strange: Words) -> tuple[NDArray[np.intp], _Be
         guarded=_guarded(code.words, index),
         symbols=symbols.at(addresses),
         names=symbols.names,
+        units=symbols.units,
     )
     return slot[index], one
 
@@ -167,8 +169,8 @@ def _group(
     for value, at, count in zip(values.tolist(), first.tolist(), counts.tolist(), strict=True):
         number, flags = divmod(value, 4)
         symbol, kind = divmod(number, len(names))
-        name = one.names[symbol - 1] if symbol else None
-        rule = _permission(one.member, name, flags >= 2, names[kind], allow)
+        name, unit = (one.names[symbol - 1], one.units[symbol - 1]) if symbol else (None, None)
+        rule = _permission(one.member, name, unit, flags >= 2, names[kind], allow)
         findings.append(
             Finding(one.member, name, names[kind], bool(flags & 1), rule, count, int(one.addresses[at]))
         )
@@ -176,12 +178,17 @@ def _group(
 
 
 def _permission(
-    member: str, symbol: str | None, guarded: bool, extension: str, allow: tuple[AllowedCode, ...]
+    member: str,
+    symbol: str | None,
+    unit: str | None,
+    guarded: bool,
+    extension: str,
+    allow: tuple[AllowedCode, ...],
 ) -> str | None:
     """Why code may hold more than the target has; ``None`` where nothing permits it."""
     if extension == "lse" and (guarded or (symbol or "").startswith(_OUTLINE_PREFIXES)):
         return OUTLINE
-    return next((rule.why for rule in allow if rule.covers(member, symbol)), None)
+    return next((rule.why for rule in allow if rule.covers(member, symbol, unit)), None)
 
 
 def check_instructions(found: Survey, target: Target) -> Verdict:

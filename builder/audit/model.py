@@ -23,12 +23,18 @@ class AllowedCode(Frozen):
         member = "numpy.libs/libscipy_openblas*"
         symbol = ".*_(NEOVERSE[A-Z0-9]+|A64FX)"
         why = "OpenBLAS picks its kernels by the CPU it finds"
+
+    A compile unit that is built for one choice is named by ``unit``: its functions that no other unit sees.
     """
 
     member: Annotated[str, Field(min_length=1, description="glob over paths in the wheel")]
     symbol: Annotated[
         str | None,
         Field(description="regular expression for the whole symbol; without it, all code of the member"),
+    ] = None
+    unit: Annotated[
+        str | None,
+        Field(description="glob over the name of the source file that the code's symbol is local to"),
     ] = None
     why: Annotated[str, Field(min_length=1)]
 
@@ -46,9 +52,11 @@ class AllowedCode(Frozen):
         """Whether the rule speaks of ``member``; an archive's object is matched with and without its part."""
         return fnmatchcase(member, self.member) or fnmatchcase(member.partition("(")[0], self.member)
 
-    def covers(self, member: str, symbol: str | None) -> bool:
-        """Whether the rule allows code of ``symbol`` (``None``: no symbol is known there) in ``member``."""
+    def covers(self, member: str, symbol: str | None, unit: str | None = None) -> bool:
+        """Whether the rule allows code of ``symbol`` (``None``: none is known there), local to ``unit``."""
         if not self.covers_member(member):
+            return False
+        if self.unit is not None and (unit is None or not fnmatchcase(unit, self.unit)):
             return False
         return self.symbol is None or (symbol is not None and re.fullmatch(self.symbol, symbol) is not None)
 

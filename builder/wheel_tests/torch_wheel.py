@@ -312,6 +312,35 @@ def check_distributed(torch: Any, expected: Any) -> Result:
     return one and two, detail
 
 
+def check_rendezvous(torch: Any, _: Any) -> Result:
+    """What torchrun does: ranks meet at a TCP store, whose server is libuv's unless somebody asks for another."""
+    dist = torch.distributed
+    store = dist.TCPStore("127.0.0.1", 0, 1, is_master=True, timeout=timedelta(seconds=60))
+    other = dist.TCPStore("127.0.0.1", store.port, 1, is_master=False, timeout=timedelta(seconds=60))
+    other.set("word", "met")
+    met, libuv = store.get("word") == b"met", store.libuvBackend
+    return (
+        met and libuv,
+        f"two clients {'met' if met else 'did not meet'}, {'by' if libuv else 'not by'} libuv",
+    )
+
+
+def check_rpc(torch: Any, _: Any) -> Result:
+    """A call to oneself through an agent of tensorpipe."""
+    dist = torch.distributed
+    if not dist.rpc.is_available():
+        return False, "this torch has no torch.distributed.rpc"
+    os.environ["TP_SOCKET_IFNAME"] = "lo"
+    with tempfile.TemporaryDirectory() as folder:
+        options = dist.rpc.TensorPipeRpcBackendOptions(
+            init_method=f"file://{folder}/store", _transports=["uv"], rpc_timeout=120
+        )
+        dist.rpc.init_rpc("self", rank=0, world_size=1, rpc_backend_options=options)
+        found = dist.rpc.rpc_sync("self", torch.add, args=(torch.ones(3), 2))
+        dist.rpc.shutdown()
+    return found.tolist() == [3, 3, 3], f"torch.add of ones and 2, called by rpc: {found.tolist()}"
+
+
 def check_profiler(torch: Any, _: Any) -> Result:
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
         torch.mm(torch.ones(8, 8), torch.ones(8, 8))

@@ -23,11 +23,15 @@ GUARD = (0x90000010, 0x39404210, 0x34000070)  # adrp x16; ldrb w16, [x16, #16]; 
 
 @dataclass(frozen=True)
 class Function:
-    """A function symbol; ``size`` in bytes, 0 where the assembly left it out."""
+    """A function symbol; ``size`` in bytes, 0 where the assembly left it out.
+
+    One with a ``unit`` is local, and stands behind a symbol of type ``STT_FILE`` of that name.
+    """
 
     name: str
     words: Sequence[int]
     size: int | None = None
+    unit: str | None = None
 
 
 @dataclass
@@ -99,7 +103,10 @@ class _Writer:
         for function in self.spec.functions:
             size = len(function.words) * 4 if function.size is None else function.size
             value = offset + (0 if self.spec.kind == ET_REL else text)
-            table.append(self.pack("IBBHQQ", strings.add(function.name), 0x12, 0, 1, value, size))
+            if function.unit is not None:
+                table.append(self.pack("IBBHQQ", strings.add(function.unit), 0x04, 0, 0xFFF1, 0, 0))
+            info = 0x12 if function.unit is None else 0x02
+            table.append(self.pack("IBBHQQ", strings.add(function.name), info, 0, 1, value, size))
             offset += len(function.words) * 4
         for name, word in self.spec.mapping:
             value = word * 4 + (0 if self.spec.kind == ET_REL else text)

@@ -223,6 +223,23 @@ class TestInstructions:
         allowed = AllowedCode(member=rule[0], symbol=rule[1], why="chosen")
         assert "instructions" in failures(audit.elf(TUNED, "neoverse-n1", allow=(allowed,)))
 
+    def test_a_rule_for_a_unit_covers_what_is_local_to_it(self, audit: Auditor) -> None:
+        kernel = Function("add", (SVE_FADD, RET), unit="add.SVE256.cpp")
+        plain = Function("add", (SVE_FADD, RET), unit="add.DEFAULT.cpp")
+        hidden = Function("_M_realloc_insert", (SVE_FADD, SVE_FADD, RET), unit="")
+        seen_by_all = Function("grow", (SVE_FADD, RET))
+        rule = AllowedCode(member="m/*", unit="*.SVE256.cpp", why="chosen at run time")
+        report = audit.elf(ElfFile(functions=[kernel]), allow=(rule,))
+        assert report.verdict("instructions").data["allowed"] == {"chosen at run time": 1}
+        report = audit.elf(ElfFile(functions=[kernel, plain, hidden, seen_by_all]), allow=(rule,))
+        assert "4 of 9 do not run on generic: sve 4" in failures(report)["instructions"]
+
+    def test_a_rule_may_name_a_unit_and_a_symbol(self, audit: Auditor) -> None:
+        kernels = [Function(name, (SVE_FADD, RET), unit="k.cpp") for name in ("f_sve", "f")]
+        rule = AllowedCode(member="m/*", unit="k.cpp", symbol=".*_sve", why="chosen at run time")
+        report = audit.elf(ElfFile(functions=kernels), allow=(rule,))
+        assert "1 of 4 do not run on generic: sve 1" in failures(report)["instructions"]
+
     def test_without_symbols_the_address_is_named(self, audit: Auditor) -> None:
         report = audit.elf(replace(TUNED, stripped=True), "neoverse-n1")
         (top, *_) = report.verdict("instructions").data["top"]
