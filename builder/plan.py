@@ -182,6 +182,7 @@ def make_build(
     )
     compile_inputs: dict[str, Any] = {
         "stage": ingredients.stages["compile"],
+        **({"wrapper": ingredients.stages[compiler]} if compiler in ingredients.stages else {}),
         "source": dict(ingredients.source_inputs[recipe.name, version]),
         "python": python,
         "compiler": f"{compiler} {compiler_version}",

@@ -23,7 +23,7 @@ from builder.compile.bazel import BazelDriver
 from builder.compile.bazel_command import BAZEL_VERSION
 from builder.compile.cost import Cost, keep_cost, read_cost
 from builder.compile.cross import CROSS_VERSION, CrossDriver
-from builder.compile.wrappers import BASELINE_CPU, WRAPPER_VERSION
+from builder.compile.wrappers import BASELINE_CPU, GCC_WRAPPER_VERSION, WRAPPER_VERSION
 from builder.emulate import lesser_model, model_of
 from builder.errors import ConfigError, SourceError
 from builder.fetch import sha256_of
@@ -146,6 +146,7 @@ def gather_ingredients(recipes: Mapping[str, Recipe], toolchains: Toolchains, pi
         },
         stages={
             "compile": CROSS_VERSION * 100 + WRAPPER_VERSION,
+            "gcc": GCC_WRAPPER_VERSION,
             "bazel": BAZEL_VERSION,
             "repair": REPAIR_VERSION,
         },

@@ -22,6 +22,9 @@ from builder.toolbox import Toolbox
 WRAPPER_VERSION = 4
 """Raised by hand when a wrapper would call its compiler differently; it enters the compile digest."""
 
+GCC_WRAPPER_VERSION = 1
+"""The same, where it concerns GCC alone."""
+
 BASELINE_CPU = "generic"
 
 ZIG_EXTENSIONS = {"fp16": "fullfp16", "simd": "neon", "fp": "fp_armv8", "memtag": "mte", "profile": "spe"}
@@ -197,8 +200,11 @@ def cache_variables(build: Build, toolbox: Toolbox, work: Path) -> dict[str, str
 
 
 def _nameless(toolbox: Toolbox, folder: Path) -> str:
-    """Keeps the names of build folders out of objects (GCC manual, ``-ffile-prefix-map``)."""
-    return f"-ffile-prefix-map={folder.parent}=. -ffile-prefix-map={toolbox.home}=."
+    """Keeps the names of build folders out of objects (GCC manual, ``-ffile-prefix-map``).
+
+    The build's own folder lies in the toolbox's home: GCC takes the last map that fits, clang the longest.
+    """
+    return f"-ffile-prefix-map={toolbox.home}=. -ffile-prefix-map={folder.parent}=."
 
 
 def _zig_scripts(build: Build, toolbox: Toolbox, folder: Path, tuned: bool) -> dict[str, str]:

@@ -34,7 +34,7 @@ class Wrapped:
         for name in ("gcc-12", "g++-12", "ar", "ranlib"):
             (gnu / f"aarch64-linux-gnu-{name}").symlink_to(echo)
         toolbox = SimpleNamespace(
-            zig=lambda: echo, ccache=lambda: ccache, ensure=lambda part: folder / part, home=folder
+            zig=lambda: echo, ccache=lambda: ccache, ensure=lambda part: folder / part, home=folder.parent
         )
         self.commands = write_wrappers(
             build_for(recipe, targets, target), toolbox, folder / "bin", tuned=tuned
@@ -99,6 +99,11 @@ def test_gcc_gets_one_flag_family(gcc: Wrapped) -> None:
 def test_gcc_takes_the_sysroots_own_cxx_headers(gcc: Wrapped) -> None:
     assert "-nostdinc++" in gcc.cxx("-c", "a.cc")
     assert "-nostdinc++" not in gcc.cc("-c", "a.c")
+
+
+def test_gcc_is_told_the_narrower_folder_last_since_that_map_wins(gcc: Wrapped, tmp_path: Path) -> None:
+    maps = [each for each in gcc.cc("-c", "a.c") if each.startswith("-ffile-prefix-map")]
+    assert maps == [f"-ffile-prefix-map={tmp_path.parent}=.", f"-ffile-prefix-map={tmp_path}=."]
 
 
 def test_the_record_holds_what_reached_the_compiler_and_no_path(zig: Wrapped) -> None:
