@@ -295,12 +295,22 @@ def torch_results() -> dict[str, Any]:
             "svdvals": sorted((float(x) for x in singular), reverse=True),
         },
         "fft": fft(),
+        "script": scripted(),
         "save": None,
         "classifier": classifier(),
         "detector": detector(),
         "distributed": {"one": digest(ranks[0]), "two": digest(ranks[0] + ranks[1])},
+        "rendezvous": None,
+        "rpc": None,
         "profiler": None,
     }
+
+
+def scripted() -> int:
+    x, y = spread((33,), 71, 17), spread((7, 33), 73, 17)
+    for _ in range(3):
+        x = x * 2 + y
+    return int(x.sum() + y.sum())
 
 
 def write(name: str, results: dict[str, Any], dump: Callable[[Any], str]) -> None:

@@ -190,6 +190,22 @@ def check_fft(torch: Any, expected: Any) -> Result:
     return worst < 1e-12, f"lengths {', '.join(expected)}: largest error {worst:.1e} (below 1e-12)"
 
 
+def check_script(torch: Any, expected: Any) -> Result:
+    """A function compiled by TorchScript: much C++ that no kernel calls, and that must run on any CPU.
+
+    (PyTorch's issue 146792: 2.6.0 took some of it from units meant for SVE.)
+    """
+
+    def mixed(x, y, rounds: int):  # type: ignore[no-untyped-def]
+        for _ in range(rounds):
+            x = x * 2 + y
+        return torch.cat([x, y]).sum()
+
+    compiled = torch.jit.script(mixed)
+    found = compiled(spread(torch, (33,), 71, 17), spread(torch, (7, 33), 73, 17), 3).item()
+    return found == expected, f"sum {found}, {expected} expected"
+
+
 def check_save(torch: Any, _: Any) -> Result:
     names = ("float64", "float32", "float16", "bfloat16", "int64", "int8", "bool", "complex64")
     tensors = {name: spread(torch, (7, 5), 41, 17).to(getattr(torch, name)) for name in names}
