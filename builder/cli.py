@@ -254,12 +254,13 @@ def lock(
         fresh = lock_room.refresh_toolchains(
             toolchains, settings.home_dir(), say, only=tuple(part or ()), kept=kept
         )
-    for one in chosen:
-        lock_room.refresh_followed(one, say)
-        for tag in toolchains.pythons:
-            lock_room.refresh_requirements(one, tag, say)
     if fresh is not None:
         say(f"wrote {lock_room.write_pins(fresh)}")
+    for one in chosen:
+        for tag in toolchains.pythons:
+            lock_room.refresh_requirements(one, tag, say)
+    for one in chosen:  # last, so that a server that does not answer leaves all else pinned
+        lock_room.refresh_followed(one, say)
     pins = load_pins()
     for name in sorted(pins.parts):
         files = pins.files(name)
