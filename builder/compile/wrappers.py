@@ -259,8 +259,14 @@ def _gcc_scripts(build: Build, toolbox: Toolbox, folder: Path, tuned: bool) -> d
         for part in parts
     )
 
+    # The compiler calls helpers (``__aarch64_cas8_sync``) that the older libgcc of the sysroot lacks.
+    helpers = toolbox.ensure("gnu") / "usr/lib/gcc-cross/aarch64-linux-gnu/12/libgcc.a"
+
     def compiler(name: str) -> str:
-        return f'exec {ccache} {folder}/aarch64-linux-gnu-bare-{name} "-mcpu=$cpu$extensions" "$@" $hot'
+        return (
+            f'case "$linked,$compiled" in 1,) set -- "$@" {helpers};; esac\n'
+            f'exec {ccache} {folder}/aarch64-linux-gnu-bare-{name} "-mcpu=$cpu$extensions" "$@" $hot'
+        )
 
     def behind_cache(name: str, extra: str) -> str:
         """What is the same for every unit; ccache would tie units that record their switches to their folder."""

@@ -203,6 +203,13 @@ def test_zig_links_with_libgcc_before_its_own_helpers(zig: Wrapped) -> None:
     assert named("-c", "a.cpp", "-o", "a.o") == named("-E", "a.cpp", "-o", "a.i") == named("--version") == []
 
 
+def test_gcc_links_with_its_own_helpers_before_the_sysroots(gcc: Wrapped, tmp_path: Path) -> None:
+    helpers = str(tmp_path / "gnu/usr/lib/gcc-cross/aarch64-linux-gnu/12/libgcc.a")
+    linked = gcc.cxx("-shared", "a.o", "-o", "a.so")
+    assert linked.index("a.o") < linked.index(helpers)
+    assert helpers not in gcc.cxx("-c", "a.cpp", "-o", "a.o")
+
+
 def test_ninja_waits_for_its_turn_to_compile_and_for_nothing_else(
     tmp_path: Path, recipe: Recipe, targets: Targets
 ) -> None:
