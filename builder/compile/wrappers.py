@@ -129,7 +129,7 @@ while [ "$count" -gt 0 ]; do
     case "$argument" in
         -mcpu=*|-mtune=*|-g|-g[0-9]|-ggdb*) ;;
         # A run path into a build folder is of no use in a wheel, and its length would move what lies behind it.
-        -Wl,-rpath,/*|-Wl,-rpath=/*) ;;
+        -Wl,-rpath,/*|-Wl,-rpath=/*) {run_path};;
         -march=*)
             save=$IFS; IFS=+; set -f
             for extension in ${{argument#-march=}}; do
@@ -170,6 +170,8 @@ def _compiler(build: Build, extensions: dict[str, str], command: str, tuned: boo
         cpu=_cpu(build) if tuned else BASELINE_CPU,
         hot=_case_patterns(build.recipe.build.hot_paths),
         hot_flags=" ".join(build.recipe.build.hot_flags),
+        # GNU's linker looks there for what other libraries need in turn; zig's asks for none of that.
+        run_path="" if build.compiler == "zig" else 'set -- "$@" "-Wl,-rpath-link,${argument#-Wl,-rpath?}"',
         extensions=cases,
         command=command,
     )

@@ -133,6 +133,14 @@ def test_run_paths_into_build_folders_are_dropped(zig: Wrapped) -> None:
     assert said[-3:] == ["a.o", "-Wl,-rpath,$ORIGIN/../x", "-lblas"]
 
 
+def test_gnu_ld_looks_in_build_folders_and_writes_nothing_of_them(gcc: Wrapped) -> None:
+    said = gcc.cxx(
+        "-shared", "a.o", "-Wl,-rpath,/build/lib:/deps/lib", "-Wl,-rpath=/more", "-Wl,-rpath,$ORIGIN"
+    )
+    wanted = ["a.o", "-Wl,-rpath-link,/build/lib:/deps/lib", "-Wl,-rpath-link,/more", "-Wl,-rpath,$ORIGIN"]
+    assert said[said.index("a.o") :][:4] == wanted
+
+
 def test_hot_flags_go_to_hot_units_alone_and_last(tmp_path: Path, targets: Targets) -> None:
     build = {**RECIPE["build"], "hot_paths": ["hot/*"], "hot_flags": ["-O3", "-funroll-loops"]}
     wrapped = Wrapped(
