@@ -216,7 +216,10 @@ def make_build(
         "backend": backend,
         "default_backend": recipe.backends[backend].default,
         "build_number": recipe.build_number,
-        "toolchain": {part: ingredients.tool_digests[part] for part in ("llvm", f"userland-{python}")},
+        "toolchain": {
+            part: ingredients.tool_digests[part]
+            for part in ("llvm", f"userland-{python}", *(("sysroot-licences",) if compiler == "gcc" else ()))
+        },
         "tools": dict(ingredients.repair_tools),
     }
     suffix = "" if backend == "none" else f"-{backend}"

@@ -407,17 +407,28 @@ def _from_packages(name: str, build: Build, toolbox: Toolbox) -> Graft | None:
             )
             names = [line.split(" -> ")[0].rsplit("/", 1)[-1] for line in listing.stdout.splitlines()]
             if original := _original_name(name, names):
-                copyright_file = toolbox.path(part) / "usr/share/doc" / pinned.name / "copyright"
                 return Graft(
                     library=original,
                     name=pinned.name,
                     version=pinned.version,
                     sha256=pinned.sha256,
                     licence="LicenseRef-Debian-copyright",
-                    texts=(copyright_file,) if copyright_file.is_file() else (),
+                    texts=_copyright(part, pinned.name, toolbox),
                     purl=_debian_purl(pinned),
                 )
     return None
+
+
+def _copyright(part: str, package: str, toolbox: Toolbox) -> tuple[Path, ...]:
+    """The copyright file of a package, where it has one.
+
+    A package may name the folder of another one by a link (Debian policy, 12.3): that of GCC's libraries lies apart.
+    """
+    folder = toolbox.path(part) / "usr/share/doc" / package
+    if folder.is_symlink() and not folder.is_dir():
+        folder = toolbox.ensure("sysroot-licences") / "usr/share/doc" / folder.readlink().name
+    text = folder / "copyright"
+    return (text,) if text.is_file() else ()
 
 
 def _dependencies(build: Build, toolbox: Toolbox) -> list[dict[str, str | bool]]:

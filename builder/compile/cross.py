@@ -25,8 +25,10 @@ from builder.compile.layout import (
     build_environment,
     lay_out_dependency,
     lay_out_framework,
+    library_folder,
     licensed_folder,
     relink,
+    relinked_folder,
 )
 from builder.compile.library import build_library
 from builder.compile.options import check_cmake_variables
@@ -154,7 +156,11 @@ def _prepare(build: Build, toolbox: Toolbox, work: Path, progress: Progress) -> 
         lay_out_framework(build.recipe.extends, toolbox)
     for library in build.built:
         build_library(library, build, toolbox, python, fits.jobs, progress)
-    commands = write_wrappers(build, toolbox, work / "bin")
+    beside = [relinked_folder(static, work) for static in build.relinked]
+    beside += [library_folder(library, build, toolbox) for library in build.built]
+    commands = write_wrappers(
+        build, toolbox, work / "bin", libraries=[folder / "usr/lib" for folder in beside]
+    )
     if build.recipe.build.hot_paths:
         write_ninja_in_turn(build, toolbox, work / "bin", python.with_name("ninja"))
     environment = build_variables(build, commands, toolbox, work, python, fits.jobs)

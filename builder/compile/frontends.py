@@ -21,6 +21,10 @@ from builder.model import Build
 from builder.toolbox import Toolbox, python_name
 
 
+# Whoever reads CMakeCache.txt tells a switch by its type: "OFF" as a string is true in Python.
+_SWITCH = ("ON", "OFF")
+
+
 def build_variables(
     build: Build, commands: Commands, toolbox: Toolbox, work: Path, python: Path, jobs: int
 ) -> dict[str, str]:
@@ -174,7 +178,10 @@ def write_cmake_toolchain(
         + "".join(
             f"set(CMAKE_FIND_ROOT_PATH_MODE_{kind} ONLY)\n" for kind in ("LIBRARY", "INCLUDE", "PACKAGE")
         )
-        + "".join(f'set({name} "{value}" CACHE STRING "" FORCE)\n' for name, value in variables.items()),
+        + "".join(
+            f'set({name} "{value}" CACHE {"BOOL" if value in _SWITCH else "STRING"} "" FORCE)\n'
+            for name, value in variables.items()
+        ),
         encoding="utf-8",
     )
     return path

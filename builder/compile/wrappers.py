@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,8 +58,12 @@ class Commands:
     strip: Path
 
 
-def write_wrappers(build: Build, toolbox: Toolbox, folder: Path, *, tuned: bool = True) -> Commands:
+def write_wrappers(
+    build: Build, toolbox: Toolbox, folder: Path, *, tuned: bool = True, libraries: Sequence[Path] = ()
+) -> Commands:
     """Write the wrappers of ``build`` into ``folder``; without ``tuned`` every unit is for the baseline.
+
+    In the folders ``libraries`` lies what the libraries that are linked ask for in turn.
 
     Raises:
         ConfigError: the compiler is not one we can drive.
@@ -68,7 +73,7 @@ def write_wrappers(build: Build, toolbox: Toolbox, folder: Path, *, tuned: bool 
         case "zig":
             scripts = _zig_scripts(build, toolbox, folder, tuned)
         case "gcc":
-            scripts = _gcc_scripts(build, toolbox, folder, tuned)
+            scripts = _gcc_scripts(build, toolbox, folder, tuned, libraries)
         case other:
             raise ConfigError(f"no wrapper for compiler '{other}'; known are gcc and zig")
     paths = {}
@@ -129,7 +134,7 @@ while [ "$count" -gt 0 ]; do
     case "$argument" in
         -mcpu=*|-mtune=*|-g|-g[0-9]|-ggdb*) ;;
         # A run path into a build folder is of no use in a wheel, and its length would move what lies behind it.
-        -Wl,-rpath,/*|-Wl,-rpath=/*) {run_path};;
+        -Wl,-rpath,/*|-Wl,-rpath=/*) ;;
         -march=*)
             save=$IFS; IFS=+; set -f
             for extension in ${{argument#-march=}}; do
@@ -170,8 +175,6 @@ def _compiler(build: Build, extensions: dict[str, str], command: str, tuned: boo
         cpu=_cpu(build) if tuned else BASELINE_CPU,
         hot=_case_patterns(build.recipe.build.hot_paths),
         hot_flags=" ".join(build.recipe.build.hot_flags),
-        # GNU's linker looks there for what other libraries need in turn; zig's asks for none of that.
-        run_path="" if build.compiler == "zig" else 'set -- "$@" "-Wl,-rpath-link,${argument#-Wl,-rpath?}"',
         extensions=cases,
         command=command,
     )
@@ -239,7 +242,9 @@ def _zig_scripts(build: Build, toolbox: Toolbox, folder: Path, tuned: bool) -> d
     }
 
 
-def _gcc_scripts(build: Build, toolbox: Toolbox, folder: Path, tuned: bool) -> dict[str, str]:
+def _gcc_scripts(
+    build: Build, toolbox: Toolbox, folder: Path, tuned: bool, libraries: Sequence[Path]
+) -> dict[str, str]:
     gnu = toolbox.ensure("gnu") / "usr/bin"
     ccache = shlex.quote(str(toolbox.ccache()))
     sysroot = toolbox.ensure("sysroot-bullseye")
@@ -254,6 +259,7 @@ def _gcc_scripts(build: Build, toolbox: Toolbox, folder: Path, tuned: bool) -> d
         f"-isystem {sysroot}/usr/include/aarch64-linux-gnu/c++/10 -isystem {sysroot}/usr/include/c++/10/backward"
     )
     link = "-Wl,-z,max-page-size=0x10000 -Wl,--enable-new-dtags"
+    link += "".join(f" -Wl,-rpath-link,{one}" for one in libraries)
     # Last, so that no header of theirs goes before the package's own.
     parts = [toolbox.ensure(part) / "usr" for part in build.recipe.build.libraries]
     theirs = " ".join(

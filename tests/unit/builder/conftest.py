@@ -48,6 +48,7 @@ def ingredients_for(recipe: Recipe, **changed: object) -> Ingredients:
         "zig",
         "gnu",
         "sysroot-bullseye",
+        "sysroot-licences",
         "python-cp311",
         "headers-cp311",
         "userland-cp311",

@@ -128,9 +128,16 @@ def test_options_of_cmake_stand_in_the_toolchain_file_with_their_folders(
     tmp_path: Path, targets: Targets
 ) -> None:
     text = _toolchain(
-        tmp_path, targets, "-DA=on", "-DB={part:protoc}/usr/bin/protoc", "--other", "-DC={site}/x=y"
+        tmp_path,
+        targets,
+        "-DA=word",
+        "-DD=OFF",
+        "-DB={part:protoc}/usr/bin/protoc",
+        "--other",
+        "-DC={site}/x=y",
     )
-    assert 'set(A "on" CACHE STRING "" FORCE)' in text
+    assert 'set(A "word" CACHE STRING "" FORCE)' in text
+    assert 'set(D "OFF" CACHE BOOL "" FORCE)' in text
     assert f'set(B "{tmp_path}/parts/protoc/usr/bin/protoc" ' in text
     assert f'set(C "{tmp_path}/env/lib/python3.11/site-packages/x=y" ' in text
     assert "other" not in text
