@@ -20,7 +20,6 @@ from builder.errors import CompileError
 from builder.model import Build
 from builder.toolbox import Toolbox, python_name
 
-
 # Whoever reads CMakeCache.txt tells a switch by its type: "OFF" as a string is true in Python.
 _SWITCH = ("ON", "OFF")
 
