@@ -422,13 +422,15 @@ def _from_packages(name: str, build: Build, toolbox: Toolbox) -> Graft | None:
 def _copyright(part: str, package: str, toolbox: Toolbox) -> tuple[Path, ...]:
     """The copyright file of a package, where it has one.
 
-    A package may name the folder of another one by a link (Debian policy, 12.3): that of GCC's libraries lies apart.
+    A package may name the folder of another one by a link (Debian policy, 12.3); that of GCC's libraries is kept in a
+    part of its own.
     """
     folder = toolbox.path(part) / "usr/share/doc" / package
-    if folder.is_symlink() and not folder.is_dir():
-        folder = toolbox.ensure("sysroot-licences") / "usr/share/doc" / folder.readlink().name
-    text = folder / "copyright"
-    return (text,) if text.is_file() else ()
+    folders = [folder]
+    if folder.is_symlink():
+        folders.append(toolbox.ensure("sysroot-licences") / "usr/share/doc" / folder.readlink().name)
+    texts = (folder / "copyright" for folder in folders)
+    return tuple(text for text in texts if text.is_file())[:1]
 
 
 def _dependencies(build: Build, toolbox: Toolbox) -> list[dict[str, str | bool]]:
