@@ -422,8 +422,8 @@ def _from_packages(name: str, build: Build, toolbox: Toolbox) -> Graft | None:
 def _copyright(part: str, package: str, toolbox: Toolbox) -> tuple[Path, ...]:
     """The copyright file of a package, where it has one.
 
-    A package may name the folder of another one by a link (Debian policy, 12.3); that of GCC's libraries is kept in a
-    part of its own.
+    A package may name the folder of another one by a link (Debian policy, 12.3); that of GCC's libraries is kept
+    in a part of its own.
     """
     folder = toolbox.path(part) / "usr/share/doc" / package
     folders = [folder]
