@@ -287,7 +287,7 @@ def _agreements(
     if not data["default_backend"]:
         local += "." + backend.replace("-", ".")
     meant = Version(f"{version.public}+{local}")
-    build = f"{data['recipe']}-{data['version']}-{python}-{target}"
+    build = f"{name.project}-{data['version']}-{python}-{target}"
     suffix = "_" + data["digests"]["wheel"][:8]
     free_threaded = python.endswith("t")
     return [
@@ -304,7 +304,7 @@ def _agreements(
         ),
         (
             data["build"] == build or data["build"].startswith(build + "-"),
-            f"build {data['build']} is not the cell of this recipe, version, Python and target ({build}-...)",
+            f"build {data['build']} is not the cell of this project, version, Python and target ({build}-...)",
         ),
         (
             all(part.endswith("_aarch64") for part in name.platform_tag.split(".")),

@@ -81,10 +81,10 @@ def main() -> int:
                     return 1
                 write_bytecode(bench.toolbox, PYTHON, *environment.glob("lib/python3*/site-packages"))
             answers.append(json.loads(done.stdout))
-    print("| | " + " | ".join(f"`{wheel.name}`" for wheel in asked.wheels) + " |")
-    print("| --- " * (len(answers) + 1) + "|")
-    for name in dict.fromkeys(name for answer in answers for name in answer):
-        print(f"| {name} | " + " | ".join(_said(answer.get(name, "")) for answer in answers) + " |")
+        print("| | " + " | ".join(f"`{wheel.name}`" for wheel in asked.wheels) + " |")
+        print("| --- " * (len(answers) + 1) + "|")
+        for name in dict.fromkeys(name for answer in answers for name in answer):
+            print(f"| {name} | " + " | ".join(_said(answer.get(name, "")) for answer in answers) + " |")
     return 0
 
 

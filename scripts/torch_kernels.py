@@ -97,10 +97,10 @@ def main() -> int:
                     return 1
                 write_bytecode(bench.toolbox, PYTHON, *environment.glob("lib/python3*/site-packages"))
             answers.append(read(done.stdout))
-    print("| operation | data type |", " | ".join(wheel.name for wheel in asked.wheels), "|")
-    print("| --- " * (2 + len(answers)) + "|")
-    for case in dict.fromkeys(case for answer in answers for case in answer):
-        print("|", " | ".join([*case, *(answer.get(case, "not there") for answer in answers)]), "|")
+        print("| operation | data type |", " | ".join(wheel.name for wheel in asked.wheels), "|")
+        print("| --- " * (2 + len(answers)) + "|")
+        for case in dict.fromkeys(case for answer in answers for case in answer):
+            print("|", " | ".join([*case, *(answer.get(case, "not there") for answer in answers)]), "|")
     return 0
 
 

@@ -327,6 +327,13 @@ def test_a_free_threaded_passport(take: Take) -> None:
     assert take(make_wheel(name, passport=make_passport(python="cp313t")), name).abi_tag == "cp313t"
 
 
+def test_a_recipe_that_is_not_called_as_what_it_makes(take: Take) -> None:
+    name, _ = tuned_wheel()
+    made = take(make_wheel(name, passport={**make_passport(), "recipe": "pydemo"}), name)
+    assert made.tuned is not None
+    assert made.tuned.recipe == "pydemo"
+
+
 def test_every_fault_of_a_passport(take: Take) -> None:
     name, _ = tuned_wheel()
     passport = {**make_passport(), "schema": 2, "python": "python3", "colour": "green"}
