@@ -32,7 +32,7 @@ from index_server.errors import BadUploadError, ConflictError, MirrorError, NotF
 from index_server.intake import Upload
 from index_server.model import Move, SnapshotAnswer, stamp
 from index_server.policy import Policy
-from index_server.resolve import Upstream, Wanted, closure
+from index_server.resolve import GLIBC, Upstream, Wanted, closure
 from index_server.settings import Settings
 from index_server.site import App, Receive, Scope, Site
 from index_server.tokens import MIRROR, Publisher
@@ -46,10 +46,11 @@ Told = Callable[[str, int, int], None]  # file name, bytes had, bytes in all
 
 @dataclass(frozen=True)
 class World:
-    """One cell of what is to be closed."""
+    """One cell of what is to be closed; it runs on glibc 2.``glibc``."""
 
     target: str
     python: str
+    glibc: int = GLIBC
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,14 @@ class Mirror:
                 raise NotFoundError(f"there is no target {world.target}")
             with serving(Ours(self._catalog, self._settings, self._channel)) as base:
                 index = f"{base}/{self._channel}/{lens.slug}/simple/"
-                chosen = closure(projects, files, python=world.python, ours=index, upstream=self._upstream)
+                chosen = closure(
+                    projects,
+                    files,
+                    python=world.python,
+                    ours=index,
+                    upstream=self._upstream,
+                    glibc=world.glibc,
+                )
             for each in chosen:
                 if each.url.startswith(f"{base}/"):
                     ours.add(each.filename)

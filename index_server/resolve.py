@@ -22,7 +22,7 @@ from packaging.tags import Tag, compatible_tags, cpython_tags
 from index_server.errors import ResolveError
 from index_server.wheelcheck import parse_name
 
-GLIBC = 28  # of 2.28: the floor of the wheels that are built here
+GLIBC = 28  # of 2.28: what most of the wheels that are built here run on
 OLDEST_GLIBC = 17  # PEP 599: manylinux2014, the first for aarch64
 UV = Path(sys.executable).parent / "uv"
 
@@ -68,9 +68,17 @@ def upstream_of_pip() -> Upstream:
 
 
 def closure(
-    projects: Sequence[str], requirements: Sequence[Path], *, python: str, ours: str, upstream: Upstream
+    projects: Sequence[str],
+    requirements: Sequence[Path],
+    *,
+    python: str,
+    ours: str,
+    upstream: Upstream,
+    glibc: int = GLIBC,
 ) -> list[Wanted]:
     """The wheels that ``projects`` and requirement files need on Linux on Arm with a Python such as ``cp311``.
+
+    They run on glibc 2.``glibc``.
 
     A name that ``ours`` knows is taken from there alone: ``first-index`` asks no further.
 
@@ -85,7 +93,7 @@ def closure(
             [
                 *(str(UV), "--no-config", "--no-progress", "pip", "compile", "--quiet", "--no-cache"),
                 *("--format", "pylock.toml", "--output-file", str(answer), "--generate-hashes"),
-                *("--python-platform", f"aarch64-manylinux_2_{GLIBC}", "--python-version", version),
+                *("--python-platform", f"aarch64-manylinux_2_{glibc}", "--python-version", version),
                 *("--only-binary", ":all:", "--index-strategy", "first-index", "--index", ours),
                 *(part for url in upstream.extra for part in ("--index", url)),
                 *(("--default-index", upstream.default) if upstream.default else ()),
@@ -98,10 +106,11 @@ def closure(
         )
         if done.returncode != 0:
             raise ResolveError(
-                f"there is no closed set of wheels for {python} on aarch64:\n{done.stderr.strip()}"
+                f"there is no closed set of wheels for {python} on aarch64 with glibc 2.{glibc}:\n"
+                f"{done.stderr.strip()}"
             )
         locked = tomllib.loads(answer.read_text(encoding="utf-8"))
-    return [_wanted(package, python) for package in locked.get("packages", [])]
+    return [_wanted(package, python, glibc) for package in locked.get("packages", [])]
 
 
 def python_version(tag: str) -> str:
@@ -137,11 +146,11 @@ def _environment(upstream: Upstream) -> dict[str, str]:
     return kept | {"NO_PROXY": hosts, "no_proxy": hosts}
 
 
-def _wanted(package: Mapping[str, Any], python: str) -> Wanted:
+def _wanted(package: Mapping[str, Any], python: str, glibc: int) -> Wanted:
     """The best wheel of a locked package (PEP 751)."""
     name, version = str(package["name"]), str(package.get("version", ""))
     wheels = {_filename(wheel): wheel for wheel in package.get("wheels", [])}
-    best = best_wheel(wheels, python)
+    best = best_wheel(wheels, python, glibc)
     if best is None:
         seen = ", ".join(sorted(wheels)) or "no wheel at all"
         raise ResolveError(f"{name} {version} has no wheel for {python} on aarch64; there is {seen}")
@@ -152,9 +161,9 @@ def _wanted(package: Mapping[str, Any], python: str) -> Wanted:
     return Wanted(name, version, best, str(wheel["url"]), str(sha256), wheel.get("size"))
 
 
-def best_wheel(filenames: Iterable[str], python: str) -> str | None:
+def best_wheel(filenames: Iterable[str], python: str, glibc: int = GLIBC) -> str | None:
     """Of the wheels of one version the one that installers take (PEP 425: the order of the tags)."""
-    order = {tag: place for place, tag in enumerate(tags(python))}
+    order = {tag: place for place, tag in enumerate(tags(python, glibc))}
     ranked = []
     for filename in filenames:
         places = [order[tag] for tag in parse_name(filename).tags if tag in order]
@@ -164,11 +173,11 @@ def best_wheel(filenames: Iterable[str], python: str) -> str | None:
 
 
 @cache
-def tags(python: str) -> tuple[Tag, ...]:
+def tags(python: str, glibc: int) -> tuple[Tag, ...]:
     """All tags that a CPython takes on Linux on Arm with this glibc, the best first."""
     version = (3, int(python_version(python).partition(".")[2]))
     platforms = []
-    for minor in range(GLIBC, OLDEST_GLIBC - 1, -1):
+    for minor in range(glibc, OLDEST_GLIBC - 1, -1):
         platforms.append(f"manylinux_2_{minor}_aarch64")
         if minor == OLDEST_GLIBC:
             platforms.append("manylinux2014_aarch64")

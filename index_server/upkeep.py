@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import re
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
@@ -20,7 +21,7 @@ from index_server.collector import Collector, Report
 from index_server.errors import CheckFailedError, ConfigError
 from index_server.mirror import Mirror, World
 from index_server.policy import load_matrices, load_policy
-from index_server.resolve import upstream_of_pip
+from index_server.resolve import GLIBC, upstream_of_pip
 from index_server.settings import load_settings, scratch_folder
 from index_server.store import open_store
 
@@ -70,6 +71,9 @@ def mirror(
         list[Path] | None,
         typer.Option("--requirement", "-r", exists=True, help="A requirements file; may be given again."),
     ] = None,
+    glibc: Annotated[
+        str, typer.Option(metavar="2.N", help="The C library that all of it must run on.")
+    ] = f"2.{GLIBC}",
     channel: Annotated[str, typer.Option(help="The channel to close.")] = "nightly",
 ) -> None:
     """Take others' wheels that projects need into a channel, so that one --index-url is enough.
@@ -82,7 +86,10 @@ def mirror(
         raise ConfigError("name a project, or a file of requirements with --requirement")
     if matrix is None and (target is None or python is None):
         raise ConfigError("name a target and a Python (--target neoverse-v1 --python cp311), or a --matrix")
+    if re.fullmatch(r"2\.(1[789]|[2-9][0-9])", glibc) is None:
+        raise ConfigError(f"{glibc!r} is no glibc that wheels for aarch64 name; write one such as 2.{GLIBC}")
     worlds = worlds_of(matrix) if matrix is not None else [World(str(target), str(python))]
+    worlds = [dataclasses.replace(world, glibc=int(glibc.removeprefix("2."))) for world in worlds]
     bar = Progress(
         TextColumn("{task.description}"),
         BarColumn(),

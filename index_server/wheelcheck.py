@@ -231,15 +231,24 @@ def _check_metadata(content: bytes, name: WheelName, faults: list[str]) -> Metad
     try:
         parsed = Metadata.from_email(content, validate=True)
     except ExceptionGroup as group:
-        for fault in group.exceptions:
+        real = [fault for fault in group.exceptions if not _is_early_license_file(fault)]
+        for fault in real:
             where = f"{fault.field}: " if isinstance(fault, InvalidMetadata) else ""
             faults.append(f"METADATA: {where}{fault}")
-        return None
+        if real:
+            return None
+        parsed = Metadata.from_email(content, validate=False)
     if canonicalize_name(parsed.name) != name.project:
         faults.append(f"METADATA: Name is {parsed.name!a} and the file name says {name.project}")
     if parsed.version != name.version:
         faults.append(f"METADATA: Version is {parsed.version} and the file name says {name.version}")
     return parsed
+
+
+def _is_early_license_file(fault: Exception) -> bool:
+    """setuptools and wheel wrote License-File for years before :pep:`639` gave it a metadata version."""
+    early = "introduced in metadata version" in str(fault)
+    return isinstance(fault, InvalidMetadata) and fault.field == "license-file" and early
 
 
 def _check_passport(

@@ -327,6 +327,14 @@ def test_a_free_threaded_passport(take: Take) -> None:
     assert take(make_wheel(name, passport=make_passport(python="cp313t")), name).abi_tag == "cp313t"
 
 
+def test_a_licence_file_named_before_its_time(take: Take) -> None:
+    """As mpmath 1.3.0 has it: Metadata-Version 2.1 with a field of 2.4."""
+    old = b"Metadata-Version: 2.1\nName: demo\nVersion: 1.0\nLicense-File: LICENSE\n"
+    assert take(with_files(lambda files: change(files, f"{INFO}/METADATA", old))).filename == NAME
+    worse = old + b"Requires-Python: <script>\n"
+    assert "requires-python" in reasons(take, with_files(lambda f: change(f, f"{INFO}/METADATA", worse)))
+
+
 def test_a_recipe_that_is_not_called_as_what_it_makes(take: Take) -> None:
     name, _ = tuned_wheel()
     made = take(make_wheel(name, passport={**make_passport(), "recipe": "pydemo"}), name)
