@@ -371,3 +371,9 @@ def fresh_pip() -> Iterator[Callable[[], Upstream]]:
     upstream_of_pip.cache_clear()
     yield upstream_of_pip
     upstream_of_pip.cache_clear()
+
+
+def test_a_wheel_for_a_newer_glibc_is_taken_where_that_is_said() -> None:
+    newer = ["a-1-cp311-cp311-manylinux_2_31_aarch64.whl"]
+    assert best_wheel(newer, "cp311") is None
+    assert best_wheel(newer, "cp311", 31) == newer[0]
