@@ -332,6 +332,10 @@ class BuildSettings(Frozen):
     and ``{work}`` in options and environment stand for those folders, ``{version}`` for the version, ``{python}``
     for Python's (``3.11``); ``{l1d}``, ``{l2}`` and ``{l3}`` are the target's caches in bytes, ``{vector-bits}`` is
     the length of its SVE vectors, 0 without SVE.
+
+    ``hot_paths`` are the units worth tuning, by shell patterns; none means all. ``dispatched`` are those among them
+    that are called only where a CPU feature (archspec's name) was found at run time: a target without it compiles
+    them for the baseline, so that all such targets share them.
     """
 
     frontend: Literal["meson-python", "setuptools", "scikit-build-core", "bazel"]
@@ -344,6 +348,7 @@ class BuildSettings(Frozen):
     meson_properties: dict[str, str] = Field(default_factory=dict)
     hot_paths: tuple[str, ...] = ()
     hot_flags: tuple[str, ...] = ()
+    dispatched: dict[str, str] = Field(default_factory=dict)
     programs: tuple[str, ...] = ()
     libraries: tuple[str, ...] = ()
     needs: Needs = Needs()
@@ -475,7 +480,7 @@ class Build(Frozen):
 
     ``compile_inputs`` is what the compiler sees, as plain data; ``compile_digest`` is its sha256, and
     ``wheel_digest`` adds what repair does. ``environment`` is what the recipe, its source and its backend set for
-    the package's own build.
+    the package's own build. ``foreign_paths`` are units that are called on other targets' CPUs alone.
     """
 
     id: str
@@ -489,6 +494,7 @@ class Build(Frozen):
     compiler: str
     compiler_version: str
     flags: tuple[str, ...]
+    foreign_paths: tuple[str, ...]
     options: tuple[str, ...]
     environment: dict[str, str]
     compile_inputs: dict[str, Any]

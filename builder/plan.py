@@ -116,6 +116,11 @@ def _unknown(
         if name not in list(targets)
     ]
     faults += [
+        f"recipe {recipe.name} dispatches by '{feature}', which no target has"
+        for feature in sorted(set(recipe.build.dispatched.values()))
+        if not any(feature in targets[name] for name in targets)
+    ]
+    faults += [
         f"recipe {recipe.name} has no pinned build requirements for {python}; "
         f"run `armwheels lock --recipe {recipe.name}`"
         for python in cells.pythons
@@ -153,6 +158,7 @@ def make_build(
     compiler = recipe.build.compiler
     compiler_version, tools = ingredients.compilers[compiler]
     flags = cpu.flags(compiler, compiler_version)
+    foreign = tuple(path for path, feature in recipe.build.dispatched.items() if feature not in cpu.features)
     options = (
         *recipe.build.options,
         *recipe.versions[version].options,
@@ -189,8 +195,9 @@ def make_build(
         "flags": list(flags),
         "options": list(options),
         "settings": recipe.build.model_dump(
-            mode="json", exclude={"requires", "options", "compiler", "needs", "bazel"}
+            mode="json", exclude={"requires", "options", "compiler", "needs", "bazel", "dispatched"}
         ),
+        **({"foreign_paths": list(foreign)} if foreign else {}),
         "dependencies": {d.name: d.model_dump(mode="json") for d in recipe.backends[backend].dependencies}
         | {static.name: static.model_dump(mode="json") for static in relinked}
         | {library.name: library.model_dump(mode="json") for library in recipe.backends[backend].built},
@@ -235,6 +242,7 @@ def make_build(
         compiler=compiler,
         compiler_version=compiler_version,
         flags=flags,
+        foreign_paths=foreign,
         options=options,
         environment=environment,
         compile_inputs=compile_inputs,

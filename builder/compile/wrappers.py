@@ -122,7 +122,8 @@ for argument; do
         -o) linked=1;;
         -c|-S|-E) compiled=1;;
         -|*.c|*.cc|*.cpp|*.cxx|*.C|*.c++|*.S|*.s|*.sx|*.m)
-            case "$argument" in {hot}) cpu={cpu}; hot="{hot_flags}";; esac;;
+            case "$argument" in {hot}) cpu={cpu}; hot="{hot_flags}";; esac
+            case "$argument" in {foreign}) cpu={baseline};; esac;;
         -O*|-f[a-z]*) case "$argument" in *[=/]*|-fdiagnostics*) ;; *) kept="$kept $argument";; esac;;
     esac
 done
@@ -152,11 +153,11 @@ done
 """
 
 
-def _case_patterns(hot_paths: tuple[str, ...]) -> str:
-    """Shell patterns of the hot paths; a recipe without any tunes everything."""
-    if not hot_paths:
-        return "*"
-    return "|".join("*" + "*".join(shlex.quote(part) for part in path.split("*")) for path in hot_paths)
+def _case_patterns(paths: tuple[str, ...], without: str) -> str:
+    """The shell's patterns for ``paths``, wherever they lie; ``without`` where there are none."""
+    return (
+        "|".join("*" + "*".join(shlex.quote(part) for part in path.split("*")) for path in paths) or without
+    )
 
 
 def _cpu(build: Build) -> str:
@@ -173,7 +174,8 @@ def _compiler(build: Build, extensions: dict[str, str], command: str, tuned: boo
         flags=" ".join(build.flags),
         baseline=BASELINE_CPU,
         cpu=_cpu(build) if tuned else BASELINE_CPU,
-        hot=_case_patterns(build.recipe.build.hot_paths),
+        hot=_case_patterns(build.recipe.build.hot_paths, without="*"),
+        foreign=_case_patterns(build.foreign_paths, without="''"),
         hot_flags=" ".join(build.recipe.build.hot_flags),
         extensions=cases,
         command=command,

@@ -151,6 +151,31 @@ def test_hot_flags_go_to_hot_units_alone_and_last(tmp_path: Path, targets: Targe
     assert wrapped.cc("-shared", "hot/a.o")[-1] == "hot/a.o"
 
 
+def test_units_for_other_cpus_are_told_alike_for_every_target_that_never_calls_them(
+    tmp_path: Path, targets: Targets
+) -> None:
+    build = {
+        **RECIPE["build"],
+        "compiler": "gcc",
+        "hot_paths": ["hot/*"],
+        "hot_flags": ["-O3"],
+        "dispatched": {"*.SVE256.cpp": "sve"},
+    }
+    recipe = validate(Recipe, {**RECIPE, "build": build}, origin="demo.toml")
+    said = {}
+    for target in ("generic", "neoverse-n1", "neoverse-v1"):
+        folder = tmp_path / target
+        folder.mkdir()
+        wrapped = Wrapped(folder, recipe, targets, target)
+        lines = wrapped.cc("-O2", "-march=armv8-a+sve", "-c", "hot/a.cpp.SVE256.cpp")
+        said[target] = [line.replace(str(folder), "") for line in lines]
+        assert f"-mcpu={target}" in wrapped.cc("-O2", "-c", "hot/a.cpp.DEFAULT.cpp")
+    assert said["generic"] == said["neoverse-n1"]
+    assert "-mcpu=generic+sve" in said["neoverse-n1"]
+    assert "-mcpu=neoverse-v1+sve" in said["neoverse-v1"]
+    assert {lines[-1] for lines in said.values()} == {"-O3"}
+
+
 def test_libraries_of_the_toolbox_come_last(tmp_path: Path, targets: Targets) -> None:
     build = {**RECIPE["build"], "compiler": "gcc", "libraries": ["llvm"]}
     wrapped = Wrapped(
