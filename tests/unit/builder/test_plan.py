@@ -84,7 +84,18 @@ def test_options_of_one_target_touch_that_target_alone(recipe: Recipe, targets: 
     )
 
 
+def test_units_for_other_cpus_enter_the_digest_where_a_target_never_calls_them(
+    recipe: Recipe, targets: Targets
+) -> None:
+    dispatching = _changed(build={**RECIPE["build"], "dispatched": {"*.SVE256.cpp": "sve"}})
+    assert build_for(dispatching, targets, "neoverse-n1").foreign_paths == ("*.SVE256.cpp",)
+    for target, same in (("neoverse-n1", False), ("neoverse-v1", True)):
+        before, after = (build_for(one, targets, target).compile_digest for one in (recipe, dispatching))
+        assert (before == after) is same
+
+
 def test_all_faults_of_a_matrix_are_told_together(recipe: Recipe, targets: Targets) -> None:
+    recipe = _changed(build={**RECIPE["build"], "dispatched": {"*.SVE256.cpp": "svee"}})
     cells = {
         "recipe": "demo",
         "versions": ["9.9"],
@@ -95,7 +106,7 @@ def test_all_faults_of_a_matrix_are_told_together(recipe: Recipe, targets: Targe
     matrix = validate(Matrix, {"description": "x", "cells": [cells, {**cells, "recipe": "gone"}]}, origin="m")
     with pytest.raises(ConfigError) as caught:
         make_builds(matrix, {"demo": recipe}, targets, ingredients_for(recipe))
-    for word in ("9.9", "cp399", "mkl", "no recipe 'gone'"):
+    for word in ("9.9", "cp399", "mkl", "no recipe 'gone'", "'svee', which no target has"):
         assert word in str(caught.value)
 
 
