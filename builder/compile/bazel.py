@@ -25,7 +25,7 @@ from builder.compile.bazel_command import (
     undefined_configs,
 )
 from builder.compile.bazel_toolchain import toolchain_files, write_toolchain
-from builder.compile.cross import the_one_wheel, this_machine, working_copy
+from builder.compile.cross import the_one_wheel, working_copy
 from builder.compile.frontends import filled
 from builder.compile.layout import build_environment
 from builder.compile.processes import WORK_VARIABLE, end_leftovers, run_logged
@@ -33,6 +33,7 @@ from builder.compile.root import check, enter
 from builder.compile.truststore import write_truststore
 from builder.compile.wrappers import cache_variables, write_wrappers
 from builder.errors import CompileError, ConfigError
+from builder.machine import this_machine
 from builder.model import Build
 from builder.source import prepare
 from builder.toolbox import Toolbox, python_name

@@ -6,7 +6,6 @@ aarch64; the compilers are the wrappers of :mod:`builder.compile.wrappers`.
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -14,11 +13,10 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
 from filelock import FileLock
 from packaging.utils import parse_wheel_filename
 
-from builder.capacity import Machine, capacity
+from builder.capacity import capacity
 from builder.compile import Progress
 from builder.compile.frontends import build_variables, cmake_toolchain_file, filled, frontend_options
 from builder.compile.layout import (
@@ -35,6 +33,7 @@ from builder.compile.options import check_cmake_variables
 from builder.compile.processes import end_leftovers, run_logged
 from builder.compile.wrappers import Commands, write_ninja_in_turn, write_wrappers
 from builder.errors import CompileError, ConfigError
+from builder.machine import this_machine
 from builder.model import Build
 from builder.source import prepare
 from builder.toolbox import Toolbox
@@ -171,15 +170,6 @@ def _prepare(build: Build, toolbox: Toolbox, work: Path, progress: Progress) -> 
     if build.compiler == "zig":
         _warm_up(commands, environment, work)
     return _Bench(tree=tree, python=python, commands=commands, environment=environment, jobs=fits.jobs)
-
-
-def this_machine(folder: Path) -> Machine:
-    """What this process may use, with the disk that holds ``folder``."""
-    return Machine(
-        processors=len(os.sched_getaffinity(0)),
-        memory_gib=psutil.virtual_memory().available / 2**30,
-        disk_gib=shutil.disk_usage(folder).free / 2**30,
-    )
 
 
 def working_copy(pristine: Path, copy: Path) -> Path:

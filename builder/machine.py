@@ -1,0 +1,88 @@
+"""What this process may use of its machine, within the limits of its control groups.
+
+A container sees the memory and processors of its host everywhere but in its control group. Both hierarchies are
+read: version 2 (Linux, ``Documentation/admin-guide/cgroup-v2.rst``) and version 1 (``cgroup-v1/memory.rst``,
+``scheduler/sched-bwc.rst``).
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+
+from builder.capacity import Machine
+
+MEMBERSHIP = Path("/proc/self/cgroup")
+GROUPS = Path("/sys/fs/cgroup")
+
+
+def this_machine(folder: Path, *, membership: Path = MEMBERSHIP, groups: Path = GROUPS) -> Machine:
+    """What is there for a build, with the disk that holds ``folder``."""
+    memory = [psutil.virtual_memory().available]
+    processors = [len(os.sched_getaffinity(0))]
+    for group in _own_groups(membership, groups):
+        memory += _memory_left(group)
+        processors += _quota(group)
+    return Machine(
+        processors=max(1, min(processors)),
+        memory_gib=max(0, min(memory)) / 2**30,
+        disk_gib=shutil.disk_usage(folder).free / 2**30,
+    )
+
+
+def _own_groups(membership: Path, groups: Path) -> Iterator[Path]:
+    """The folders of this process's control groups and of all above them; a limit of any of them counts."""
+    try:
+        lines = membership.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        # Version 2 has one hierarchy, without names of controllers.
+        names = [one for one in controllers.split(",") if one in ("memory", "cpu")] if controllers else [""]
+        for name in names:
+            own = Path(path.lstrip("/"))
+            yield from (groups / name / folder for folder in (own, *own.parents))
+
+
+def _memory_left(group: Path) -> list[int]:
+    """Bytes until the group's limit; file contents that the kernel would drop first count as free."""
+    for limit, used, dropped in (
+        ("memory.max", "memory.current", "inactive_file"),
+        ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+    ):
+        if (bound := _number(group / limit)) is not None:
+            inactive = _fields(group / "memory.stat").get(dropped, 0)
+            return [bound - max(0, (_number(group / used) or 0) - inactive)]
+    return []
+
+
+def _quota(group: Path) -> list[int]:
+    """Processors that the group's share of time amounts to, rounded up; nothing where it has no limit."""
+    both = _words(group / "cpu.max")
+    quota, period = both if len(both) == 2 else ("", "")
+    if not quota:
+        quota, period = (" ".join(_words(group / name)) for name in ("cpu.cfs_quota_us", "cpu.cfs_period_us"))
+    return [math.ceil(int(quota) / int(period))] if quota.isdigit() and period.isdigit() else []
+
+
+def _words(file: Path) -> list[str]:
+    try:
+        return file.read_text(encoding="utf-8").split()
+    except OSError:
+        return []
+
+
+def _number(file: Path) -> int | None:
+    words = _words(file)
+    return int(words[0]) if words and words[0].isdigit() else None
+
+
+def _fields(file: Path) -> dict[str, int]:
+    words = _words(file)
+    return {name: int(value) for name, value in zip(words[::2], words[1::2], strict=False) if value.isdigit()}
