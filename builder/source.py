@@ -102,6 +102,7 @@ def prepare(project: str, source: VersionSource, home: Path) -> Path:
             return final
         for leftover in final.parent.glob(f".{final.name}-*"):
             shutil.rmtree(leftover, ignore_errors=True)
+        patches = _checked_patches(source.patches)
         fresh = Path(tempfile.mkdtemp(prefix=f".{final.name}-", dir=final.parent))
         try:
             tree = fresh / "tree"
@@ -118,8 +119,8 @@ def prepare(project: str, source: VersionSource, home: Path) -> Path:
                     _copy_folder(folder, tree)
                     for taken in folder.taken:
                         _take(taken, tree, home)
-            for patch in source.patches:
-                _apply(_checked_patch(patch), tree)
+            for patch in patches:
+                _apply(patch, tree)
             tree.rename(final)
         finally:
             shutil.rmtree(fresh, ignore_errors=True)
@@ -332,8 +333,13 @@ def _debian_file(path: str, sha256: str, home: Path) -> Path:
 
 def _debian(source: DebianSource, tree: Path, scratch: Path, home: Path) -> None:
     """Lay the tarballs of a Debian source package into one tree and apply the chosen quilt patches."""
-    for number, file in enumerate(source.files):
-        target = _debian_file(file.path, file.sha256, home)
+    # All are fetched first: a wrong hash is told before minutes of unpacking.
+    tarballs = [_debian_file(file.path, file.sha256, home) for file in source.files]
+    sdists = [
+        _sdist(sdist.project, SdistSource(kind="sdist", filename=sdist.filename, sha256=sdist.sha256), home)
+        for sdist in source.sdists
+    ]
+    for number, (file, target) in enumerate(zip(source.files, tarballs, strict=True)):
         if number == 0:
             _unpack(target, tree, scratch)
         else:
@@ -346,17 +352,9 @@ def _debian(source: DebianSource, tree: Path, scratch: Path, home: Path) -> None
                 part = part if not (part / "debian").is_dir() else part / "debian"
                 place = tree / "debian" if part.name == "debian" or (part / "patches").is_dir() else tree
             shutil.copytree(part, place, symlinks=True, dirs_exist_ok=True)
-    for sdist in source.sdists:
+    for sdist, target in zip(source.sdists, sdists, strict=True):
         part = scratch / f"sdist-{sdist.project}"
-        _unpack(
-            _sdist(
-                sdist.project,
-                SdistSource(kind="sdist", filename=sdist.filename, sha256=sdist.sha256),
-                home,
-            ),
-            part,
-            scratch,
-        )
+        _unpack(target, part, scratch)
         shutil.copytree(part, tree / sdist.into, symlinks=True, dirs_exist_ok=True)
     for placed in source.placed:
         if not (tree / placed.folder).is_dir():
@@ -369,14 +367,18 @@ def _debian(source: DebianSource, tree: Path, scratch: Path, home: Path) -> None
         _apply(patch, tree)
 
 
-def _checked_patch(patch: Patch) -> Path:
-    path = configs_dir() / "recipes" / patch.file
-    if not path.is_file():
-        raise SourceError(f"{path}: no such patch")
-    found = sha256_of(path)
-    if found != patch.sha256:
-        raise SourceError(f"{patch.file}: sha256 is {found}, the recipe pins {patch.sha256}")
-    return path
+def _checked_patches(patches: tuple[Patch, ...]) -> list[Path]:
+    """The files of a recipe's own patches, looked at before anything is fetched."""
+    found = [configs_dir() / "recipes" / patch.file for patch in patches]
+    faults = []
+    for patch, path in zip(patches, found, strict=True):
+        if not path.is_file():
+            faults.append(f"{path}: no such patch")
+        elif (sha256 := sha256_of(path)) != patch.sha256:
+            faults.append(f"{patch.file}: sha256 is {sha256}, the recipe pins {patch.sha256}")
+    if faults:
+        raise SourceError("\n".join(faults))
+    return found
 
 
 def _apply(patch: Path, tree: Path) -> None:

@@ -78,6 +78,15 @@ def test_another_hash_is_refused(configs: Path, tmp_path: Path) -> None:
         prepare("demo", source, tmp_path / "home")
 
 
+def test_all_faults_of_the_patches_are_told_before_anything_is_fetched(configs: Path, tmp_path: Path) -> None:
+    patches = [{**_patch(configs, PATCH), "sha256": "0" * 64}, {"file": "gone.patch", "sha256": "1" * 64}]
+    nowhere = {"kind": "archive", "url": "nowhere.tar.gz", "sha256": "2" * 64}
+    with pytest.raises(SourceError) as refused:
+        prepare("demo", _source(nowhere, patches), tmp_path / "home")
+    assert "fix.patch: sha256 is" in str(refused.value)
+    assert "gone.patch: no such patch" in str(refused.value)
+
+
 def test_an_archive_that_climbs_out_is_refused(configs: Path, tmp_path: Path) -> None:
     path = configs / "recipes/evil.tar.gz"
     with tarfile.open(path, "w:gz") as tar:
