@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import platform
 import secrets
+import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -27,8 +30,16 @@ from builder.audit import table as audit_table
 from builder.bench import command as bench_room
 from builder.bench.install import python_of
 from builder.compile.bazel import planned
+from builder.compile.processes import end_children
 from builder.emulate import EmulatedPython, model_of
-from builder.errors import ArmwheelsError, ConfigError, IncompleteError, PublishError, as_disk_error
+from builder.errors import (
+    ArmwheelsError,
+    ConfigError,
+    IncompleteError,
+    PublishError,
+    StoppedError,
+    as_disk_error,
+)
 from builder.model import Build, Recipe
 from builder.plan import make_build, make_builds, make_plan
 from builder.toolbox import Toolbox, load_pins, load_toolchains
@@ -288,7 +299,7 @@ def build(
     if build_id not in builds:
         raise ConfigError(f"matrix {matrix} has no build '{build_id}'; it has {', '.join(builds)}")
     if component is not None:
-        with bench.live():
+        with _stoppable(), bench.live():
             progress = bench.live.for_build(builds[build_id])
             folder, checks = bench.workshop.component(builds[build_id], component, progress)
         out.print(console.checks_table(checks), highlight=False)
@@ -296,7 +307,7 @@ def build(
         if any(check.outcome == "fail" for check in checks):
             raise typer.Exit(1)
         return
-    with bench.live():
+    with _stoppable(), bench.live():
         progress = bench.live.for_build(builds[build_id])
         wheel = bench.workshop.prove(bench.workshop.build(builds[build_id], progress), progress)
     out.print(console.verify_table(wheel.verify), highlight=False)
@@ -393,7 +404,7 @@ def nightly(
     """
     bench = Bench()
     builds = bench.builds(matrix)
-    with nightly_room.open_index(bench.toolbox.home) as index, bench.live():
+    with _stoppable(), nightly_room.open_index(bench.toolbox.home) as index, bench.live():
         report = nightly_room.run_nightly(
             matrix,
             builds,
@@ -440,6 +451,19 @@ def python(
 
 for command in (*channels_room.COMMANDS, *bench_room.COMMANDS):
     app.command()(command)
+
+
+@contextmanager
+def _stoppable() -> Iterator[None]:
+    """Ctrl-C and SIGTERM (of a CI job or a service that ends) stop all that runs for a build, and lose nothing."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    except KeyboardInterrupt:
+        end_children()
+        raise StoppedError("stopped; what is done is kept, and the same command goes on from there") from None
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def main() -> None:

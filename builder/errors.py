@@ -75,6 +75,12 @@ class DiskError(ArmwheelsError):
     exit_code = 12
 
 
+class StoppedError(ArmwheelsError):
+    """Somebody stopped the run, by Ctrl-C or SIGTERM (128 + SIGINT, as shells have it)."""
+
+    exit_code = 130
+
+
 def as_disk_error(error: OSError) -> DiskError | None:
     """What to tell people of a disk that takes no more (errno(3)); ``None`` for any other error."""
     if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):

@@ -13,17 +13,19 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from builder.compile import Progress
-from builder.errors import ArmwheelsError, ConfigError, PublishError, as_disk_error
+from builder.compile.processes import end_children
+from builder.errors import ArmwheelsError, ConfigError, PublishError, StoppedError, as_disk_error
 from builder.model import Build
 from builder.plan import State, Step, make_plan
 from builder.publish import Index, Published
@@ -118,16 +120,18 @@ def run_nightly(
     plan = make_plan(builds, workshop.known(builds, published))
     on_plan(plan)
     cells: list[Cell] = []
-    pending: deque[Future[Cell]] = deque()
     # A build configures, links and packs on one core: a second one compiles meanwhile, and a third runs.
     with ThreadPoolExecutor(BUILDS_AT_ONCE) as builders, ThreadPoolExecutor(1) as runner:
-        for step in plan:
-            found = published.get(step.build.wheel_digest)
-            progress = progress_for(step.build)
-            pending.append(builders.submit(_cell, step, workshop, found, progress, runner))
-        while pending:
-            cells.append(pending.popleft().result())
-            on_cell(cells[-1])
+        pending: deque[Future[Cell]] = deque()
+        with _ended_together(pending, builders, runner) as unless_stopped:
+            for step in plan:
+                found = published.get(step.build.wheel_digest)
+                progress = unless_stopped(progress_for(step.build))
+                pending.append(builders.submit(_cell, step, workshop, found, progress, runner))
+            while pending:
+                cells.append(pending[0].result())
+                pending.popleft()
+                on_cell(cells[-1])
     snapshot, moved, detail = _publish(matrix, tuple(cells), workshop, index, channel)
     return NightlyReport(
         matrix=matrix,
@@ -138,6 +142,35 @@ def run_nightly(
         detail=detail,
         seconds=time.monotonic() - start,
     )
+
+
+@contextmanager
+def _ended_together(
+    pending: deque[Future[Cell]], *pools: ThreadPoolExecutor
+) -> Iterator[Callable[[Progress], Progress]]:
+    """Whatever ends the run (Ctrl-C above all) ends the builds under way as well, instead of waiting for hours.
+
+    Their progress goes through the function that is given: it is where a build hears that it is to stop.
+    """
+    stopped = threading.Event()
+
+    def unless_stopped(progress: Progress) -> Progress:
+        def told(what: str, done: int, steps: int) -> None:
+            if stopped.is_set():
+                raise StoppedError("stopped")
+            progress(what, done, steps)
+
+        return told
+
+    try:
+        yield unless_stopped
+    except BaseException:
+        stopped.set()
+        for pool in pools:
+            pool.shutdown(wait=False, cancel_futures=True)
+        while wait(pending, timeout=0.2).not_done:
+            end_children()
+        raise
 
 
 def _cell(

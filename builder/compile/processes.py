@@ -7,6 +7,7 @@ import re
 import subprocess
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -54,10 +55,10 @@ def run_logged(
             start_new_session=True,
         ) as process,
     ):
-        progress("compile", 0, 0)
         start, began = file.tell(), time.monotonic()
         file.write(f"$ {' '.join(command)}\n")
         try:
+            progress("compile", 0, 0)
             for line in process.stdout or ():
                 file.write(line)
                 if step := _STEP.match(line):
@@ -97,6 +98,15 @@ def end_leftovers(work: Path) -> None:
         except psutil.Error:
             continue
     psutil.wait_procs(leftovers, timeout=10)
+
+
+def end_children() -> None:
+    """End whatever runs below this process, in whichever process group."""
+    below = psutil.Process().children(recursive=True)
+    for process in below:
+        with suppress(psutil.Error):
+            process.kill()
+    psutil.wait_procs(below, timeout=10)
 
 
 def checked(command: list[str], folder: Path, environment: Mapping[str, str] | None = None) -> None:

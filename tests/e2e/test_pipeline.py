@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import time
 import zipfile
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import httpx2
 import jsonschema
+import psutil
 import pytest
 
 from builder.settings import configs_dir
@@ -221,6 +223,29 @@ def test_killed_at_any_stage_the_next_run_goes_on(served: Served, place: Place) 
     assert [path.read_bytes() for path in place.wheels()] == [p.read_bytes() for p in served.place.wheels()]
     check = place.run("armwheels-index", "check", "--deep")
     assert check.returncode == 0, check.stdout + check.stderr
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_stopped_by_a_signal_it_takes_its_compilers_along(place: Place, how: signal.Signals) -> None:
+    for stage in (": compile", "installing under"):
+        process = place.start("armwheels", "nightly", "--matrix", "tiny")
+        assert process.stdout is not None
+        assert any(stage in line for line in process.stdout), f"the run never came to '{stage}'"
+        process.send_signal(how)
+        said = process.stdout.read()
+        assert process.wait(timeout=60) == 130
+        assert "the same command goes on from there" in said
+        assert not [one for one in psutil.process_iter() if str(place.home) in _environment(one)]
+    done = place.run("armwheels", "nightly", "--matrix", "tiny")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert len(place.snapshots()) == len(place.journal()) == 1
+
+
+def _environment(process: psutil.Process) -> str:
+    try:
+        return process.environ().get("ARMWHEELS_HOME", "")
+    except psutil.Error:
+        return ""
 
 
 def test_a_broken_build_keeps_the_channel_and_is_told(
