@@ -49,7 +49,7 @@ from builder.settings import configs_dir
 from builder.source import origin
 from builder.toolbox import PinnedFile, Toolbox
 
-REPAIR_VERSION = 1
+REPAIR_VERSION = 2
 """Raised by hand when the same raw wheel would be repaired to other bytes; it enters the wheel digest."""
 
 SBOM = "sboms/armwheels.cdx.json"
@@ -135,7 +135,9 @@ def _deterministic(epoch: int) -> Iterator[None]:
 def _without_debug(raw: Path, toolbox: Toolbox, lean: Path) -> Path:
     """Take debug information out of every binary; the audit names what it finds by the symbol table, which stays.
 
-    A compiler's ready-made support libraries bring it with the names of build folders, whatever flags we give.
+    So do the names of source files in it (strip(1), ``--keep-file-symbols``): the audit tells code by its unit. A
+    compiler's ready-made support libraries bring debug information with the names of build folders, whatever flags
+    we give.
     """
     strip = toolbox.llvm("llvm-strip")
     with InWheelCtx(raw, lean) as wheel:
@@ -143,7 +145,10 @@ def _without_debug(raw: Path, toolbox: Toolbox, lean: Path) -> Path:
         for path in sorted(Path(wheel.path).rglob("*")):
             if path.is_file() and not path.is_symlink() and _is_elf(path):
                 done = subprocess.run(
-                    [strip, "--strip-debug", path], capture_output=True, text=True, check=False
+                    [strip, "--strip-debug", "--keep-file-symbols", path],
+                    capture_output=True,
+                    text=True,
+                    check=False,
                 )
                 if done.returncode:
                     raise RepairError(f"{path.name}: llvm-strip: {done.stderr.strip()}")

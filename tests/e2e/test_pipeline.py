@@ -17,6 +17,7 @@ import jsonschema
 import psutil
 import pytest
 
+from builder.audit import elf
 from builder.settings import configs_dir
 from builder.toolbox import Toolbox
 from tests.e2e.conftest import BIN, Place, Served, make_place
@@ -47,6 +48,14 @@ def test_the_wheel_says_what_it_is(served: Served) -> None:
     assert wheel.name.startswith(
         f"msgpack-1.2.4+neoverse.v1-1_{passport['digests']['wheel'][:8]}-cp311-cp311-"
     )
+
+
+def test_the_audit_can_tell_its_code_by_source_file(served: Served) -> None:
+    [wheel] = served.place.wheels()
+    with zipfile.ZipFile(wheel) as archive:
+        [module] = [name for name in archive.namelist() if name.endswith(".so") and "/_cmsgpack" in name]
+        symbols = elf.read(module, archive.read(module)).symbols()
+    assert "_cmsgpack.c" in symbols.units
 
 
 def test_what_was_found_out_lies_beside_it(served: Served) -> None:
