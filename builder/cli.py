@@ -398,7 +398,8 @@ def nightly(
 ) -> None:
     """Build what is new of a matrix, publish it as one snapshot and move the channel once.
 
-    Killed at any moment, the same command goes on from there. Exit code 11: a build is missing.
+    Killed at any moment, the same command goes on from there. Exit code 11: a build is missing. Where the matrix is
+    `closed`, others' wheels that its own depend on are taken into the channel afterwards.
 
     Example: armwheels nightly --matrix quick
     """
@@ -418,6 +419,10 @@ def nightly(
     out.print(
         console.nightly_table(report, os.environ.get("ARMWHEELS_INDEX")), highlight=False, soft_wrap=True
     )
+    if stages.load_matrix(matrix).closed and not any(cell.build.required for cell in report.missing):
+        advice = nightly_room.close_channel(matrix, builds, bench.toolbox.home, channel=channel)
+        if advice:
+            out.print(f"what they depend on, where the index is: {advice}", highlight=False, soft_wrap=True)
     if report.missing:
         raise IncompleteError(f"{len(report.missing)} of {len(report.cells)} builds are missing")
 

@@ -469,9 +469,13 @@ class Cells(Frozen):
 
 
 class Matrix(Frozen):
-    """One table of ``configs/matrices.toml``."""
+    """One table of ``configs/matrices.toml``.
+
+    Where it is ``closed``, a night takes in what its wheels depend on, too: one ``--index-url`` is enough.
+    """
 
     description: str
+    closed: bool = False
     cells: Annotated[tuple[Cells, ...], Field(min_length=1)]
 
 

@@ -23,6 +23,8 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from packaging.version import Version
+
 from builder.compile import Progress
 from builder.compile.processes import end_children
 from builder.errors import ArmwheelsError, ConfigError, PublishError, StoppedError, as_disk_error
@@ -270,6 +272,27 @@ def _publish(
     return made.id, True, f"{channel} moved to {made.id}"
 
 
+def close_channel(matrix: str, builds: tuple[Build, ...], home: Path, *, channel: str) -> str | None:
+    """Have the local index take in what the builds' wheels depend on; it prints what it takes.
+
+    An index elsewhere does so where its store is: returned is the command for its operator then.
+
+    Raises:
+        PublishError: it could not take in all of it. The wheels are published all the same.
+    """
+    projects = sorted({build.recipe.project for build in builds})
+    glibc = min((build.recipe.build.glibc for build in builds), key=Version)
+    command = ["mirror", *projects, "--matrix", matrix, "--glibc", glibc, "--channel", channel]
+    if os.environ.get("ARMWHEELS_INDEX"):
+        return " ".join(["armwheels-index", *command])
+    environment = {**os.environ, "ARMWHEELS_HOME": str(home)}
+    if subprocess.run([_index_program(), *command], env=environment, check=False).returncode:
+        raise PublishError(
+            "the wheels are published, but not all that they depend on; the same command goes on from there"
+        )
+    return None
+
+
 def put_evidence(index: Index, wheel: Wheel) -> None:
     """Store what was found out about an uploaded wheel; what is there already is no news."""
     index.put_evidence(wheel.sha256, "audit", wheel.audit.model_dump(mode="json"))
@@ -313,7 +336,7 @@ def open_index(home: Path, *, write: bool = True, scopes: tuple[str, ...] = ()) 
         with Index(url, os.environ.get("ARMWHEELS_TOKEN")) as index:
             yield index
         return
-    program = str(Path(sys.executable).parent / "armwheels-index")
+    program = _index_program()
     with ExitStack() as stack:
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         environment = {**os.environ, "ARMWHEELS_HOME": str(home)}
@@ -333,6 +356,10 @@ def open_index(home: Path, *, write: bool = True, scopes: tuple[str, ...] = ()) 
                 raise PublishError(f"the local index did not start:\n{log.read_text()[-2000:]}")
             time.sleep(0.05)
         yield stack.enter_context(Index(ready.read_text().strip(), token))
+
+
+def _index_program() -> str:
+    return str(Path(sys.executable).parent / "armwheels-index")
 
 
 def _open_reads() -> bool:

@@ -201,14 +201,14 @@ def counted_row(answer: Line, marks: tuple[Mapping[int, Counts], int] | None) ->
     )
 
 
-def compile_plugin(toolbox: Toolbox) -> Path:
-    """The plugin as a shared object for this machine's emulator, compiled by zig once for each source.
+def compile_plugin(toolbox: Toolbox, source: Path = SOURCE) -> Path:
+    """A plugin as a shared object for this machine's emulator, compiled by zig once for each source.
 
     Raises:
         ToolboxError: zig refuses it.
     """
-    named = hashlib.sha256(SOURCE.read_bytes() + toolbox.pins.digest("zig").encode()).hexdigest()[:12]
-    final = toolbox.home / "bench" / f"count-{named}.so"
+    named = hashlib.sha256(source.read_bytes() + toolbox.pins.digest("zig").encode()).hexdigest()[:12]
+    final = toolbox.home / "bench" / f"{source.stem}-{named}.so"
     final.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{final}.lock"):
         if not final.is_file():
@@ -217,7 +217,7 @@ def compile_plugin(toolbox: Toolbox) -> Path:
                 done = subprocess.run(
                     [
                         *(str(toolbox.zig()), "cc", "-target", _PLUGIN_TARGET, "-std=c11", "-O2", "-Wall"),
-                        *("-Wextra", "-Werror", "-shared", "-fPIC", "-s", "-o", str(fresh), str(SOURCE)),
+                        *("-Wextra", "-Werror", "-shared", "-fPIC", "-s", "-o", str(fresh), str(source)),
                     ],
                     env={**os.environ, "ZIG_GLOBAL_CACHE_DIR": folder, "ZIG_LOCAL_CACHE_DIR": folder},
                     capture_output=True,
@@ -225,6 +225,6 @@ def compile_plugin(toolbox: Toolbox) -> Path:
                     check=False,
                 )
                 if done.returncode:
-                    raise ToolboxError(f"{SOURCE.name} does not compile:\n{done.stderr.strip()[-2000:]}")
+                    raise ToolboxError(f"{source.name} does not compile:\n{done.stderr.strip()[-2000:]}")
                 shutil.move(fresh, final)
     return final

@@ -193,6 +193,20 @@ def test_a_changed_option_is_named_by_the_plan(served: Served, tmp_path: Path, t
     assert "published" in same.stdout
 
 
+def test_after_a_night_over_a_closed_matrix_one_index_is_enough(
+    served: Served, tmp_path: Path, toolbox: Toolbox
+) -> None:
+    closed = make_place(tmp_path, toolbox)
+    matrices = closed.configs / "matrices.toml"
+    matrices.write_text(matrices.read_text().replace("[tiny]\n", "[tiny]\nclosed = true\n"))
+    done = Place(home=served.place.home, configs=closed.configs).run(
+        "armwheels", "nightly", "--matrix", "tiny"
+    )
+    assert done.returncode == 0, done.stderr
+    assert f"ours: {served.place.wheels()[0].name}" in done.stdout
+    assert "nightly has it all already" in done.stdout
+
+
 STAGES = (
     ": source",
     ": build environment",

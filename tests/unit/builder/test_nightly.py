@@ -8,9 +8,10 @@ from types import SimpleNamespace
 
 import pytest
 
+from builder import nightly
 from builder.errors import CompileError, ConfigError, PublishError, VerifyError
 from builder.model import Build, Recipe
-from builder.nightly import Cell, NightlyReport, run_nightly
+from builder.nightly import Cell, NightlyReport, close_channel, run_nightly
 from builder.plan import Known
 from builder.publish import ChannelState, Published, SnapshotAnswer
 from builder.settings import validate
@@ -264,3 +265,22 @@ def test_a_fault_of_ours_blocks_no_other_build_and_leaves_its_traceback(night: N
     assert [cell.outcome for cell in report.cells] == ["failed", "built"]
     assert "ZeroDivisionError" in report.cells[0].detail
     assert "Traceback" in next((tmp_path / "logs").iterdir()).read_text()
+
+
+def test_an_index_elsewhere_closes_its_channels_itself(
+    build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ARMWHEELS_INDEX", "https://index.example")
+    assert close_channel("demo", (build, build), tmp_path, channel="nightly") == (
+        f"armwheels-index mirror {build.recipe.project} --matrix demo --glibc {build.recipe.build.glibc}"
+        " --channel nightly"
+    )
+
+
+def test_a_closure_that_fails_says_that_the_wheels_are_published(
+    build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("ARMWHEELS_INDEX", raising=False)
+    monkeypatch.setattr(nightly, "_index_program", lambda: "false")
+    with pytest.raises(PublishError, match="the wheels are published"):
+        close_channel("demo", (build,), tmp_path, channel="nightly")
