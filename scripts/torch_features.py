@@ -10,14 +10,9 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import tempfile
 from pathlib import Path
 
-from builder.cli import Bench
-from builder.emulate import EmulatedPython, model_of, test_requirements, write_bytecode
-from builder.lock import requirements_lock
-
-PYTHON = "cp311"
+from emulated_torch import said
 
 ASKED = """
 import json, re
@@ -63,32 +58,15 @@ def main() -> int:
     parser.add_argument("wheels", type=Path, nargs="+")
     parser.add_argument("--target", default="neoverse-v1")
     asked = parser.parse_args()
-    bench = Bench()
-    emulated = EmulatedPython(bench.toolbox, PYTHON, model_of(bench.targets[asked.target]).cpu)
-    beside = test_requirements(bench.toolbox, requirements_lock("pytorch", "tests", PYTHON), PYTHON)
-    answers = []
-    with tempfile.TemporaryDirectory(dir=bench.toolbox.home / "tmp") as scratch:
-        for number, wheel in enumerate(asked.wheels):
-            environment = emulated.create_environment(Path(scratch) / str(number))
-            for arguments in (
-                ["-m", "pip", "install", "--quiet", "--no-index", "--no-deps", str(wheel.resolve())],
-                ["-c", ASKED],
-            ):
-                extra = {"PYTHONPATH": str(beside)}
-                done = emulated.run(arguments, environment=environment, extra=extra, timeout=3600)
-                if done.returncode:
-                    print(f"{wheel.name}: {done.stderr.strip()[-800:]}", file=sys.stderr)
-                    return 1
-                write_bytecode(bench.toolbox, PYTHON, *environment.glob("lib/python3*/site-packages"))
-            answers.append(json.loads(done.stdout))
-        print("| | " + " | ".join(f"`{wheel.name}`" for wheel in asked.wheels) + " |")
-        print("| --- " * (len(answers) + 1) + "|")
-        for name in dict.fromkeys(name for answer in answers for name in answer):
-            print(f"| {name} | " + " | ".join(_said(answer.get(name, "")) for answer in answers) + " |")
+    answers = [json.loads(answer) for answer in said(asked.wheels, asked.target, ASKED)]
+    print("| | " + " | ".join(f"`{wheel.name}`" for wheel in asked.wheels) + " |")
+    print("| --- " * (len(answers) + 1) + "|")
+    for name in dict.fromkeys(name for answer in answers for name in answer):
+        print(f"| {name} | " + " | ".join(_written(answer.get(name, "")) for answer in answers) + " |")
     return 0
 
 
-def _said(value: object) -> str:
+def _written(value: object) -> str:
     return ("no", "yes")[value] if isinstance(value, bool) else str(value)
 
 

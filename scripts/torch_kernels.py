@@ -12,14 +12,9 @@ import argparse
 import json
 import re
 import sys
-import tempfile
 from pathlib import Path
 
-from builder.cli import Bench
-from builder.emulate import EmulatedPython, model_of, test_requirements, write_bytecode
-from builder.lock import requirements_lock
-
-PYTHON = "cp311"
+from emulated_torch import said
 
 ASKED = """
 import json, warnings
@@ -80,27 +75,11 @@ def main() -> int:
     parser.add_argument("wheels", type=Path, nargs="+")
     parser.add_argument("--target", default="neoverse-v1", help="the CPU to run on")
     asked = parser.parse_args()
-    bench = Bench()
-    emulated = EmulatedPython(bench.toolbox, PYTHON, model_of(bench.targets[asked.target]).cpu)
-    beside = test_requirements(bench.toolbox, requirements_lock("pytorch", "tests", PYTHON), PYTHON)
-    answers: list[dict[tuple[str, str], str]] = []
-    with tempfile.TemporaryDirectory(dir=bench.toolbox.home / "tmp") as scratch:
-        for number, wheel in enumerate(asked.wheels):
-            environment = emulated.create_environment(Path(scratch) / str(number))
-            install = ["-m", "pip", "install", "--quiet", "--no-index", "--no-deps", str(wheel.resolve())]
-            for arguments in (install, ["-c", ASKED]):
-                done = emulated.run(
-                    arguments, environment=environment, extra={"PYTHONPATH": str(beside)}, timeout=3600
-                )
-                if done.returncode:
-                    print(f"{wheel.name}: {done.stderr.strip()[-800:]}", file=sys.stderr)
-                    return 1
-                write_bytecode(bench.toolbox, PYTHON, *environment.glob("lib/python3*/site-packages"))
-            answers.append(read(done.stdout))
-        print("| operation | data type |", " | ".join(wheel.name for wheel in asked.wheels), "|")
-        print("| --- " * (2 + len(answers)) + "|")
-        for case in dict.fromkeys(case for answer in answers for case in answer):
-            print("|", " | ".join([*case, *(answer.get(case, "not there") for answer in answers)]), "|")
+    answers = [read(answer) for answer in said(asked.wheels, asked.target, ASKED)]
+    print("| operation | data type |", " | ".join(wheel.name for wheel in asked.wheels), "|")
+    print("| --- " * (2 + len(answers)) + "|")
+    for case in dict.fromkeys(case for answer in answers for case in answer):
+        print("|", " | ".join([*case, *(answer.get(case, "not there") for answer in answers)]), "|")
     return 0
 
 

@@ -1,0 +1,42 @@
+"""What the scripts about torch wheels share: install a wheel in an emulated Python and run a program on it."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from builder.cli import Bench
+from builder.emulate import EmulatedPython, model_of, test_requirements, write_bytecode
+from builder.lock import requirements_lock
+
+PYTHON = "cp311"
+_MOST_SECONDS = 3600.0
+
+
+def said(wheels: Sequence[Path], target: str, program: str) -> list[str]:
+    """What ``program`` prints on each of the wheels, on the emulated CPU of a target.
+
+    Raises:
+        SystemExit: pip does not take the wheel, or the program fails; with the end of what it complained about.
+    """
+    bench = Bench()
+    emulated = EmulatedPython(bench.toolbox, PYTHON, model_of(bench.targets[target]).cpu)
+    beside = test_requirements(bench.toolbox, requirements_lock("pytorch", "tests", PYTHON), PYTHON)
+    answers = []
+    with tempfile.TemporaryDirectory(dir=bench.toolbox.home / "tmp") as scratch:
+        for number, wheel in enumerate(wheels):
+            environment = emulated.create_environment(Path(scratch) / str(number))
+            install = ["-m", "pip", "install", "--quiet", "--no-index", "--no-deps", str(wheel.resolve())]
+            for arguments in (install, ["-c", program]):
+                done = emulated.run(
+                    arguments,
+                    environment=environment,
+                    extra={"PYTHONPATH": str(beside)},
+                    timeout=_MOST_SECONDS,
+                )
+                if done.returncode:
+                    raise SystemExit(f"{wheel.name}: {done.stderr.strip()[-800:]}")
+                write_bytecode(bench.toolbox, PYTHON, *environment.glob("lib/python3*/site-packages"))
+            answers.append(done.stdout)
+    return answers
