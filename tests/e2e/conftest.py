@@ -91,9 +91,9 @@ class Place:
         )
 
     def start(self, *command: str) -> subprocess.Popen[str]:
-        """Start a command in a process group of its own."""
+        """Start a command in a process group of its own. Ctrl-C stops it even where the tests ignore it."""
         return subprocess.Popen(
-            [str(BIN / command[0]), *command[1:]],
+            ["env", "--default-signal=INT", str(BIN / command[0]), *command[1:]],
             env=self.environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
