@@ -76,7 +76,7 @@ class Wheel:
             zipfile.BadZipFile,
             zlib.error,
             EOFError,
-            NotImplementedError,
+            NotImplementedError,  # zipfile: a compression method that it does not know
             RuntimeError,
             OSError,
         ) as error:

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, pkcs12
 from cryptography.utils import CryptographyDeprecationWarning
 
-PASSWORD = "changeit"  # noqa: S105
+PASSWORD = "changeit"  # noqa: S105 - no secret
 """What Java's own trust stores have; it keeps nothing secret, since certificates are public."""
 
 

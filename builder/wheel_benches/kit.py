@@ -18,6 +18,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 MARK = -0x41726D  # what count.c waits for; on a real machine a file that is never open
 IMPORT = "import"
@@ -54,8 +55,11 @@ def main(package: str, workloads: tuple[Workload, ...]) -> None:
     measure = _Counter(int(amount)) if command == "count" else _Stopwatch(float(amount))
     _attempt(IMPORT, lambda: measure.once(lambda: importlib.import_module(package)))
     for name in names:
-        prepare = known[name].prepare
-        _attempt(name, lambda prepare=prepare: measure(prepare()))  # type: ignore[misc]
+        _attempt(name, partial(_prepared, measure, known[name]))
+
+
+def _prepared(measure: Callable[[Run], dict[str, object]], workload: Workload) -> dict[str, object]:
+    return measure(workload.prepare())
 
 
 def _attempt(name: str, measured: Callable[[], dict[str, object]]) -> None:

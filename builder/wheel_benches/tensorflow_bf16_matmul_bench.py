@@ -8,7 +8,7 @@ from kit import Run, Workload, main
 
 # TensorFlow 2.14 imports distutils, which Debian's Python leaves out and setuptools brings; to list needs neither.
 with suppress(ImportError):
-    import setuptools  # noqa: F401
+    import setuptools  # noqa: F401 - it brings distutils
 
 DEPTH, WIDTH = 512, 512
 

@@ -8,7 +8,7 @@ from kit import Run, Unavailable, Workload, main
 
 # TensorFlow 2.14 imports distutils, which Debian's Python leaves out and setuptools brings; to list needs neither.
 with suppress(ImportError):
-    import setuptools  # noqa: F401
+    import setuptools  # noqa: F401 - it brings distutils
 
 Operation = Callable[[Any], Callable[..., object]]
 Shapes = tuple[tuple[int, ...], ...]

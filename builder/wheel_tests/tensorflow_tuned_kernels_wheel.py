@@ -308,7 +308,7 @@ class Checks:
 def main() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     # TensorFlow 2.14 imports distutils, which Debian's Python leaves out and setuptools brings.
-    import setuptools  # noqa: F401
+    import setuptools  # noqa: F401 - it brings distutils
     import tensorflow as tf
     import tensorflow_tuned_kernels as pack
 

@@ -16,7 +16,7 @@ from typing import Any
 
 # TensorFlow 2.14 imports distutils, which Debian's Python leaves out and setuptools brings.
 with suppress(ImportError):
-    import setuptools  # noqa: F401
+    import setuptools  # noqa: F401 - it brings distutils
 
 Result = tuple[bool, str]
 

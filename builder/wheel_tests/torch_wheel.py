@@ -100,7 +100,7 @@ def check_conv2d(torch: Any, expected: Any) -> Result:
 
 
 def check_attention(torch: Any, expected: Any) -> Result:
-    from torch.nn.attention import SDPBackend, sdpa_kernel  # type: ignore[import-not-found, unused-ignore]
+    from torch.nn.attention import SDPBackend, sdpa_kernel
 
     q, k, v = (spread(torch, (1, 2, 40, 16), seed, 33, 16).float() for seed in (501, 602, 703))
     errors = {}

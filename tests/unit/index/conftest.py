@@ -19,6 +19,8 @@ from index_server.settings import ROOT, Settings, passport_validator
 from index_server.store import DirectoryStore, ObjectStore
 from index_server.views import Targets
 
+pytest.register_assert_rewrite("index_machine")
+
 # Compilers may be busy beside these tests; how long an example takes says nothing here.
 hypothesis.settings.register_profile(
     "index", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
