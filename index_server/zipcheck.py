@@ -184,6 +184,7 @@ def _central_directory(file: BinaryIO) -> list[zipfile.ZipInfo]:
     try:
         with zipfile.ZipFile(file) as archive:
             return archive.infolist()
+    # zipfile raises NotImplementedError for a version of the format that it does not know.
     except (zipfile.BadZipFile, NotImplementedError, ValueError, struct.error, EOFError) as error:
         raise ZipFaultError(f"not a ZIP archive that can be read: {error}") from error
 

@@ -196,6 +196,7 @@ def check_script(torch: Any, expected: Any) -> Result:
     (PyTorch's issue 146792: 2.6.0 took some of it from units meant for SVE.)
     """
 
+    # TorchScript takes what has no type for a tensor, and nothing may follow the ignore that it reads, too.
     def mixed(x, y, rounds: int):  # type: ignore[no-untyped-def]
         for _ in range(rounds):
             x = x * 2 + y
