@@ -18,16 +18,18 @@ from rich.markup import escape
 from rich.progress import track
 from rich.table import Table
 
-from index_server import check as checks
-from index_server import landing, tokens, upkeep
-from index_server.app import create_app
-from index_server.catalog import Catalog
+from index_server.access import tokens
+from index_server.api.app import create_app
+from index_server.catalog.catalog import Catalog
 from index_server.errors import CheckFailedError, IndexServerError, PortInUseError
 from index_server.model import Record
+from index_server.pages import people as landing
 from index_server.policy import load_policy
 from index_server.settings import Settings, load_settings, store_address
-from index_server.store import open_store
-from index_server.views import Lens
+from index_server.store.address import open_store
+from index_server.targets import Lens
+from index_server.upkeep import check as checks
+from index_server.upkeep import commands as upkeep
 
 app = typer.Typer(
     name="armwheels-index",

@@ -1,7 +1,7 @@
 """Every failure as a class: an exit code for the command line, a status for HTTP.
 
 A message says what happened, then what to do. Requests collect all their reasons before they fail. Errors
-are caught once on each side: in :mod:`index_server.cli` and in :mod:`index_server.app`.
+are caught once on each side: in :mod:`index_server.cli` and in :mod:`index_server.api.app`.
 """
 
 from __future__ import annotations

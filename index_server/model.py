@@ -1,7 +1,7 @@
-"""What the index remembers: frozen data, written once, as JSON with sorted keys.
+"""What the index stores: frozen models, written once, as JSON with sorted keys.
 
-Times are UTC, spelled as PEP 700 wants them (``2026-11-23T05:22:04.123456Z``). Sizes are bytes. Digests are
-lower-case hexadecimal sha256 unless the name says otherwise.
+Times are UTC in the form of PEP 700 (``2026-11-23T05:22:04.123456Z``). Sizes are bytes. Digests are lower-case
+hexadecimal sha256 unless the name says otherwise.
 """
 
 from __future__ import annotations
@@ -251,3 +251,62 @@ def stamp(moment: datetime) -> str:
 def sha256_hex(data: bytes) -> str:
     """The sha256 of ``data``."""
     return hashlib.sha256(data).hexdigest()
+
+
+File = tuple[str, str]  # sha256 and file name
+
+
+class Tomb(Stored):
+    """One generation of a file, in an entry."""
+
+    project: str
+    filename: str
+    sha256: Sha256
+    generation: int
+
+    @property
+    def file(self) -> File:
+        """The file whose generation it is."""
+        return self.sha256, self.filename
+
+
+class TombEntry(Entry):
+    """One entry: files that go, or files that are back."""
+
+    kind: Literal["collected", "restored"]
+    files: tuple[Tomb, ...]
+
+
+class Gone(Stored):
+    """That a file is collected: which generation, since when."""
+
+    tomb: Tomb
+    at: str
+
+
+class Intent(Stored):
+    """That somebody is about to point a channel at a snapshot."""
+
+    snapshot: str
+    at: str
+
+
+Kind = Literal["lease", "end", "void"]
+
+
+class LeasedFile(Stored):
+    """A file that a lease names."""
+
+    project: str
+    filename: str
+    sha256: Sha256
+
+
+class LeaseEntry(Entry):
+    """One entry of the journal of leases: what a name stands for from now on, or that it ended or never was."""
+
+    kind: Kind
+    name: str
+    snapshots: tuple[str, ...] = ()
+    files: tuple[LeasedFile, ...] = ()
+    message: str = ""

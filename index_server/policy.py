@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from index_server.errors import ConfigError
-from index_server.gates import Cell, Gates
-from index_server.retention import Terms, terms_from
+from index_server.rules.gates import Cell, Gates
+from index_server.rules.retention import Terms, terms_from
 from index_server.settings import ROOT
 
 _AXES = ("recipe", "versions", "pythons", "targets", "backends")

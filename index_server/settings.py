@@ -15,7 +15,7 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import SchemaError
 
 from index_server.errors import ConfigError
-from index_server.views import Targets
+from index_server.targets import Targets
 
 ROOT = Path(__file__).resolve().parents[1]
 RESERVED = frozenset({"api", "files", "healthz", "openapi.json", "snapshots", "staging", "upload"})

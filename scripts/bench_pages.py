@@ -26,11 +26,11 @@ from pathlib import Path
 import httpx2
 import psutil
 
-from index_server.catalog import Catalog
-from index_server.intake import Upload, examine
+from index_server.catalog.catalog import Catalog
+from index_server.intake.upload import Upload, examine
 from index_server.model import stamp
 from index_server.settings import load_settings
-from index_server.store import open_store
+from index_server.store.address import open_store
 
 BIN = Path(sys.executable).parent
 PEER = "pypiserver[passlib]==2.4.2"

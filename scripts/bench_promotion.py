@@ -26,10 +26,11 @@ import httpx2
 import psutil
 from serve_s3 import Seaweed
 
-from index_server.catalog import Catalog
+from index_server.catalog.catalog import Catalog
 from index_server.model import Record, Tuned, sha256_hex
 from index_server.settings import ROOT, load_settings
-from index_server.store import ObjectStore, open_store
+from index_server.store.address import open_store
+from index_server.store.interface import ObjectStore
 
 BIN = Path(sys.executable).parent
 SESSIONS = ("a" * 22, "b" * 22)

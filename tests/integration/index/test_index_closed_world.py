@@ -16,11 +16,11 @@ import pytest
 from index_processes import BIN, Server, run, start, stop, write_configs
 from index_wheels import tuned_wheel
 
-from index_server.catalog import Catalog
-from index_server.collector import Collector
-from index_server.pages import JSON
-from index_server.retention import Terms
-from index_server.store import DirectoryStore
+from index_server.catalog.catalog import Catalog
+from index_server.pages.negotiation import JSON
+from index_server.rules.retention import Terms
+from index_server.store.folder import DirectoryStore
+from index_server.upkeep.collector import Collector
 
 pytestmark = pytest.mark.slow
 CHANNELS = '[nightly]\ndescription = "newest"\nretention_days = 3\n[stable]\ndescription = "chosen"\n'

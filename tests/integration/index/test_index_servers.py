@@ -16,7 +16,7 @@ import pytest
 from index_processes import BIN, Server, start, stop
 from index_wheels import make_wheel
 
-from index_server.pages import JSON
+from index_server.pages.negotiation import JSON
 
 pytestmark = pytest.mark.slow
 PURE = "pure_thing-1.0-py3-none-any.whl"

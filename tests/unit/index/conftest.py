@@ -16,8 +16,9 @@ from index_stores import MemoryStore, moto_store, seaweed_store
 from serve_s3 import Seaweed
 
 from index_server.settings import ROOT, Settings, passport_validator
-from index_server.store import DirectoryStore, ObjectStore
-from index_server.views import Targets
+from index_server.store.folder import DirectoryStore
+from index_server.store.interface import ObjectStore
+from index_server.targets import Targets
 
 pytest.register_assert_rewrite("index_machine")
 

@@ -16,15 +16,15 @@ from index_records import make_record
 from index_steps import StepStore, die
 from index_stores import KilledError, MemoryStore
 
-from index_server import check
-from index_server.catalog import Catalog, cell
-from index_server.collector import Collector
+from index_server.catalog.catalog import Catalog, cell
+from index_server.catalog.leasing import take
+from index_server.catalog.tombstones import split_key
 from index_server.errors import ConflictError, GoneError, NotFoundError
-from index_server.leasing import take
 from index_server.model import Mark, Record, sha256_hex, stamp
-from index_server.retention import Terms
-from index_server.store import ObjectStore
-from index_server.tombstones import split_key
+from index_server.rules.retention import Terms
+from index_server.store.interface import ObjectStore
+from index_server.upkeep import check
+from index_server.upkeep.collector import Collector
 
 CHANNELS = {"nightly": "", "stable": ""}
 DAYS = 3

@@ -10,7 +10,7 @@ from threading import Event, Thread
 
 from index_stores import KilledError
 
-from index_server.store import ObjectStore
+from index_server.store.interface import ObjectStore
 
 
 class StepStore:

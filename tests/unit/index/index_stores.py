@@ -14,8 +14,8 @@ from moto import mock_aws
 from serve_s3 import BUCKET, Seaweed, s3_client
 
 from index_server.errors import MissingObjectError
-from index_server.s3 import S3Store
-from index_server.store import CHUNK, ObjectStore, check_key
+from index_server.store.bucket import S3Store
+from index_server.store.interface import CHUNK, ObjectStore, check_key
 
 
 class MemoryStore:

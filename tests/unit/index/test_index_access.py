@@ -11,12 +11,8 @@ from index_stores import MemoryStore
 from index_wheels import make_wheel, tuned_wheel
 from starlette.testclient import TestClient
 
-from index_server.app import create_app
-from index_server.errors import ConfigError
-from index_server.policy import Policy
-from index_server.ratelimit import Buckets
-from index_server.settings import Settings
-from index_server.tokens import (
+from index_server.access.ratelimit import Buckets
+from index_server.access.tokens import (
     DEFAULT_SCOPES,
     Publisher,
     authenticate,
@@ -25,6 +21,10 @@ from index_server.tokens import (
     make_token,
     revoke_tokens,
 )
+from index_server.api.app import create_app
+from index_server.errors import ConfigError
+from index_server.policy import Policy
+from index_server.settings import Settings
 
 SESSION = "s" * 22
 PURE = "pure_thing-1.0-py3-none-any.whl"

@@ -11,12 +11,12 @@ import pytest
 from index_wheels import make_wheel, tuned_wheel
 from starlette.testclient import TestClient
 
-from index_server import app as app_module
-from index_server.app import create_app
-from index_server.pages import HTML, JSON
+from index_server.access.tokens import make_token
+from index_server.api import app as app_module
+from index_server.api.app import create_app
+from index_server.pages.negotiation import HTML, JSON
 from index_server.settings import Settings
-from index_server.store import ObjectStore
-from index_server.tokens import make_token
+from index_server.store.interface import ObjectStore
 
 SESSION = "s" * 22
 PURE = "pure_thing-1.0-py3-none-any.whl"
@@ -394,7 +394,7 @@ def test_a_channel_that_has_not_moved_is_an_empty_index(client: Client) -> None:
 
 
 def test_kept_pages_are_bounded(published: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("index_server.site.KEPT_BYTES", 2000)
+    monkeypatch.setattr("index_server.pages.simple.site.KEPT_BYTES", 2000)
     for _ in range(2):
         for target in ("generic", "neoverse-n1", "neoverse-v1"):
             for project in ("demo", "pure-thing"):

@@ -8,11 +8,11 @@ import pytest
 from index_stores import MemoryStore
 from starlette.testclient import TestClient
 
-from index_server.app import MAX_BODY, create_app
-from index_server.cache_routes import trim
+from index_server.access.tokens import make_token
+from index_server.api.app import MAX_BODY, create_app
 from index_server.settings import Settings
-from index_server.store import ObjectStore
-from index_server.tokens import make_token
+from index_server.store.interface import ObjectStore
+from index_server.upkeep.trim import trim
 
 KEY = "0d4k" * 12
 

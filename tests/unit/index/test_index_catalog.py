@@ -11,12 +11,12 @@ import pytest
 from index_records import make_record
 from index_stores import DyingStore, KilledError
 
-from index_server import check
-from index_server.catalog import Catalog, cell, record_key
+from index_server.catalog.catalog import Catalog, cell, record_key
+from index_server.catalog.journal import journal_key
 from index_server.errors import ConflictError, NotFoundError, StoreError
-from index_server.journal import journal_key
 from index_server.model import GENESIS, Record, sha256_hex
-from index_server.store import ObjectStore
+from index_server.store.interface import ObjectStore
+from index_server.upkeep import check
 
 CHANNELS = {"nightly": "", "stable": ""}
 A, B = "session-a" + "0" * 20, "session-b" + "0" * 20

@@ -11,15 +11,15 @@ from index_stores import MemoryStore
 from index_wheels import make_wheel, tuned_wheel
 from starlette.testclient import TestClient
 
-from index_server import check
-from index_server.app import create_app
-from index_server.catalog import Catalog
-from index_server.gates import Cell, Gates
-from index_server.journal import journal_key
-from index_server.pages import JSON
+from index_server.access.tokens import make_token
+from index_server.api.app import create_app
+from index_server.catalog.catalog import Catalog
+from index_server.catalog.journal import journal_key
+from index_server.pages.negotiation import JSON
 from index_server.policy import Policy
+from index_server.rules.gates import Cell, Gates
 from index_server.settings import Settings
-from index_server.tokens import make_token
+from index_server.upkeep import check
 
 PURE = "pure_thing-1.0-py3-none-any.whl"
 GATES = Gates(

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from index_server import cli
 from index_server.errors import ConfigError
 from index_server.settings import ROOT, channels_from, load_settings, passport_validator, store_address
-from index_server.store import DirectoryStore
+from index_server.store.folder import DirectoryStore
 
 runner = CliRunner()
 

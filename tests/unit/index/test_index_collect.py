@@ -13,14 +13,14 @@ from index_records import make_record
 from index_steps import Paused, StepStore, at, at_write, die
 from index_stores import KilledError, MemoryStore
 
-from index_server import check
-from index_server.catalog import Catalog
-from index_server.collector import Collector, Report
+from index_server.catalog.catalog import Catalog
+from index_server.catalog.leasing import take
 from index_server.errors import ConflictError, GoneError, RequestError
-from index_server.leasing import take
 from index_server.model import Record, sha256_hex, stamp
-from index_server.retention import Terms
-from index_server.store import ObjectStore
+from index_server.rules.retention import Terms
+from index_server.store.interface import ObjectStore
+from index_server.upkeep import check
+from index_server.upkeep.collector import Collector, Report
 
 CHANNELS = {"nightly": "", "stable": ""}
 TERMS = Terms({"nightly": 3, "stable": None})

@@ -7,8 +7,8 @@ import threading
 
 import pytest
 
-from index_server import follow
-from index_server.follow import Follower
+from index_server.pages import follow
+from index_server.pages.follow import Follower
 
 
 class Book:

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from index_records import any_record, make_record
 
 from index_server.errors import ConfigError
-from index_server.gates import Candidate, Cell, Gates, passed, reasons
 from index_server.model import Record
 from index_server.policy import gates_from, load_policy
+from index_server.rules.gates import Candidate, Cell, Gates, passed, reasons
 from index_server.settings import ROOT
 
 V1, N1 = make_record(target="neoverse-v1"), make_record(target="neoverse-n1")

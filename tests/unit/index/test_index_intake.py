@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 from index_archives import ARCHIVES, NAME, swap, with_zip64_end
 from index_wheels import make_passport, make_wheel, member, pack, record_line, tuned_wheel, wheel_files
 
-from index_server import zipcheck
 from index_server.errors import BadUploadError, RequestError, TooLargeError
-from index_server.intake import Upload, examine, receive
+from index_server.intake import archive as zipcheck
+from index_server.intake.upload import Upload, examine, receive
 from index_server.model import Record
 from index_server.settings import Settings
 
@@ -424,7 +424,7 @@ def test_forms_too_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         ("MAX_PARTS", "parts"),
     ):
         with monkeypatch.context() as patch:
-            patch.setattr(f"index_server.intake.{limit}", 1)
+            patch.setattr(f"index_server.intake.upload.{limit}", 1)
             with pytest.raises(TooLargeError, match=reason):
                 asyncio.run(receive(chunks(whole), CONTENT_TYPE, tmp_path / "upload"))
 

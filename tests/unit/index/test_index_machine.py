@@ -16,7 +16,8 @@ from index_machine import Index
 from index_stores import moto_store, seaweed_store
 from serve_s3 import Seaweed
 
-from index_server.store import DirectoryStore, ObjectStore
+from index_server.store.folder import DirectoryStore
+from index_server.store.interface import ObjectStore
 
 
 class IndexInDirectory(Index):

@@ -14,18 +14,20 @@ from index_stores import MemoryStore
 from index_wheels import make_wheel, tuned_wheel
 from starlette.testclient import TestClient
 
-from index_server import intake, mirror, upkeep
-from index_server.app import create_app
-from index_server.catalog import Catalog
+from index_server.access.tokens import MIRROR, make_token
+from index_server.api.app import create_app
+from index_server.catalog.catalog import Catalog
 from index_server.errors import BadUploadError, ConfigError, MirrorError, NotFoundError, ResolveError
-from index_server.intake import Upload
-from index_server.mirror import Mirror, Mirrored, World, serving
+from index_server.intake import upload as intake
+from index_server.intake.upload import Upload
 from index_server.model import SnapshotAnswer, stamp
-from index_server.pages import JSON
+from index_server.pages.negotiation import JSON
 from index_server.policy import Policy
-from index_server.resolve import Upstream, best_wheel, python_version
 from index_server.settings import Settings
-from index_server.tokens import MIRROR, make_token
+from index_server.upkeep import commands as upkeep
+from index_server.upkeep import mirror
+from index_server.upkeep.mirror import Mirror, Mirrored, World, serving
+from index_server.upkeep.resolve import Upstream, best_wheel, python_version
 
 WORLD = World("neoverse-v1", "cp311")
 APP = "app-1.0-py3-none-any.whl"
@@ -366,7 +368,7 @@ def test_pip_says_where_others_wheels_come_from(
 
 @pytest.fixture
 def fresh_pip() -> Iterator[Callable[[], Upstream]]:
-    from index_server.resolve import upstream_of_pip
+    from index_server.upkeep.resolve import upstream_of_pip
 
     upstream_of_pip.cache_clear()
     yield upstream_of_pip

@@ -14,17 +14,8 @@ from hypothesis import strategies as st
 from index_records import any_record, make_record
 
 from index_server.model import Record
-from index_server.pages import (
-    HTML,
-    JSON,
-    TEXT,
-    Page,
-    etag_matches,
-    negotiate_encoding,
-    negotiate_type,
-    project_page,
-    root_page,
-)
+from index_server.pages.negotiation import HTML, JSON, TEXT, etag_matches, negotiate_encoding, negotiate_type
+from index_server.pages.simple import Page, project_page, root_page
 
 PIP = f"{JSON}, {HTML}; q=0.1, text/html; q=0.01"
 UV = f"{JSON}, {HTML};q=0.2, text/html;q=0.01"

@@ -11,16 +11,16 @@ import pytest
 from index_wheels import make_wheel, tuned_wheel
 from starlette.testclient import TestClient
 
-from index_server import promises
-from index_server.app import create_app
-from index_server.catalog import Catalog
-from index_server.collector import Collector
-from index_server.pages import JSON
+from index_server.access.tokens import make_token
+from index_server.api.app import create_app
+from index_server.catalog.catalog import Catalog
+from index_server.pages import promises
+from index_server.pages.negotiation import JSON
 from index_server.policy import Policy
-from index_server.retention import Terms
+from index_server.rules.retention import Terms
 from index_server.settings import Settings
-from index_server.store import ObjectStore
-from index_server.tokens import make_token
+from index_server.store.interface import ObjectStore
+from index_server.upkeep.collector import Collector
 
 PURE = "pure_thing-1.0-py3-none-any.whl"
 TERMS = Terms({"nightly": 30, "stable": None})

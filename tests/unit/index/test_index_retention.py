@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from index_records import make_record
 
 from index_server.errors import ConfigError
-from index_server.leases import Lease, LeasedFile
-from index_server.retention import FOREVER, Promise, Terms, World, stays, successor, terms_from
+from index_server.model import LeasedFile
+from index_server.rules.leases import Lease
+from index_server.rules.retention import FOREVER, Promise, Terms, World, stays, successor, terms_from
 
 DAYS = 3
 TERMS = Terms({"nightly": DAYS, "stable": None})

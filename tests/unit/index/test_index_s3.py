@@ -16,7 +16,6 @@ from index_stores import ObjectStore
 from moto.core.botocore_stubber import MockRawResponse
 from serve_s3 import BUCKET
 
-from index_server import s3
 from index_server.errors import (
     ConfigError,
     MissingObjectError,
@@ -25,8 +24,9 @@ from index_server.errors import (
     StoreError,
     UnsafeStoreError,
 )
-from index_server.s3 import S3Store
-from index_server.store import open_store
+from index_server.store import bucket as s3
+from index_server.store.address import open_store
+from index_server.store.bucket import S3Store
 
 SMALL_PART = 100_000  # bytes; moto is told to take parts so small
 LARGE = os.urandom(250_000)

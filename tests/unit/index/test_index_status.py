@@ -10,11 +10,12 @@ from hypothesis import strategies as st
 from index_records import make_record
 from index_stores import DyingStore, MemoryStore
 
-from index_server.catalog import Catalog, record_key
+from index_server.catalog.catalog import Catalog, record_key
 from index_server.errors import ConflictError, NotFoundError
 from index_server.model import GENESIS, StatusEntry
-from index_server.pages import HTML, JSON, project_page
-from index_server.status import NONE, ProjectMarks, fold
+from index_server.pages.negotiation import HTML, JSON
+from index_server.pages.simple import project_page
+from index_server.rules.marks import NONE, ProjectMarks, fold
 
 FILES = ["a.whl", "b.whl"]
 actions = st.lists(

@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 
 from index_server.errors import MissingObjectError, StoreError
-from index_server.store import CHUNK, DirectoryStore, ObjectStore, open_store
+from index_server.store.address import open_store
+from index_server.store.folder import DirectoryStore
+from index_server.store.interface import CHUNK, ObjectStore
 
 
 def test_create_writes_once(store: ObjectStore) -> None:
@@ -119,7 +121,7 @@ def test_scratch_leaves_nothing(tmp_path: Path) -> None:
 
 def test_sweeping_takes_the_files_of_the_dead_alone(tmp_path: Path) -> None:
     code = (
-        "import os, sys, pathlib; from index_server.store import DirectoryStore\n"
+        "import os, sys, pathlib; from index_server.store.folder import DirectoryStore\n"
         "with DirectoryStore(pathlib.Path(sys.argv[1])).scratch() as path:\n"
         "    path.write_bytes(b'half'); os._exit(9)\n"
     )

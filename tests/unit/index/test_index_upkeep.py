@@ -10,11 +10,11 @@ from index_records import make_record
 from typer.testing import CliRunner
 
 from index_server import cli
-from index_server.catalog import Catalog
-from index_server.mirror import Mirror, Mirrored
+from index_server.catalog.catalog import Catalog
 from index_server.model import sha256_hex
-from index_server.resolve import Wanted
-from index_server.store import DirectoryStore
+from index_server.store.folder import DirectoryStore
+from index_server.upkeep.mirror import Mirror, Mirrored
+from index_server.upkeep.resolve import Wanted
 
 runner = CliRunner()
 

@@ -9,7 +9,8 @@ from index_records import any_record, make_record
 
 from index_server.errors import ConfigError
 from index_server.model import Record
-from index_server.views import Lens, Targets, backends, offers, view, visible
+from index_server.rules.views import backends, offers, view, visible
+from index_server.targets import Lens, Targets
 
 TARGETS = Targets.from_mapping(
     {

@@ -15,7 +15,7 @@ import pytest
 from index_wheels import member, record_line, wheel_files
 
 from index_server.errors import BadUploadError
-from index_server.intake import Upload, examine
+from index_server.intake.upload import Upload, examine
 from index_server.model import Record
 from index_server.settings import Settings
 

@@ -1,0 +1,1 @@
+"""Who may do what: tokens, the gate before reads, the upload rate."""

@@ -1,0 +1,59 @@
+"""Asks every reader for a token, for an index whose reads are not open.
+
+pip and uv send what stands in the index URL (``https://__token__:TOKEN@host/...``) or in a netrc file as Basic.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from index_server.access.tokens import Readers
+from index_server.errors import UnauthorizedError
+
+OPEN = frozenset({"/healthz"})  # tells nothing but serials, and watchers have no token
+
+
+class ReadGate:
+    """Lets through who carries a valid token, and asks all others for one.
+
+    What is sent is not for shared caches (RFC 9111 section 5.2.2.7).
+    """
+
+    def __init__(self, app: ASGIApp, readers: Readers) -> None:
+        self._app = app
+        self._readers = readers
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["path"] in OPEN or scope["method"] not in ("GET", "HEAD"):
+            await self._app(scope, receive, send)  # whatever writes asks for a token itself
+            return
+        header = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
+        try:
+            await asyncio.to_thread(self._readers.check, header.decode("latin-1") or None)
+        except UnauthorizedError as error:
+            await _refuse(send, f"{error}\n".encode(), head=scope["method"] == "HEAD")
+            return
+
+        async def private(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = [
+                    (name, value.replace(b"public", b"private") if name == b"cache-control" else value)
+                    for name, value in message["headers"]
+                ]
+                message = {**message, "headers": headers}
+            await send(message)
+
+        await self._app(scope, receive, private)
+
+
+async def _refuse(send: Send, body: bytes, *, head: bool) -> None:
+    headers = [
+        (b"www-authenticate", b'Basic realm="armwheels"'),
+        (b"content-type", b"text/plain; charset=utf-8"),
+        (b"content-length", str(len(body)).encode()),
+        (b"cache-control", b"no-store"),
+    ]
+    await send({"type": "http.response.start", "status": 401, "headers": headers})
+    await send({"type": "http.response.body", "body": b"" if head else body})

@@ -1,0 +1,263 @@
+"""Tokens: 256 random bits, stored as their sha256 alone, with what they allow and until when.
+
+Each token has upload sessions of its own, for clients that name none (a plain ``twine upload``). They are
+numbered; asking for a snapshot without naming a session closes the current one, so that files published long
+ago are not laid over newer ones by the next upload.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import re
+import secrets
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from fnmatch import fnmatchcase
+
+from index_server.catalog.catalog import Catalog
+from index_server.errors import (
+    ConfigError,
+    ForbiddenError,
+    MissingObjectError,
+    UnauthorizedError,
+    WrongTokenError,
+)
+from index_server.model import Revocation, Token, sha256_hex, stamp
+from index_server.store.interface import ObjectStore
+
+PREFIX = "awt_"  # lets secret scanners recognise one
+_HINT = "send a token made by `armwheels-index token` as password of the user __token__, or as Bearer"
+MIRROR = "armwheels-index mirror"  # who uploads what is others'; nobody else may be called so
+DEFAULT_SCOPES = ("upload:*", "evidence", "move:*")  # what publishing needs
+SCOPES = "upload:PROJECT, evidence, move:CHANNEL, lease, yank, read, cache, admin"
+_SCOPE = re.compile(r"(upload|move):[a-z0-9*?-]+\Z|(evidence|lease|yank|read|cache|admin)\Z")
+_READ_AGAIN = 2.0  # seconds that a reader's token is believed without asking the store
+
+
+@dataclass(frozen=True)
+class Publisher:
+    """Who sends a request, and what they may do."""
+
+    name: str
+    secret_hash: str
+    scopes: tuple[str, ...] = DEFAULT_SCOPES
+
+    @property
+    def id(self) -> str:
+        """How the token is named where its secret must not be."""
+        return token_id(self.secret_hash)
+
+    def may(self, action: str, subject: str = "") -> bool:
+        """Whether a scope allows it; ``admin`` allows everything."""
+        wanted = f"{action}:{subject}" if subject else action
+        return any(scope == "admin" or fnmatchcase(wanted, scope) for scope in self.scopes)
+
+    def demand(self, action: str, subject: str = "") -> None:
+        """Go on if the publisher may do it.
+
+        Raises:
+            ForbiddenError: no scope of the token allows it.
+        """
+        if not self.may(action, subject):
+            wanted = f"{action}:{subject}" if subject else action
+            raise ForbiddenError(
+                f"the token {self.name!r} has no scope {wanted}; it has {', '.join(self.scopes) or 'none'}"
+            )
+
+    def demand_uploads(self) -> None:
+        """Go on if the publisher may upload anything at all.
+
+        Raises:
+            ForbiddenError: no scope of the token allows any upload.
+        """
+        if not any(scope == "admin" or scope.startswith("upload:") for scope in self.scopes):
+            self.demand("upload", "PROJECT")
+
+    def session(self, number: int) -> str:
+        """The publisher's own session of this number; nobody else can guess it."""
+        digest = hashlib.sha256(f"session {number} of {self.secret_hash}".encode()).digest()
+        return base64.urlsafe_b64encode(digest).decode().rstrip("=")
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A token as its owner may see it listed."""
+
+    id: str
+    token: Token
+    revoked_at: str | None
+
+    @property
+    def scopes(self) -> tuple[str, ...]:
+        return DEFAULT_SCOPES if self.token.scopes is None else self.token.scopes
+
+    @property
+    def state(self) -> str:
+        """``valid``, or why not."""
+        if self.revoked_at is not None:
+            return f"revoked {self.revoked_at[:10]}"
+        return "expired" if _expired(self.token) else "valid"
+
+
+def token_id(secret_hash: str) -> str:
+    """The name of a token by the hash of its secret."""
+    return secret_hash[:12]
+
+
+def check_scopes(scopes: Sequence[str]) -> tuple[str, ...]:
+    """The scopes, project names normalised (PEP 503).
+
+    Raises:
+        ConfigError: with every one that is none.
+    """
+    spelled = tuple(re.sub(r"[-_.]+", "-", scope.strip().lower()) for scope in scopes)
+    faults = [scope for scope, right in zip(scopes, spelled, strict=True) if not _SCOPE.match(right)]
+    if faults:
+        raise ConfigError(f"no such scope: {', '.join(faults)}; there are {SCOPES} (names may hold * and ?)")
+    return spelled
+
+
+def make_token(
+    store: ObjectStore, name: str, expires_days: int | None, scopes: Sequence[str] | None = None
+) -> str:
+    """Make a token; its secret is in the answer and nowhere else. No scopes are :data:`DEFAULT_SCOPES`.
+
+    Raises:
+        ConfigError: a scope is none, or the name is taken.
+    """
+    if name == MIRROR:
+        raise ConfigError(f"{name!r} stands for what is mirrored; take another name")
+    secret = PREFIX + secrets.token_urlsafe(32)
+    now = datetime.now(UTC)
+    token = Token(
+        name=name,
+        created_at=stamp(now),
+        expires_at=stamp(now + timedelta(days=expires_days)) if expires_days is not None else None,
+        scopes=check_scopes(scopes) if scopes else None,
+    )
+    store.create(_key(sha256_hex(secret.encode())), token.encode())
+    return secret
+
+
+def list_tokens(store: ObjectStore) -> list[Listed]:
+    """All tokens, the oldest first."""
+    found = []
+    for key in store.keys("tokens/"):
+        secret_hash = key.removeprefix("tokens/").removesuffix(".json")
+        gone = _revocation(store, secret_hash)
+        found.append(Listed(token_id(secret_hash), Token.decode(store.get(key), key=key), gone))
+    return sorted(found, key=lambda each: each.token.created_at)
+
+
+def revoke_tokens(store: ObjectStore, name_or_id: str) -> list[Listed]:
+    """Make every token of this name, or the one of this id, invalid; gives those that were still valid before.
+
+    Raises:
+        ConfigError: there is no such token.
+    """
+    known = [each for each in list_tokens(store) if name_or_id in (each.id, each.token.name)]
+    if not known:
+        raise ConfigError(f"there is no token {name_or_id!r}; `armwheels-index tokens` lists them")
+    at = Revocation(at=stamp(datetime.now(UTC))).encode()
+    hashes = [key.removeprefix("tokens/").removesuffix(".json") for key in store.keys("tokens/")]
+    for each in known:
+        [secret_hash] = [one for one in hashes if token_id(one) == each.id]
+        store.create(f"revocations/{secret_hash}.json", at)
+    return [each for each in known if each.state == "valid"]
+
+
+def authenticate(store: ObjectStore, authorization: str | None) -> Publisher:
+    """Say who sends this ``Authorization`` header.
+
+    Raises:
+        UnauthorizedError: no token.
+        WrongTokenError: an unknown one, or one that has expired or was revoked.
+    """
+    if not authorization:
+        raise UnauthorizedError(f"this request carries no token: {_HINT}")
+    secret_hash = sha256_hex(_secret(authorization).encode())
+    try:
+        token = Token.decode(store.get(_key(secret_hash)), key="token")
+    except MissingObjectError:
+        raise WrongTokenError(f"this token is unknown here: {_HINT}") from None
+    if _expired(token):
+        raise WrongTokenError(f"the token {token.name!r} expired at {token.expires_at}; make a new one")
+    if (gone := _revocation(store, secret_hash)) is not None:
+        raise WrongTokenError(f"the token {token.name!r} was revoked at {gone}; make a new one")
+    return Publisher(token.name, secret_hash, DEFAULT_SCOPES if token.scopes is None else token.scopes)
+
+
+class Readers:
+    """Who may read, for an index that asks. A token that was good a moment ago is believed: pages stay fast.
+
+    Any valid token may read; one with the scope ``read`` alone can do nothing else.
+    """
+
+    def __init__(self, store: ObjectStore) -> None:
+        self._store = store
+        self._good_until: dict[str, float] = {}  # header -> when
+
+    def check(self, authorization: str | None) -> None:
+        """Go on if the header carries a valid token.
+
+        Raises:
+            UnauthorizedError: it does not.
+        """
+        now = time.monotonic()
+        if authorization and self._good_until.get(authorization, 0.0) > now:
+            return
+        authenticate(self._store, authorization)
+        if len(self._good_until) > 10_000:
+            self._good_until.clear()
+        self._good_until[authorization or ""] = now + _READ_AGAIN
+
+
+def current_session(catalog: Catalog, publisher: Publisher) -> str:
+    """The publisher's own session that no snapshot was asked from yet."""
+    number = 1
+    while catalog.sessions.closed(publisher.session(number)):
+        number += 1
+    return publisher.session(number)
+
+
+def asked_session(catalog: Catalog, publisher: Publisher, idempotency_key: str) -> str:
+    """The publisher's own session that a snapshot was asked from under this key, else the current one."""
+    number = 1
+    while catalog.sessions.closed(session := publisher.session(number)):
+        if catalog.sessions.asked(session, idempotency_key):
+            return session
+        number += 1
+    return session
+
+
+def _secret(authorization: str) -> str:
+    """The password of Basic (RFC 7617) or the token of Bearer (RFC 6750)."""
+    scheme, _, value = authorization.partition(" ")
+    if scheme.lower() == "bearer":
+        return value.strip()
+    if scheme.lower() != "basic":
+        raise UnauthorizedError(f"{scheme!a} authorization is not understood: {_HINT}")
+    try:
+        user, _, password = base64.b64decode(value, validate=True).decode("utf-8").partition(":")
+    except (binascii.Error, UnicodeDecodeError):
+        raise UnauthorizedError(f"the Basic credentials cannot be read: {_HINT}") from None
+    if user != "__token__":
+        raise UnauthorizedError(f"the user must be __token__, not {user!a}: {_HINT}")
+    return password
+
+
+def _expired(token: Token) -> bool:
+    return token.expires_at is not None and token.expires_at <= stamp(datetime.now(UTC))
+
+
+def _revocation(store: ObjectStore, secret_hash: str) -> str | None:
+    key = f"revocations/{secret_hash}.json"
+    return None if store.size(key) is None else Revocation.decode(store.get(key), key=key).at
+
+
+def _key(secret_hash: str) -> str:
+    return f"tokens/{secret_hash}.json"

@@ -1,0 +1,1 @@
+"""The HTTP contract below /api/ and /upload/, by FastAPI."""

@@ -1,0 +1,108 @@
+"""The HTTP contract: ``create_app()`` puts the page handler in front and FastAPI's routes behind it.
+
+Reads are open unless the policy says otherwise; whatever writes needs a token with the scope for it. Refusals of
+``/upload/`` are plain text, one reason a line, since twine and uv print them as they are; all others are problem
+documents (RFC 9457) with ``reasons``.
+"""
+
+from __future__ import annotations
+
+import orjson
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from index_server.access.ratelimit import Buckets
+from index_server.access.readgate import ReadGate
+from index_server.access.tokens import Readers
+from index_server.api import cache, channels, evidence, health, leases, snapshots, uploads
+from index_server.api.parts import challenge
+from index_server.catalog.catalog import Catalog
+from index_server.errors import (
+    MalformedError,
+    RequestError,
+    TooLargeError,
+)
+from index_server.pages.site import Site
+from index_server.policy import Policy
+from index_server.settings import Settings
+from index_server.store.interface import ObjectStore
+
+MAX_BODY = 32 << 20  # bytes of any body but an upload's
+
+
+def create_app(store: ObjectStore, settings: Settings, policy: Policy | None = None) -> ASGIApp:
+    """The whole server over a store; without a policy, channels have no gates and reads are open."""
+    policy = policy or Policy()
+    catalog = Catalog(store, settings.channels)
+    api = FastAPI(title="Armwheels index", docs_url=None, redoc_url=None)
+    api.state.catalog = catalog
+    api.state.settings = settings
+    api.state.policy = policy
+    api.state.buckets = Buckets(policy.uploads_per_second, policy.uploads_at_once)
+    for routes in (uploads, snapshots, evidence, channels, leases, cache, health):
+        api.include_router(routes.router)
+    api.add_exception_handler(RequestError, _refused)
+    api.add_exception_handler(RequestValidationError, _malformed)
+    api.add_exception_handler(HTTPException, _http_error)
+    api.add_middleware(BodyLimit)
+    site = Site(catalog, settings.targets, api, policy.retention)
+    return ReadGate(site, Readers(store)) if policy.reads_need_token else site
+
+
+def _problem(status: int, title: str, reasons: list[str], members: dict[str, object]) -> Response:
+    body = {
+        "type": "about:blank",
+        "title": title,
+        "status": status,
+        "detail": "; ".join(reasons),
+        "reasons": reasons,
+    }
+    return Response(orjson.dumps({**members, **body}), status, media_type="application/problem+json")
+
+
+async def _refused(_: Request, error: Exception) -> Response:
+    if not isinstance(error, RequestError):
+        raise error
+    answer = _problem(error.status, error.title, list(error.reasons), error.members)
+    answer.headers.update(challenge(error))
+    return answer
+
+
+async def _malformed(_: Request, error: Exception) -> Response:
+    if not isinstance(error, RequestValidationError):
+        raise error
+    reasons = [f"{'.'.join(map(str, fault['loc'][1:]))}: {fault['msg']}" for fault in error.errors()]
+    return _problem(MalformedError.status, MalformedError.title, reasons, {})
+
+
+async def _http_error(_: Request, error: Exception) -> Response:
+    if not isinstance(error, HTTPException):
+        raise error
+    answer = _problem(error.status_code, str(error.detail), [str(error.detail)], {})
+    answer.headers.update(error.headers or {})
+    return answer
+
+
+class BodyLimit:
+    """Refuses bodies larger than :data:`MAX_BODY`, except an upload's, which has limits of its own."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["path"].startswith("/upload"):
+            await self.app(scope, receive, send)
+            return
+        size = 0
+
+        async def counted() -> Message:
+            nonlocal size
+            message = await receive()
+            size += len(message.get("body", b""))
+            if size > MAX_BODY:
+                raise HTTPException(TooLargeError.status, f"the body is larger than {MAX_BODY} bytes")
+            return message
+
+        await self.app(scope, counted, send)

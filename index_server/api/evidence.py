@@ -1,0 +1,53 @@
+"""Evidence about a file over HTTP: audit, emulation and bench reports, by kind."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import anyio.to_thread
+import orjson
+from fastapi import APIRouter, Path, Request, Response
+
+from index_server.api.parts import (
+    DigestPath,
+    TheCatalog,
+    ThePublisher,
+    as_json,
+)
+from index_server.errors import (
+    MalformedError,
+    NotFoundError,
+)
+
+router = APIRouter()
+
+KindPath = Annotated[str, Path(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$", max_length=64)]
+
+
+@router.put("/api/evidence/{sha256}/{kind}")
+async def add_evidence(
+    request: Request, sha256: DigestPath, kind: KindPath, catalog: TheCatalog, publisher: ThePublisher
+) -> Response:
+    """Add what was found out about a file; the newest of a kind is the one that counts."""
+    publisher.demand("evidence")
+    try:
+        body = orjson.loads(await request.body())
+    except orjson.JSONDecodeError as error:
+        raise MalformedError(f"the body is not JSON: {error}") from error
+    added = await anyio.to_thread.run_sync(catalog.evidence.add, sha256, kind, body, publisher.name)
+    return as_json({"sha256": sha256, "kind": kind, "at": added.at, "by": added.by})
+
+
+@router.get("/api/evidence/{sha256}/{kind}")
+def evidence(sha256: DigestPath, kind: KindPath, catalog: TheCatalog) -> Response:
+    """The newest evidence of a kind, as it was sent."""
+    found = catalog.evidence.find(sha256, kind)
+    if found is None:
+        raise NotFoundError(f"there is no {kind} evidence about this file")
+    return as_json(found.body)
+
+
+@router.get("/api/evidence/{sha256}")
+def evidence_kinds(sha256: DigestPath, catalog: TheCatalog) -> Response:
+    """The kinds of evidence about a file."""
+    return as_json({"sha256": sha256, "kinds": catalog.evidence.kinds(sha256)})

@@ -1,0 +1,19 @@
+"""``GET /healthz``: whether the server answers and its store can be read."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Response
+
+from index_server.api.parts import TheCatalog, as_json
+
+router = APIRouter()
+
+
+@router.get("/healthz")
+def health(catalog: TheCatalog) -> Response:
+    """Whether the server answers and its store can be read."""
+    serials = {}
+    for name in catalog.channels:
+        head = catalog.head(name)
+        serials[name] = head.serial if head else 0
+    return as_json({"status": "ok", "serials": serials})

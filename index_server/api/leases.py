@@ -1,0 +1,62 @@
+"""Leases over HTTP: ``PUT /api/leases/{name}`` keeps what it names until ``DELETE`` ends it."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Response
+
+from index_server.api.parts import Asked, Message, TheCatalog, ThePublisher, as_json, as_stored
+from index_server.catalog import leasing
+from index_server.errors import NotFoundError
+from index_server.model import stamp
+
+router = APIRouter()
+
+
+class LeaseAsked(Asked):
+    """What is to be kept: snapshots by id, files by name."""
+
+    snapshots: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
+    message: Message = ""
+
+
+@router.get("/api/leases")
+def leases(catalog: TheCatalog) -> Response:
+    """All leases that stand."""
+    standing = [lease for lease in catalog.leases.all() if lease.ended is None]
+    listed = [
+        {"name": lease.name, "snapshots": lease.snapshots, "files": [file.filename for file in lease.files]}
+        for lease in standing
+    ]
+    return as_json({"leases": listed})
+
+
+@router.get("/api/leases/{name}")
+def lease(name: str, catalog: TheCatalog) -> Response:
+    """A lease that stands."""
+    entry = catalog.leases.standing(name)
+    if entry is None:
+        raise NotFoundError(f"there is no lease {name}")
+    return as_stored(entry)
+
+
+@router.put("/api/leases/{name}")
+def take(name: str, asked: LeaseAsked, catalog: TheCatalog, publisher: ThePublisher) -> Response:
+    """Keep snapshots and files until the lease ends; a lease of the same name ends now."""
+    publisher.demand("lease")
+    entry = leasing.take(
+        catalog,
+        name,
+        snapshots=asked.snapshots,
+        filenames=asked.files,
+        message=asked.message,
+        by=publisher.name,
+    )
+    return as_stored(entry)
+
+
+@router.delete("/api/leases/{name}")
+def end(name: str, catalog: TheCatalog, publisher: ThePublisher) -> Response:
+    """End a lease: what it named is kept for the days that a nightly is, from today."""
+    publisher.demand("lease")
+    return as_stored(catalog.leases.end(name, at=stamp(catalog.now()), by=publisher.name))

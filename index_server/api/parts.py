@@ -1,0 +1,72 @@
+"""What the routers share: who asks, which catalog answers, and how an answer looks."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import orjson
+from fastapi import Depends, Path, Request, Response
+from pydantic import BaseModel, ConfigDict, StringConstraints
+
+from index_server.access import tokens
+from index_server.access.tokens import Publisher
+from index_server.catalog.catalog import Catalog
+from index_server.errors import (
+    RequestError,
+    StoreAwayError,
+    TooManyError,
+    UnauthorizedError,
+)
+from index_server.model import Session, Sha256, Stored
+from index_server.policy import Policy
+
+Nonce = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+Message = Annotated[str, StringConstraints(max_length=2000)]
+
+
+class Asked(BaseModel):
+    """Base of request bodies: unknown keys are refused, not passed over."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+def the_catalog(request: Request) -> Catalog:
+    """The catalog that this server shows."""
+    catalog: Catalog = request.app.state.catalog
+    return catalog
+
+
+def the_policy(request: Request) -> Policy:
+    """What this server demands."""
+    policy: Policy = request.app.state.policy
+    return policy
+
+
+def the_publisher(request: Request) -> Publisher:
+    """Who asks, by their token; no token is an error."""
+    return tokens.authenticate(the_catalog(request).store, request.headers.get("authorization"))
+
+
+TheCatalog = Annotated[Catalog, Depends(the_catalog)]
+ThePolicy = Annotated[Policy, Depends(the_policy)]
+ThePublisher = Annotated[Publisher, Depends(the_publisher)]
+
+
+def as_json(data: object, status: int = 200) -> Response:
+    """Plain data as an answer."""
+    return Response(orjson.dumps(data), status, media_type="application/json")
+
+
+def as_stored(model: Stored, status: int = 200) -> Response:
+    """An object of the store as an answer, as its bytes are stored."""
+    return Response(model.encode(), status, media_type="application/json")
+
+
+SessionPath = Annotated[Session, Path()]
+DigestPath = Annotated[Sha256, Path()]
+
+
+def challenge(error: RequestError) -> dict[str, str]:
+    if isinstance(error, StoreAwayError | TooManyError):
+        return {"retry-after": str(error.retry_after)}
+    return {"www-authenticate": 'Basic realm="armwheels"'} if error.status == UnauthorizedError.status else {}

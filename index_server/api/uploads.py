@@ -1,0 +1,169 @@
+"""Uploads and sessions over HTTP: the legacy upload API, adoption, discarding a session, builds by digest."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import AsyncIterator
+from typing import Annotated
+
+import anyio.to_thread
+from fastapi import APIRouter, Query, Request, Response
+from starlette.requests import ClientDisconnect
+
+from index_server.access import tokens
+from index_server.access.ratelimit import Buckets
+from index_server.access.tokens import Publisher
+from index_server.api.parts import (
+    DigestPath,
+    SessionPath,
+    TheCatalog,
+    ThePublisher,
+    as_json,
+    as_stored,
+    challenge,
+    the_publisher,
+)
+from index_server.catalog.catalog import Catalog
+from index_server.errors import (
+    BadUploadError,
+    ForbiddenError,
+    NoSpaceError,
+    NotFoundError,
+    RequestError,
+    TooManyError,
+)
+from index_server.intake import upload as intake
+from index_server.model import SESSION, Record, stamp
+from index_server.names import parse_name
+from index_server.settings import Settings
+from index_server.store.interface import NO_ROOM
+
+router = APIRouter()
+
+DRAINED = 64 << 20  # bytes read off a refused upload, so that the client gets to read the answer
+
+
+@router.post("/upload/")
+@router.post("/upload", include_in_schema=False)
+async def upload(
+    request: Request,
+    catalog: TheCatalog,
+    session: Annotated[str | None, Query()] = None,
+) -> Response:
+    """Take a wheel by the legacy upload API, into ``session`` or the token's own current one."""
+    body = request.stream()
+    try:
+        if session is not None and not SESSION.match(session):
+            raise BadUploadError("a session's name is 22 to 64 letters, digits, dashes and underscores")
+        publisher = await anyio.to_thread.run_sync(the_publisher, request)
+        _admit(request, publisher)
+        record, joined = await _take(request, catalog, publisher, session, body)
+    except RequestError as error:
+        await _drain(body)
+        text = "\n".join(error.reasons) + "\n"
+        return Response(text, error.status, challenge(error), media_type="text/plain")
+    return Response(f"{record.filename} is here\n", 200, {"x-armwheels-session": joined}, "text/plain")
+
+
+def _admit(request: Request, publisher: Publisher) -> None:
+    """Refuse an upload before its bytes are read: by scope, or because too many came."""
+    publisher.demand_uploads()
+    buckets: Buckets = request.app.state.buckets
+    wait = buckets.take(publisher.secret_hash)
+    if wait:
+        seconds = math.ceil(wait)
+        raise TooManyError(f"too many uploads with this token; go on in {seconds} s", retry_after=seconds)
+
+
+async def _take(
+    request: Request,
+    catalog: Catalog,
+    publisher: Publisher,
+    session: str | None,
+    body: AsyncIterator[bytes],
+) -> tuple[Record, str]:
+    settings: Settings = request.app.state.settings
+
+    def finish() -> tuple[Record, str]:
+        record, metadata = intake.examine(
+            received,
+            targets=settings.targets,
+            passport=settings.passport,
+            at=stamp(catalog.now()),
+            by=publisher.name,
+        )
+        publisher.demand("upload", record.project)
+        _refuse_quarantined(catalog, record.project)
+        joined = session or tokens.current_session(catalog, publisher)
+        return catalog.record_file(record, metadata, path, joined), joined
+
+    try:
+        with catalog.store.scratch() as path:
+            received = await intake.receive(body, request.headers.get("content-type", ""), path)
+            return await anyio.to_thread.run_sync(finish)
+    except ClientDisconnect:
+        raise BadUploadError("the connection ended before the file did; nothing is stored") from None
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            raise
+        raise NoSpaceError("the index has no space left for this file; nothing is stored") from error
+
+
+def _refuse_quarantined(catalog: Catalog, project: str) -> None:
+    """A project under quarantine takes no upload (PEP 792)."""
+    reason = catalog.status.marks().of(project).project
+    if reason is not None:
+        raise ForbiddenError(f"{project} is under quarantine: {reason}")
+
+
+@router.get("/api/builds/{wheel_digest}")
+def build(wheel_digest: DigestPath, catalog: TheCatalog) -> Response:
+    """The record of the wheel published for a wheel digest."""
+    record = catalog.find_build(wheel_digest)
+    if record is None:
+        raise NotFoundError("no wheel of this digest is published")
+    return as_stored(record)
+
+
+@router.get("/api/sessions/{session}")
+def session_files(session: SessionPath, catalog: TheCatalog) -> Response:
+    """What a session holds."""
+    files = [
+        {key: getattr(file, key) for key in ("project", "filename", "sha256", "at")}
+        for file in catalog.sessions.files(session)
+    ]
+    if not files:
+        raise NotFoundError("there is no such session, or it holds nothing yet")
+    return as_json({"session": session, "files": files})
+
+
+@router.put("/api/sessions/{session}/files/{filename}")
+def adopt(session: SessionPath, filename: str, catalog: TheCatalog, publisher: ThePublisher) -> Response:
+    """Put a recorded file into a session."""
+    try:
+        name = parse_name(filename)
+    except ValueError as error:
+        raise NotFoundError(str(error)) from error
+    publisher.demand("upload", name.project)
+    _refuse_quarantined(catalog, name.project)
+    return as_stored(catalog.adopt(session, filename, name.project))
+
+
+@router.delete("/api/sessions/{session}")
+def discard(session: SessionPath, catalog: TheCatalog, publisher: ThePublisher) -> Response:
+    """Throw a session away: it takes no more uploads, shows nothing and becomes no snapshot."""
+    publisher.demand_uploads()
+    catalog.sessions.discard(session)
+    return Response(status_code=204)
+
+
+async def _drain(body: AsyncIterator[bytes]) -> None:
+    """Read on after a refusal: a client that is still sending might never see the answer."""
+    size = 0
+    try:
+        async for chunk in body:
+            size += len(chunk)
+            if size > DRAINED:
+                return
+    except ClientDisconnect:
+        return

@@ -1,0 +1,1 @@
+"""The state machine over a store: records, sessions, snapshots, journals, evidence."""

@@ -1,0 +1,466 @@
+"""Records, snapshots, channels: the state machine of the index.
+
+The rules, in the order in which a publisher meets them:
+
+1.  A file name, once recorded, never means other bytes. Recording the same bytes again changes nothing.
+2.  A session is a growing set of recorded files. It is visible only to those who know its name.
+3.  A snapshot never changes. It is its parent's records plus a session's, cell by cell: a cell is (project,
+    version without our local part, Python tag, ABI tag, target, backend) for wheels with a passport, and the
+    file name for all else. A new build of a cell takes the older one's place.
+4.  A session that adds nothing to the parent makes no snapshot: the answer is the parent.
+5.  What a snapshot is made from (parent, day, files) is pinned under its idempotency key first. Whoever asks
+    again, after whatever crash, gets the same answer.
+6.  A channel is a journal (see :mod:`index_server.catalog.journal`): **creating the entry is the commit.**
+7.  A move names a snapshot that is whole, the serial it expects to follow, and a nonce. A nonce already in
+    the journal is the caller's own lost answer: the entry that it wrote is given again.
+8.  A move to the snapshot that is the head already is no move. A channel's gates are asked last before the
+    entry is written, and what they saw is stored before it.
+9.  Writes go in the order files, records, shards, snapshot, journal. A crash between any two leaves
+    unreachable objects at worst; what a reader can reach is always whole.
+10. A session is asked for a snapshot or thrown away, whichever came first. What is thrown away takes no more
+    uploads and shows nothing; its files keep their names, by rule 1.
+11. Yanks (PEP 592) and quarantines (PEP 792) are entries of one journal, ``_status``, over all channels. They
+    change no snapshot; they change what is shown of every snapshot.
+12. Whoever makes files reachable announces it, then looks whether they are collected; the collector marks, then
+    looks for announcements (see :mod:`index_server.catalog.tombstones`). No channel ever names a snapshot whose
+    files are gone.
+
+Layout: ``files/<sha256>/<filename>[.metadata]``, ``records/<project>/<filename>.json``,
+``builds/<wheel digest>.json``, ``sessions/<session>/files/<filename>.json``,
+``sessions/<session>/requests/<hash of key>.json``, ``sessions/<session>/fate.json``, ``shards/<sha256>.json``,
+``snapshots/<id>.json``, ``journal/<channel>/<serial>.json``, ``evidence/<sha256>/<kind>/<number>.json``,
+``verdicts/<project>/<sha256>.<kind>.<number>.<passed or failed>``,
+``approvals/<channel>/<snapshot>/<token id>.json``, ``judgements/<sha256>.json``, ``channels/<channel>.json``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime
+from functools import lru_cache
+from pathlib import Path
+
+from index_server.catalog.evidence import EvidenceShelf
+from index_server.catalog.journal import Journal
+from index_server.catalog.leases import Leases
+from index_server.catalog.marks import StatusBook
+from index_server.catalog.sessions import Sessions
+from index_server.catalog.tombstones import Tombstones, announce, generation_key
+from index_server.errors import ConflictError, GoneError, MissingObjectError, NotFoundError
+from index_server.model import (
+    GENESIS,
+    Approval,
+    FilePointer,
+    Judgement,
+    Move,
+    Record,
+    SessionFile,
+    Shard,
+    ShardRef,
+    Snapshot,
+    SnapshotAnswer,
+    SnapshotRequest,
+    sha256_hex,
+    stamp,
+)
+from index_server.rules.views import offers
+from index_server.store.interface import ObjectStore
+from index_server.store.objects import find, read
+
+SNAPSHOT_ID = re.compile(r"[0-9]{8}-[1-9][0-9]*\Z")
+
+
+def file_key(sha256: str, filename: str) -> str:
+    """Where a file's bytes lie, unless it was collected and came back; the same path below ``/`` serves them."""
+    return generation_key((sha256, filename), 0)
+
+
+def record_key(project: str, filename: str) -> str:
+    """Where a file's record lies."""
+    return f"records/{project}/{filename}.json"
+
+
+def cell(record: Record) -> tuple[str, ...]:
+    """What the record is a build of (rule 3)."""
+    tuned = record.tuned
+    if tuned is None:
+        return ("file", record.filename)
+    return (
+        "cell",
+        record.project,
+        tuned.version,
+        record.python_tag,
+        record.abi_tag,
+        tuned.target,
+        tuned.backend,
+    )
+
+
+class Catalog:
+    """The state machine over a store. Several may share one store, in one process or in many."""
+
+    def __init__(
+        self,
+        store: ObjectStore,
+        channels: Mapping[str, str],
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self.store = store
+        self.channels = channels
+        self.now = now
+        self.status = StatusBook(store, self._is_recorded, now)
+        self.evidence = EvidenceShelf(store, now)
+        self.sessions = Sessions(store, now)
+        self._journals = {name: Journal(store, name, Move) for name in channels}
+        self.tombs = Tombstones(store)
+        self.leases = Leases(store)
+        self.shard = lru_cache(maxsize=4096)(self._shard)
+        self.snapshot = lru_cache(maxsize=256)(self._snapshot)
+
+    # Files and sessions (rules 1 and 2)
+
+    def record_file(self, record: Record, metadata: bytes, path: Path, session: str) -> Record:
+        """Take a checked file into the index and into a session; gives the record that stands.
+
+        Raises:
+            ConflictError: the name is recorded with other bytes, or the session was thrown away.
+        """
+        self.sessions.refuse_discarded(session)
+        standing = self.find_record(record.project, record.filename)
+        if standing is None or standing.sha256 == record.sha256:
+            self._write_bytes(record, metadata, path)
+            self.store.create(record_key(record.project, record.filename), record.encode())
+            standing = read(self.store, Record, record_key(record.project, record.filename))
+        if standing.sha256 != record.sha256:
+            raise ConflictError(
+                f"{record.filename} already exists with other bytes (sha256 {standing.sha256}); "
+                "a name never changes its meaning, so publish the new build under a new build tag or version",
+                sha256=standing.sha256,
+            )
+        if standing.tuned:
+            pointer = FilePointer(project=standing.project, filename=standing.filename)
+            self.store.create(f"builds/{standing.tuned.wheel_digest}.json", pointer.encode())
+        self.sessions.join(standing, session)
+        if self._is_gone(standing):  # collected before anybody could see that it is wanted again
+            self._write_bytes(record, metadata, path)
+        return standing
+
+    def adopt(self, session: str, filename: str, project: str) -> Record:
+        """Put a file that is recorded already into a session.
+
+        Raises:
+            NotFoundError: no such file is recorded.
+            GoneError: it was collected.
+            ConflictError: the session was thrown away.
+        """
+        self.sessions.refuse_discarded(session)
+        record = self.find_record(project, filename)
+        if record is None:
+            raise NotFoundError(f"{filename} is not recorded here; upload it")
+        self._refuse_gone(record)
+        self.sessions.join(record, session)
+        self._refuse_gone(record)
+        return record
+
+    def find_record(self, project: str, filename: str) -> Record | None:
+        """The record of a file name, or None."""
+        return find(self.store, Record, record_key(project, filename))
+
+    def _is_recorded(self, project: str, filename: str | None) -> bool:
+        if filename is not None:
+            return self.store.size(record_key(project, filename)) is not None
+        return next(iter(self.store.keys(f"records/{project}/")), None) is not None
+
+    def find_build(self, wheel_digest: str) -> Record | None:
+        """The record of the wheel that was published for a wheel digest, or None."""
+        pointer = find(self.store, FilePointer, f"builds/{wheel_digest}.json")
+        record = self.find_record(pointer.project, pointer.filename) if pointer else None
+        return None if record is None or self._is_gone(record) else record
+
+    def session_records(self, session: str) -> list[Record]:
+        """The records of what a session holds, in the order it came."""
+        return [self._record_of(file) for file in self.sessions.files(session)]
+
+    def stored_key(self, sha256: str, filename: str) -> str:
+        """Where a file's bytes lie now, as of the last look at what was collected."""
+        return generation_key((sha256, filename), self.tombs.generation((sha256, filename)))
+
+    def _is_gone(self, record: Record) -> bool:
+        self.tombs.look()
+        return self.tombs.gone((record.sha256, record.filename)) is not None
+
+    def _refuse_gone(self, record: Record) -> None:
+        if self._is_gone(record):
+            raise GoneError(f"{record.filename} was collected; upload it again", sha256=record.sha256)
+
+    def _write_bytes(self, record: Record, metadata: bytes, path: Path) -> None:
+        """Write a file and its metadata, in the next generation where it was collected (rule 12)."""
+        while True:
+            self.tombs.look()
+            gone = self.tombs.gone((record.sha256, record.filename))
+            key = self.stored_key(record.sha256, record.filename)
+            if gone is not None:
+                again = gone.tomb.model_copy(update={"generation": gone.tomb.generation + 1})
+                key = generation_key(again.file, again.generation)
+            self.store.create_from(key, path)
+            self.store.create(f"{key}.metadata", metadata)
+            if gone is None:
+                return
+            self.tombs.restore(again, at=stamp(self.now()), by=record.uploaded_by)
+
+    def _record_of(self, file: SessionFile) -> Record:
+        return read(self.store, Record, record_key(file.project, file.filename))
+
+    # Snapshots (rules 3, 4 and 5)
+
+    def make_snapshot(self, session: str, idempotency_key: str, channel: str) -> SnapshotAnswer:
+        """Make a snapshot of the channel's head plus a session, or give the answer given before.
+
+        Raises:
+            NotFoundError: no such channel, or the session holds nothing.
+            ConflictError: the key was used for another channel, or the session was thrown away.
+        """
+        request = self._pin(session, idempotency_key, channel)
+        parent = self.snapshot(request.parent) if request.parent else None
+        projects, added, replaced = self._merge(parent, [self._record_of(file) for file in request.files])
+        files = sum(ref.files for ref in projects.values())
+        if parent is not None and not added:
+            return SnapshotAnswer(
+                id=parent.id,
+                created=False,
+                parent=parent.id,
+                files=files,
+                added=(),
+                replaced=(),
+            )
+        name = sha256_hex(f"{session}/{idempotency_key}".encode())
+        snapshot = self._place(request, name, projects)
+        return SnapshotAnswer(
+            id=snapshot.id,
+            created=True,
+            parent=snapshot.parent,
+            files=files,
+            added=tuple(sorted(added)),
+            replaced=tuple(sorted(replaced)),
+        )
+
+    def snapshot_ids(self) -> list[str]:
+        """All snapshots, the oldest first."""
+        ids = [key.removeprefix("snapshots/").removesuffix(".json") for key in self.store.keys("snapshots/")]
+        return sorted(ids, key=lambda each: tuple(map(int, each.split("-"))))
+
+    def find_snapshot(self, snapshot_id: str) -> Snapshot:
+        """The snapshot.
+
+        Raises:
+            NotFoundError: there is none of this id.
+        """
+        try:
+            if SNAPSHOT_ID.match(snapshot_id):
+                return self.snapshot(snapshot_id)
+        except MissingObjectError:
+            pass
+        raise NotFoundError(f"there is no snapshot {snapshot_id}")
+
+    def snapshot_records(self, snapshot: Snapshot) -> Iterable[Record]:
+        """All records of a snapshot, by project and file name."""
+        for project in sorted(snapshot.projects):
+            yield from self.shard(snapshot.projects[project].shard).records
+
+    def _pin(self, session: str, idempotency_key: str, channel: str) -> SnapshotRequest:
+        request = self.sessions.request(session, idempotency_key)
+        if request is None:
+            head = self.head(channel)
+            self.sessions.refuse_discarded(session)
+            files = self.sessions.files(session)
+            if not files:
+                raise NotFoundError("this session holds no file; upload to it or adopt files into it first")
+            fresh = SnapshotRequest(
+                channel=channel,
+                parent=head.snapshot if head else None,
+                at=stamp(self.now()),
+                files=tuple(files),
+            )
+            request = self.sessions.pin(session, idempotency_key, fresh)
+        if request.channel != channel:
+            raise ConflictError(f"this idempotency key was used for channel {request.channel}")
+        return request
+
+    def _merge(
+        self, parent: Snapshot | None, records: list[Record]
+    ) -> tuple[dict[str, ShardRef], list[str], list[str]]:
+        """The projects of parent plus ``records``; the file names added and those they replace."""
+        projects = dict(parent.projects) if parent else {}
+        added: list[str] = []
+        replaced: list[str] = []
+        for project in sorted({record.project for record in records}):
+            old = self.shard(projects[project].shard).records if project in projects else ()
+            cells = {cell(record): record for record in old}
+            before = {record.filename for record in old}
+            cells |= {cell(record): record for record in records if record.project == project}
+            after = {record.filename: record for record in cells.values()}
+            if before == after.keys():
+                continue
+            added += after.keys() - before
+            replaced += before - after.keys()
+            projects[project] = self._write_shard(project, [after[name] for name in sorted(after)])
+        return projects, added, replaced
+
+    def _write_shard(self, project: str, records: list[Record]) -> ShardRef:
+        data = Shard(project=project, records=tuple(records)).encode()
+        digest = sha256_hex(data)
+        self.store.create(f"shards/{digest}.json", data)
+        return ShardRef(shard=digest, files=len(records), offers=offers(records))
+
+    def _place(self, request: SnapshotRequest, name: str, projects: dict[str, ShardRef]) -> Snapshot:
+        """Write the snapshot under the first id of the pinned day that is free, or find it there."""
+        day = request.at[:10].replace("-", "")
+        number = 0
+        while True:
+            number += 1
+            snapshot = Snapshot(
+                id=f"{day}-{number}",
+                parent=request.parent,
+                created_at=request.at,
+                request=name,
+                projects=projects,
+            )
+            self.store.create(f"snapshots/{snapshot.id}.json", snapshot.encode())
+            if self.snapshot(snapshot.id).request == name:
+                return snapshot
+
+    def _snapshot(self, snapshot_id: str) -> Snapshot:
+        return read(self.store, Snapshot, f"snapshots/{snapshot_id}.json")
+
+    def _shard(self, digest: str) -> Shard:
+        return read(self.store, Shard, f"shards/{digest}.json")
+
+    # Channels (rules 6, 7 and 8)
+
+    def head(self, channel: str) -> Move | None:
+        """The last move of a channel, None before the first. One look at the store when nothing moved.
+
+        Raises:
+            NotFoundError: there is no such channel.
+        """
+        return self.journal(channel).head()
+
+    def moves(self, channel: str) -> list[Move]:
+        """The journal of a channel, the oldest first."""
+        return self.journal(channel).entries()
+
+    def move(
+        self,
+        channel: str,
+        *,
+        snapshot_id: str,
+        expected_serial: int,
+        nonce: str,
+        by: str,
+        message: str = "",
+        judge: Callable[[], Judgement | None] = lambda: None,
+    ) -> tuple[Move, bool]:
+        """Point a channel at a snapshot; gives the entry, and whether the journal holds this nonce's own.
+
+        ``judge`` asks the channel's gates, and raises what they object.
+
+        Raises:
+            NotFoundError: no such channel or snapshot.
+            ConflictError: the channel has moved on, or the nonce stands for another move.
+        """
+        self.find_snapshot(snapshot_id)
+        journal = self.journal(channel)
+        head = journal.head()
+        mine = journal.of_nonce(nonce)
+        if mine is None and head is not None and head.snapshot == snapshot_id:
+            return head, False
+        if mine is None and (head.serial if head else 0) == expected_serial:
+            judgement = judge()
+            entry = Move(
+                channel=channel,
+                serial=expected_serial + 1,
+                snapshot=snapshot_id,
+                previous_hash=GENESIS,
+                nonce=nonce,
+                at=stamp(self.now()),
+                by=by,
+                approvals=tuple(approval.by for approval in judgement.approvals) if judgement else (),
+                message=message,
+                judgement=self._keep(judgement) if judgement else None,
+            )
+            self.hold(snapshot_id)
+            mine = journal.append(entry)
+        if mine is None:
+            raise self._moved_on(channel, expected_serial)
+        if mine.snapshot != snapshot_id:
+            raise ConflictError(f"this nonce stands for a move to {mine.snapshot}", serial=mine.serial)
+        journal.hint(mine.serial)
+        return mine, True
+
+    def hold(self, snapshot_id: str) -> None:
+        """Announce that a snapshot is about to be named, then see that none of its files is gone (rule 12).
+
+        Raises:
+            ConflictError: some are; nothing may name the snapshot any more.
+        """
+        announce(self.store, snapshot_id, stamp(self.now()))
+        records = list(self.snapshot_records(self.find_snapshot(snapshot_id)))
+        self.tombs.look()
+        gone = [each.filename for each in records if self.tombs.gone((each.sha256, each.filename))]
+        if gone:
+            raise ConflictError(
+                f"of the files of {snapshot_id}, {len(gone)} have been collected: {', '.join(gone[:3])}"
+                f"{' and others' if len(gone) > 3 else ''}; publish them again in a new snapshot",
+                snapshot=snapshot_id,
+                collected=len(gone),
+            )
+
+    def journal(self, channel: str) -> Journal[Move]:
+        """The journal of a channel.
+
+        Raises:
+            NotFoundError: there is no such channel.
+        """
+        if channel not in self._journals:
+            raise NotFoundError(f"there is no channel {channel}; there is {', '.join(self.channels)}")
+        return self._journals[channel]
+
+    def _keep(self, judgement: Judgement) -> str:
+        data = judgement.encode()
+        digest = sha256_hex(data)
+        self.store.create(f"judgements/{digest}.json", data)
+        return digest
+
+    def _moved_on(self, channel: str, expected: int) -> ConflictError:
+        head = self.head(channel)
+        serial = head.serial if head else 0
+        return ConflictError(
+            f"{channel} is at serial {serial}, not {expected}: look at what it shows now, then decide again",
+            serial=serial,
+            snapshot=head.snapshot if head else None,
+        )
+
+    # Approvals
+
+    def approve(self, channel: str, snapshot_id: str, *, by: str, token: str, message: str) -> Approval:
+        """Write down that a token's owner approves; gives what stands if they did so before.
+
+        Raises:
+            NotFoundError: no such channel or snapshot.
+        """
+        self.journal(channel)
+        self.find_snapshot(snapshot_id)
+        approval = Approval(
+            channel=channel, snapshot=snapshot_id, by=by, token=token, at=stamp(self.now()), message=message
+        )
+        key = f"approvals/{channel}/{snapshot_id}/{token}.json"
+        self.store.create(key, approval.encode())
+        return read(self.store, Approval, key)
+
+    def approvals(self, channel: str, snapshot_id: str) -> list[Approval]:
+        """Who approved a snapshot for a channel, the earliest first."""
+        keys = self.store.keys(f"approvals/{channel}/{snapshot_id}/")
+        return sorted(
+            (read(self.store, Approval, key) for key in keys), key=lambda each: (each.at, each.token)
+        )

@@ -1,0 +1,117 @@
+"""What was found out about a file after it was closed: appended, never replaced; the newest of a kind counts.
+
+Evidence lies at ``evidence/<sha256>/<kind>/<number>.json``. What gates ask of it, whether it says that the file
+passed, stands beside it in a name: ``verdicts/<project>/<sha256>.<kind>.<number>.<passed or failed>``. So one
+listing a project tells a gate all, however many wheels a snapshot has and however large their reports are.
+
+A verdict follows from its evidence and is written after it, before anybody is told that the evidence is here.
+Where a crash left it out, whoever misses it reckons it again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+from itertools import chain
+
+from index_server.catalog.tombstones import split_key
+from index_server.errors import NotFoundError
+from index_server.model import Evidence, stamp
+from index_server.names import parse_name
+from index_server.rules.gates import passed
+from index_server.store.interface import ObjectStore
+
+AT_ONCE = 16  # questions to the store; a network store answers each in milliseconds
+Verdict = tuple[int, bool]  # the number of the newest evidence, and whether it says that the file passed
+
+
+class EvidenceShelf:
+    """All evidence in a store. Several may add to it, in one process or in many."""
+
+    def __init__(self, store: ObjectStore, now: Callable[[], datetime]) -> None:
+        self._store = store
+        self._now = now
+
+    def add(self, sha256: str, kind: str, body: object, by: str) -> Evidence:
+        """Append what was found out about a file; the newest being the same, nothing is written.
+
+        Raises:
+            NotFoundError: no file has this sha256.
+        """
+        file = next(iter(self._store.keys(f"files/{sha256}/")), None)
+        if file is None:
+            raise NotFoundError(f"no file here has the sha256 {sha256}; upload it first")
+        (_, filename), _ = split_key(file)
+        fresh = Evidence(sha256=sha256, kind=kind, at=stamp(self._now()), by=by, body=body)
+        while True:
+            number = self._count(sha256, kind)
+            newest = self.read(sha256, kind, number) if number else None
+            if newest is None or newest.body != body:
+                number += 1
+                if not self._store.create(_key(sha256, kind, number), fresh.encode()):
+                    continue
+                newest = fresh
+            self._judge(parse_name(filename).project, newest, number)
+            return newest
+
+    def find(self, sha256: str, kind: str) -> Evidence | None:
+        """The newest evidence of a kind, or None."""
+        count = self._count(sha256, kind)
+        return self.read(sha256, kind, count) if count else None
+
+    def kinds(self, sha256: str) -> list[str]:
+        """The kinds of evidence there are about a file."""
+        return sorted({key.split("/")[2] for key in self._store.keys(f"evidence/{sha256}/")})
+
+    def verdicts(self, files: Mapping[str, str], kinds: Iterable[str]) -> dict[str, dict[str, Verdict]]:
+        """Of files, given by sha256 with their project, the newest verdict of each of these kinds that has any."""
+        wanted = sorted(kinds)
+        found: dict[str, dict[str, Verdict]] = {sha256: {} for sha256 in files}
+        if not wanted:
+            return found
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            told = chain.from_iterable(pool.map(self.told, sorted(set(files.values()))))
+            for sha256, kind, number, good in told:
+                if sha256 in files and kind in wanted and number > found[sha256].get(kind, (0, False))[0]:
+                    found[sha256][kind] = number, good
+            untold = [(sha256, kind) for sha256 in files for kind in wanted if kind not in found[sha256]]
+            for (sha256, kind), verdict in zip(
+                untold, pool.map(lambda each: self._reckon(files[each[0]], *each), untold), strict=True
+            ):
+                if verdict is not None:
+                    found[sha256][kind] = verdict
+        return found
+
+    def told(self, project: str) -> list[tuple[str, str, int, bool]]:
+        """All verdicts about a project's files: sha256, kind, number, whether it passed."""
+        prefix = f"verdicts/{project}/"
+        split = (key.removeprefix(prefix).split(".") for key in self._store.keys(prefix))
+        return [(sha256, kind, int(number), said == "passed") for sha256, kind, number, said in split]
+
+    def read(self, sha256: str, kind: str, number: int) -> Evidence:
+        """One piece of evidence.
+
+        Raises:
+            MissingObjectError: there is none of this number.
+        """
+        key = _key(sha256, kind, number)
+        return Evidence.decode(self._store.get(key), key=key)
+
+    def _reckon(self, project: str, sha256: str, kind: str) -> Verdict | None:
+        """The verdict that evidence ought to have and has not; None where there is no evidence."""
+        number = self._count(sha256, kind)
+        return (number, self._judge(project, self.read(sha256, kind, number), number)) if number else None
+
+    def _judge(self, project: str, evidence: Evidence, number: int) -> bool:
+        good = passed(evidence.body, evidence.sha256)
+        said = "passed" if good else "failed"
+        self._store.create(f"verdicts/{project}/{evidence.sha256}.{evidence.kind}.{number}.{said}", b"")
+        return good
+
+    def _count(self, sha256: str, kind: str) -> int:
+        return sum(1 for _ in self._store.keys(f"evidence/{sha256}/{kind}/"))
+
+
+def _key(sha256: str, kind: str, number: int) -> str:
+    return f"evidence/{sha256}/{kind}/{number}.json"

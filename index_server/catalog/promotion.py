@@ -1,0 +1,66 @@
+"""Gathers what a channel's gates ask about a snapshot, and stores what they saw."""
+
+from __future__ import annotations
+
+from index_server.access.tokens import Publisher
+from index_server.catalog.catalog import Catalog
+from index_server.errors import GateError
+from index_server.model import Judgement
+from index_server.rules.gates import Candidate, Gates, reasons
+
+
+def judge(
+    catalog: Catalog,
+    gates: Gates | None,
+    channel: str,
+    snapshot_id: str,
+    mover: Publisher,
+    counted_on: tuple[str, ...] = (),
+) -> Judgement | None:
+    """Ask the gates of a channel about a snapshot; None where the channel has none and no approver is named.
+
+    Raises:
+        GateError: with every reason why a gate is shut.
+    """
+    if gates is None:
+        if not counted_on:
+            return None
+        gates = Gates()
+    records = list(catalog.snapshot_records(catalog.find_snapshot(snapshot_id)))
+    tuned = {record.sha256: record.project for record in records if record.tuned}
+    found = catalog.evidence.verdicts(tuned, gates.evidence)
+    shown_in = frozenset(
+        name for name in catalog.channels if any(move.snapshot == snapshot_id for move in catalog.moves(name))
+    )
+    approvals = tuple(
+        approval
+        for approval in catalog.approvals(channel, snapshot_id)
+        if approval.token != mover.id and approval.by != mover.name
+    )
+    marks = catalog.status.marks()
+    held = {
+        record.filename: marks.of(record.project).quarantine_reason(record.filename) for record in records
+    }
+    candidate = Candidate(
+        records=records,
+        shown_in=shown_in,
+        returning=channel in shown_in,
+        quarantined={name: reason for name, reason in held.items() if reason is not None},
+        evidence={sha: {kind: good for kind, (_, good) in kinds.items()} for sha, kinds in found.items()},
+        approvers=frozenset(approval.by for approval in approvals),
+    )
+    shut = reasons(gates, candidate)
+    shut += tuple(f"{name} has not approved it" for name in counted_on if name not in candidate.approvers)
+    if shut:
+        raise GateError(*shut, channel=channel, snapshot=snapshot_id)
+    return Judgement(
+        channel=channel,
+        snapshot=snapshot_id,
+        returning=candidate.returning,
+        approvals=approvals,
+        evidence={
+            sha: {kind: number for kind, (number, _) in kinds.items()}
+            for sha, kinds in sorted(found.items())
+            if kinds
+        },
+    )

@@ -1,0 +1,1 @@
+"""Checks the bytes of an upload and makes a record of them."""

@@ -1,0 +1,315 @@
+"""A strict reading of a ZIP archive: one meaning, whoever reads it.
+
+Readers disagree where an archive contradicts itself, so what is taken here (by APPNOTE 6.3.10, with
+Warehouse's rules for wheels) holds members back to back from the first byte, then a central directory that
+says the same of each of them, then the end record, and nothing else. Members are stored or deflated, plain
+files or folders, and unpack to exactly the size they state.
+"""
+
+from __future__ import annotations
+
+import stat
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+CHUNK = 1 << 18  # bytes unpacked at a time
+MAX_MEMBERS = 200_000
+MAX_DIRECTORY = 64 << 20  # bytes of central directory
+MAX_UNPACKED = 64 << 30  # bytes of all members together
+BOMB_SIZE = 64 << 20  # below this many unpacked bytes, no ratio is a bomb
+BOMB_RATIO = 50
+_LOCAL = struct.Struct("<4s5H3I2H")
+_END = struct.Struct("<4s4H2IH")
+_END64 = struct.Struct("<4sQ2H2I4Q")
+_LOCATOR = struct.Struct("<4sIQI")
+_ENCRYPTED, _DESCRIPTOR, _UTF8 = 0x1, 0x8, 0x800
+_ALLOWED_FLAGS = _UTF8 | 0x6  # 0x6: how hard the deflater tried
+_ZIP64_EXTRA, _UNICODE_PATH_EXTRA = 0x0001, 0x7075
+_FULL16, _FULL32 = 0xFFFF, 0xFFFFFFFF
+
+
+class ZipFaultError(Exception):
+    """The archive cannot be read on; the message is the reason."""
+
+
+@dataclass(frozen=True)
+class Member:
+    """A member of an archive."""
+
+    name: str
+    size: int  # bytes unpacked, as stated
+    packed: int  # bytes in the archive
+    deflated: bool
+    crc: int
+    start: int  # offset of the packed bytes
+
+    @property
+    def is_folder(self) -> bool:
+        return self.name.endswith("/")
+
+
+def read_archive(path: Path) -> tuple[list[Member], list[str]]:
+    """The members of the archive at ``path``, and every fault found on the way."""
+    faults: list[str] = []
+    with path.open("rb") as file:
+        try:
+            directory, count = _check_end(file, faults)
+            infos = _central_directory(file)
+        except ZipFaultError as error:
+            return [], [*faults, str(error)]
+        members = [_check_member(file, info, faults) for info in infos]
+    if len(members) != count:
+        faults.append(f"the end record states {count} members and the central directory lists {len(members)}")
+    _check_names([info.orig_filename for info in infos], faults)
+    _check_layout(infos, members, directory, faults)
+    _check_sizes(members, faults)
+    return members, faults
+
+
+def unpack(file: BinaryIO, member: Member) -> Iterator[bytes]:
+    """The member's bytes, never more than it states.
+
+    Raises:
+        ZipFaultError: it does not unpack to the size and CRC it states.
+    """
+    engine = zlib.decompressobj(-zlib.MAX_WBITS) if member.deflated else None
+    file.seek(member.start)
+    left, size, crc = member.packed, 0, 0
+    while left:
+        data = file.read(min(CHUNK, left))
+        if not data:
+            raise ZipFaultError(f"{member.name}: the archive ends inside this member")
+        left -= len(data)
+        for chunk in _inflate(engine, data, member) if engine else (data,):
+            size += len(chunk)
+            crc = zlib.crc32(chunk, crc)
+            if size > member.size:
+                raise ZipFaultError(f"{member.name}: unpacks to more than the {member.size} bytes it states")
+            yield chunk
+    if engine and (not engine.eof or engine.unused_data):
+        raise ZipFaultError(f"{member.name}: its packed bytes are cut off or followed by others")
+    if size != member.size:
+        raise ZipFaultError(f"{member.name}: unpacks to {size} bytes and states {member.size}")
+    if crc != member.crc:
+        raise ZipFaultError(f"{member.name}: its CRC is wrong")
+
+
+def read_member(file: BinaryIO, member: Member, limit: int) -> bytes:
+    """The whole member.
+
+    Raises:
+        ZipFaultError: it is larger than ``limit`` bytes, or broken.
+    """
+    if member.size > limit:
+        raise ZipFaultError(f"{member.name}: {member.size} bytes, more than the {limit} allowed")
+    return b"".join(unpack(file, member))
+
+
+def _inflate(engine: zlib._Decompress, data: bytes, member: Member) -> Iterator[bytes]:
+    try:
+        while data:
+            yield engine.decompress(data, CHUNK)
+            data = engine.unconsumed_tail
+    except zlib.error as error:
+        raise ZipFaultError(f"{member.name}: cannot be unpacked: {error}") from error
+
+
+def _check_end(file: BinaryIO, faults: list[str]) -> tuple[int, int]:
+    """Check the records at the end; gives the offset of the central directory and the number of members.
+
+    Raises:
+        ZipFaultError: there is no end record to go by.
+    """
+    total = file.seek(0, 2)
+    if total < _END.size:
+        raise ZipFaultError("not a ZIP archive: too short")
+    end_at = total - _END.size
+    file.seek(end_at)
+    mark, disk, start_disk, here, count, size, offset, comment = _END.unpack(file.read(_END.size))
+    if mark != b"PK\5\6" or comment:
+        raise ZipFaultError(
+            "does not end with a ZIP end record: cut off, trailing data, or an archive comment"
+        )
+    if disk or start_disk or here != count:
+        faults.append("the archive is split over several volumes")
+    stop = end_at
+    stated = {"count": count, "size": size, "offset": offset}
+    locator_at = end_at - _LOCATOR.size
+    file.seek(max(locator_at, 0))
+    mark, disk, end64_at, disks = (
+        _LOCATOR.unpack(file.read(_LOCATOR.size)) if locator_at >= 0 else (b"", 0, 0, 0)
+    )
+    if mark == b"PK\6\7":
+        if disk or disks != 1:
+            faults.append("the archive is split over several volumes")
+        stop, stated = _check_end64(file, end64_at, locator_at, stated, faults)
+    elif count == _FULL16 or _FULL32 in (size, offset):
+        raise ZipFaultError("the end record points at a ZIP64 locator that is not there")
+    if stated["count"] > MAX_MEMBERS or stated["size"] > MAX_DIRECTORY:
+        raise ZipFaultError(f"the archive lists more than {MAX_MEMBERS} members")
+    if stated["offset"] + stated["size"] != stop:
+        faults.append("the central directory is not where the end record says: data in front or between")
+    return stop - stated["size"], stated["count"]
+
+
+def _check_end64(
+    file: BinaryIO, end64_at: int, locator_at: int, short: dict[str, int], faults: list[str]
+) -> tuple[int, dict[str, int]]:
+    """Check the ZIP64 end record against its locator and the short record."""
+    if end64_at + _END64.size != locator_at:
+        raise ZipFaultError("the ZIP64 locator does not point at the ZIP64 end record")
+    file.seek(end64_at)
+    mark, length, _, _, disk, start_disk, here, count, size, offset = _END64.unpack(file.read(_END64.size))
+    if mark != b"PK\6\6" or length != _END64.size - 12:
+        raise ZipFaultError("the ZIP64 end record is malformed")
+    if disk or start_disk or here != count:
+        faults.append("the archive is split over several volumes")
+    stated = {"count": count, "size": size, "offset": offset}
+    full = {"count": _FULL16, "size": _FULL32, "offset": _FULL32}
+    faults += [
+        f"the ZIP64 end record and the end record disagree on the {key} of the central directory"
+        for key, value in stated.items()
+        if short[key] not in (full[key], value)
+    ]
+    return end64_at, stated
+
+
+def _central_directory(file: BinaryIO) -> list[zipfile.ZipInfo]:
+    try:
+        with zipfile.ZipFile(file) as archive:
+            return archive.infolist()
+    # zipfile raises NotImplementedError for a version of the format that it does not know.
+    except (zipfile.BadZipFile, NotImplementedError, ValueError, struct.error, EOFError) as error:
+        raise ZipFaultError(f"not a ZIP archive that can be read: {error}") from error
+
+
+def _check_member(file: BinaryIO, info: zipfile.ZipInfo, faults: list[str]) -> Member:
+    """Check one member's central header alone and against its local one."""
+    name = info.orig_filename
+    shown = ascii(name)
+    mode = info.external_attr >> 16
+    kind = stat.S_IFMT(mode)
+    if kind not in (0, stat.S_IFREG, stat.S_IFDIR) or (kind == stat.S_IFDIR and not name.endswith("/")):
+        faults.append(f"{shown}: a link or special file")
+    if info.comment:
+        faults.append(f"{shown}: carries a comment")
+    if info.flag_bits & _ENCRYPTED:
+        faults.append(f"{shown}: encrypted")
+    if info.flag_bits & _DESCRIPTOR:
+        faults.append(f"{shown}: its sizes stand in a data descriptor behind it")
+    elif info.flag_bits & ~(_ALLOWED_FLAGS | _ENCRYPTED):
+        faults.append(f"{shown}: unknown flags {info.flag_bits:#06x}")
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        faults.append(
+            f"{shown}: packed by method {info.compress_type}; only stored and deflated are read by all"
+        )
+    if name.endswith("/") and info.file_size:
+        faults.append(f"{shown}: a folder with content")
+    if _UNICODE_PATH_EXTRA in _extras(info.extra):
+        faults.append(f"{shown}: carries a second name")
+    start = _check_local(file, info, faults)
+    deflated = info.compress_type == zipfile.ZIP_DEFLATED
+    return Member(name, info.file_size, info.compress_size, deflated, info.CRC, start)
+
+
+def _check_local(file: BinaryIO, info: zipfile.ZipInfo, faults: list[str]) -> int:
+    """Compare the local header; the result is the offset of the packed bytes."""
+    shown = ascii(info.orig_filename)
+    # zipfile shifts offsets by what it takes for a foreign prefix, and may come out before the file's start.
+    header = b""
+    if info.header_offset >= 0:
+        file.seek(info.header_offset)
+        header = file.read(_LOCAL.size)
+    if len(header) < _LOCAL.size or header[:4] != b"PK\3\4":
+        faults.append(f"{shown}: no local header where the central directory says")
+        return info.header_offset
+    _, _, flags, method, _, _, crc, packed, size, name_length, extra_length = _LOCAL.unpack(header)
+    raw_name = file.read(name_length)
+    extra = _extras(file.read(extra_length))
+    packed, size = _zip64_sizes(packed, size, extra.get(_ZIP64_EXTRA, b""))
+    local = (flags, method, crc, packed, size)
+    central = (info.flag_bits, info.compress_type, info.CRC, info.compress_size, info.file_size)
+    labels = ("flags", "method", "CRC", "packed size", "size")
+    unlike = [label for label, one, other in zip(labels, local, central, strict=True) if one != other]
+    if raw_name != info.orig_filename.encode("utf-8" if info.flag_bits & _UTF8 else "cp437", "replace"):
+        unlike.append("name")
+    if _UNICODE_PATH_EXTRA in extra:
+        unlike.append("second name")
+    if unlike:
+        faults.append(f"{shown}: local and central header differ in {', '.join(unlike)}")
+    return info.header_offset + _LOCAL.size + len(raw_name) + int(extra_length)
+
+
+def _zip64_sizes(packed: int, size: int, extra: bytes) -> tuple[int, int]:
+    """A local header's sizes with its ZIP64 extra field (APPNOTE 4.5.3: size, then packed size)."""
+    wide = [int.from_bytes(extra[at : at + 8], "little") for at in range(0, len(extra) - 7, 8)]
+    if size == _FULL32 and wide:
+        size = wide.pop(0)
+    if packed == _FULL32 and wide:
+        packed = wide.pop(0)
+    return packed, size
+
+
+def _extras(data: bytes) -> dict[int, bytes]:
+    """Extra fields by their id."""
+    found = {}
+    while len(data) >= 4:
+        kind, length = struct.unpack_from("<2H", data)
+        found[kind] = data[4 : 4 + length]
+        data = data[4 + length :]
+    return found
+
+
+def _check_names(names: list[str], faults: list[str]) -> None:
+    """Names must be plain relative paths, each once."""
+    seen: set[str] = set()
+    for name in names:
+        path = name.removesuffix("/")
+        if not name.isprintable() or "\\" in name:
+            faults.append(f"{name!a}: unprintable characters or backslashes in the name")
+        elif path[1:2] == ":" or any(part in ("", ".", "..") for part in path.split("/")):
+            faults.append(f"{name!a}: not a plain relative path")
+        if path in seen:
+            faults.append(f"{name!a}: stands in the archive twice")
+        seen.add(path)
+    folders = {parent for name in seen for parent in _parents(name)}
+    files = {name for name in names if not name.endswith("/")}
+    faults += [f"{name!a}: a file and a folder at once" for name in sorted(files & folders)]
+
+
+def _parents(name: str) -> Iterator[str]:
+    while "/" in name:
+        name = name.rpartition("/")[0]
+        yield name
+
+
+def _check_layout(
+    infos: list[zipfile.ZipInfo], members: list[Member], directory: int, faults: list[str]
+) -> None:
+    """Members must lie back to back from the first byte to the central directory."""
+    expected = 0
+    for info, member in sorted(zip(infos, members, strict=True), key=lambda pair: pair[0].header_offset):
+        if info.header_offset != expected:
+            what = (
+                "overlaps the member before it"
+                if info.header_offset < expected
+                else "has stray bytes before it"
+            )
+            faults.append(f"{member.name!a}: {what}")
+        expected = member.start + member.packed
+    if expected != directory:
+        faults.append("there are stray bytes between the members and the central directory")
+
+
+def _check_sizes(members: list[Member], faults: list[str]) -> None:
+    total = sum(member.size for member in members)
+    packed = sum(member.packed for member in members)
+    if total > MAX_UNPACKED:
+        faults.append(f"unpacks to {total} bytes, more than the {MAX_UNPACKED} allowed")
+    elif total > BOMB_SIZE and total > BOMB_RATIO * packed:
+        faults.append(f"unpacks to {total // max(packed, 1)} times its size: a decompression bomb")

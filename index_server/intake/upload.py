@@ -1,0 +1,243 @@
+"""A stranger's bytes -> a record, or all the reasons why not.
+
+An upload (the legacy API, as twine and uv speak it) is read piece by piece: form fields into memory under a
+limit, the file into a scratch file of the store while it is hashed. Then the form, the name and the file are
+checked, and every fault found is in the one answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from email.message import Message
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+from jsonschema import Draft202012Validator
+from packaging.utils import canonicalize_name
+from packaging.version import InvalidVersion, Version
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import MultipartParser
+
+from index_server.errors import BadUploadError, TooLargeError
+from index_server.intake.wheel import read_wheel
+from index_server.model import Record, sha256_hex
+from index_server.names import WheelName, parse_name
+from index_server.targets import Targets
+
+if TYPE_CHECKING:
+    from python_multipart.multipart import MultipartCallbacks
+
+MAX_FILE = 16 << 30  # bytes of an uploaded wheel
+MAX_FORM = 8 << 20  # bytes of all form fields, a long description among them
+MAX_PARTS = 4096
+BUFFER = 1 << 20  # bytes gathered before they are hashed and written
+
+
+@dataclass
+class Upload:
+    """An upload on this side of the wire, not yet looked into."""
+
+    path: Path
+    fields: dict[str, str] = field(default_factory=dict)
+    filename: str | None = None
+    size: int = 0
+    digests: dict[str, str] = field(default_factory=dict)  # by the name of the form field that states them
+
+
+async def receive(chunks: AsyncIterator[bytes], content_type: str, path: Path) -> Upload:
+    """Read a multipart body, the file of its ``content`` part going to ``path``.
+
+    Raises:
+        BadUploadError: the body is not a whole multipart form.
+        TooLargeError: the file or its form is larger than this index takes.
+    """
+    boundary = _boundary(content_type)
+    with path.open("wb") as file:
+        form = _Form(Upload(path), file)
+        try:
+            parser = MultipartParser(boundary, form.callbacks())
+            async for chunk in chunks:
+                parser.write(chunk)
+                if len(form.pending) >= BUFFER:
+                    await asyncio.to_thread(form.flush)
+            parser.finalize()
+        except FormParserError as error:
+            raise BadUploadError(f"the body is not a whole multipart form: {error}") from error
+        if not form.ended:
+            raise BadUploadError("the body ends before the form does: cut off on the way; send it again")
+        await asyncio.to_thread(form.flush)
+        return form.finish()
+
+
+def examine(
+    upload: Upload, *, targets: Targets, passport: Draft202012Validator, at: str, by: str
+) -> tuple[Record, bytes]:
+    """Check an upload; give its record and the bytes of its METADATA file.
+
+    Raises:
+        BadUploadError: with every reason why the file cannot be taken.
+    """
+    faults = _form_faults(upload)
+    if upload.filename is None:
+        raise BadUploadError(*faults, "the form has no file named `content`")
+    try:
+        name = parse_name(upload.filename)
+    except ValueError as error:
+        raise BadUploadError(*faults, str(error)) from error
+    faults += _agreement_faults(upload.fields, name)
+    wheel = read_wheel(upload.path, name, targets, passport)
+    faults += wheel.faults
+    if faults or wheel.parsed is None:
+        raise BadUploadError(*(f"{name.filename}: {fault}" for fault in faults))
+    parsed = wheel.parsed
+    record = Record(
+        project=name.project,
+        name=parsed.name,
+        filename=name.filename,
+        version=str(name.version),
+        build_tag=name.build_tag,
+        python_tag=name.python_tag,
+        abi_tag=name.abi_tag,
+        platform_tag=name.platform_tag,
+        size=upload.size,
+        sha256=upload.digests["sha256_digest"],
+        blake2_256=upload.digests["blake2_256_digest"],
+        metadata_sha256=sha256_hex(wheel.metadata),
+        requires_python=str(parsed.requires_python) if parsed.requires_python else None,
+        summary=(parsed.summary or "")[:300],
+        uploaded_at=at,
+        uploaded_by=by,
+        tuned=wheel.tuned,
+    )
+    return record, wheel.metadata
+
+
+def _form_faults(upload: Upload) -> list[str]:
+    """What the form says of itself and of the bytes."""
+    fields, faults = upload.fields, []
+    if fields.get(":action") != "file_upload":
+        faults.append("the form's :action must be file_upload")
+    if fields.get("protocol_version", "1") != "1":
+        faults.append("the form's protocol_version must be 1")
+    if fields.get("filetype", "bdist_wheel") != "bdist_wheel":
+        faults.append(f"only wheels are taken here, not {fields['filetype']!a}")
+    for key, digest in upload.digests.items():
+        stated = fields.get(key, "")
+        if stated and stated.lower() != digest:
+            faults.append(f"{key} says {stated!a} and the bytes that arrived have {digest}")
+    return faults
+
+
+def _agreement_faults(fields: dict[str, str], name: WheelName) -> list[str]:
+    """The form's name and version, where it states them, must be those of the file name."""
+    faults = []
+    if "name" in fields and canonicalize_name(fields["name"]) != name.project:
+        faults.append(f"the form's name is {fields['name']!a} and the file name says {name.project}")
+    if "version" in fields:
+        try:
+            same = Version(fields["version"]) == name.version
+        except InvalidVersion:
+            same = False
+        if not same:
+            faults.append(
+                f"the form's version is {fields['version']!a} and the file name says {name.version}"
+            )
+    return faults
+
+
+def _boundary(content_type: str) -> bytes:
+    message = Message()
+    message["Content-Type"] = content_type
+    boundary = message.get_boundary()
+    if message.get_content_type() != "multipart/form-data" or not boundary:
+        raise BadUploadError("the body must be multipart/form-data, as twine and uv publish send it")
+    return boundary.encode("latin-1", "replace")
+
+
+class _Form:
+    """Gathers what the multipart parser finds."""
+
+    def __init__(self, upload: Upload, file: BinaryIO) -> None:
+        self.upload = upload
+        self.file = file
+        self.pending = bytearray()  # of the file, not yet hashed and written
+        self.ended = False
+        self._sha256 = hashlib.sha256()
+        self._blake2 = hashlib.blake2b(digest_size=32)
+        self._parts = 0
+        self._form_size = 0
+        self._header = (bytearray(), bytearray())
+        self._disposition = Message()
+        self._name = ""  # of the part being read
+        self._value = bytearray()
+
+    def callbacks(self) -> MultipartCallbacks:
+        return {
+            "on_part_begin": self._part_begin,
+            "on_header_field": lambda data, start, end: self._header[0].extend(data[start:end]),
+            "on_header_value": lambda data, start, end: self._header[1].extend(data[start:end]),
+            "on_header_end": self._header_end,
+            "on_headers_finished": self._headers_finished,
+            "on_part_data": self._part_data,
+            "on_part_end": self._part_end,
+            "on_end": self._end,
+        }
+
+    def flush(self) -> None:
+        data, self.pending = self.pending, bytearray()
+        self._sha256.update(data)
+        self._blake2.update(data)
+        self.file.write(data)
+
+    def finish(self) -> Upload:
+        self.upload.digests = {
+            "sha256_digest": self._sha256.hexdigest(),
+            "blake2_256_digest": self._blake2.hexdigest(),
+        }
+        return self.upload
+
+    def _part_begin(self) -> None:
+        self._parts += 1
+        if self._parts > MAX_PARTS:
+            raise TooLargeError(f"the form has more than {MAX_PARTS} parts")
+        self._disposition = Message()
+        self._value = bytearray()
+
+    def _header_end(self) -> None:
+        name, value = (bytes(part).decode("utf-8", "replace") for part in self._header)
+        self._header = (bytearray(), bytearray())
+        if name.lower() == "content-disposition":
+            self._disposition["Content-Disposition"] = value.replace("\r", " ").replace("\n", " ")
+
+    def _headers_finished(self) -> None:
+        self._name = self._parameter("name")
+
+    def _part_data(self, data: bytes, start: int, end: int) -> None:
+        if self._name == "content":
+            self.upload.size += end - start
+            if self.upload.size > MAX_FILE:
+                raise TooLargeError(f"the file is larger than {MAX_FILE} bytes")
+            self.pending += data[start:end]
+            return
+        self._form_size += end - start
+        if self._form_size > MAX_FORM:
+            raise TooLargeError(f"the form's fields are larger than {MAX_FORM} bytes")
+        self._value += data[start:end]
+
+    def _part_end(self) -> None:
+        if self._name == "content":
+            if self.upload.filename is not None:
+                raise BadUploadError("the form has more than one file")
+            self.upload.filename = self._parameter("filename")
+        else:
+            self.upload.fields.setdefault(self._name, bytes(self._value).decode("utf-8", "replace"))
+
+    def _end(self) -> None:
+        self.ended = True
+
+    def _parameter(self, key: str) -> str:
+        value = self._disposition.get_param(key, "", header="content-disposition")
+        return value if isinstance(value, str) else ""

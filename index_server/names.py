@@ -1,0 +1,46 @@
+"""Wheel file names (PEP 427): which names the index takes, and their parts."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from packaging.tags import Tag
+from packaging.utils import InvalidWheelFilename, parse_wheel_filename
+from packaging.version import Version
+
+MAX_NAME = 200  # characters of a file name; the store adds a suffix and file systems end at 255
+_FILENAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.!+-]*\.whl\Z")
+
+
+@dataclass(frozen=True)
+class WheelName:
+    """The parts of a wheel's file name (PEP 427)."""
+
+    filename: str
+    project: str  # normalised
+    version: Version
+    build_tag: str
+    python_tag: str
+    abi_tag: str
+    platform_tag: str
+    tags: frozenset[Tag]
+
+
+def parse_name(filename: str) -> WheelName:
+    """Take a file name apart.
+
+    Raises:
+        ValueError: it is not a wheel's name; the message says why.
+    """
+    if filename.endswith((".tar.gz", ".zip", ".tar.bz2")):
+        raise ValueError(f"{filename!a}: only wheels are taken here, no source distributions")
+    if len(filename) > MAX_NAME or not _FILENAME.match(filename):
+        raise ValueError(f"{filename[:MAX_NAME]!a}: not the name of a wheel that can be taken")
+    try:
+        project, version, build, tags = parse_wheel_filename(filename)
+    except InvalidWheelFilename as error:
+        raise ValueError(str(error)) from error
+    python_tag, abi_tag, platform_tag = filename.removesuffix(".whl").rsplit("-", 3)[1:]
+    build_tag = f"{build[0]}{build[1]}" if build else ""
+    return WheelName(filename, project, version, build_tag, python_tag, abi_tag, platform_tag, tags)

@@ -1,0 +1,1 @@
+"""Answers to reads outside /api/: simple pages, files, pages for people."""

@@ -1,0 +1,105 @@
+"""Sends bytes and stored files over ASGI: ranges, conditions, HEAD (RFC 9110 sections 13 and 14)."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable, MutableMapping
+from dataclasses import dataclass
+from typing import Any
+
+from index_server.pages.negotiation import etag_matches
+from index_server.store.interface import ObjectStore
+
+Headers = list[tuple[bytes, bytes]]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+_RANGE = re.compile(r"bytes=\s*([0-9]{0,18})-([0-9]{0,18})\s*\Z")
+
+
+@dataclass(frozen=True)
+class StoredFile:
+    """An immutable file in the store, as HTTP shows it."""
+
+    key: str
+    size: int  # bytes
+    etag: str  # strong
+    media: str
+
+
+async def send_bytes(send: Send, status: int, headers: Headers, body: bytes | None, *, head: bool) -> None:
+    """A whole answer; ``None`` is a body that by its status there cannot be."""
+    if body is not None:
+        headers = [*headers, (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": b"" if head or body is None else body})
+
+
+async def send_file(
+    receive: Receive,
+    send: Send,
+    store: ObjectStore,
+    file: StoredFile,
+    headers: dict[bytes, str],
+    *,
+    head: bool,
+) -> None:
+    """A file or the one range of it that was asked for; several ranges are answered with the whole."""
+    common: Headers = [
+        (b"etag", file.etag.encode()),
+        (b"cache-control", b"public, max-age=31536000, immutable"),
+        (b"accept-ranges", b"bytes"),
+        (b"x-content-type-options", b"nosniff"),
+    ]
+    if etag_matches(headers.get(b"if-none-match", ""), file.etag):
+        await send_bytes(send, 304, common, None, head=head)
+        return
+    start, stop, status = 0, file.size, 200
+    asked = headers.get(b"range")
+    if asked is not None and headers.get(b"if-range", file.etag) == file.etag:
+        part = parse_range(asked, file.size)
+        if part is not None:
+            (start, stop), status = part, 206
+        if start >= stop and part is not None:
+            unsatisfied = [*common, (b"content-range", f"bytes */{file.size}".encode())]
+            await send_bytes(send, 416, unsatisfied, b"", head=head)
+            return
+    typed = [
+        *common,
+        (b"content-type", file.media.encode()),
+        (b"content-length", str(stop - start).encode()),
+        *([(b"content-range", f"bytes {start}-{stop - 1}/{file.size}".encode())] if status == 206 else []),
+    ]
+    chunks = iter(()) if head else store.read(file.key, start, stop)
+    chunk = await asyncio.to_thread(next, chunks, b"")  # before the status: the store may be away
+    await send({"type": "http.response.start", "status": status, "headers": typed})
+    gone = asyncio.create_task(_gone(receive))
+    try:
+        while chunk and not gone.done():
+            await send({"type": "http.response.body", "body": chunk, "more_body": True})
+            chunk = await asyncio.to_thread(next, chunks, b"")
+    finally:
+        gone.cancel()
+    await send({"type": "http.response.body", "body": b""})
+
+
+async def _gone(receive: Receive) -> None:
+    """Wait until the client has hung up: a server takes what is sent to nobody without a word."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+def parse_range(header: str, size: int) -> tuple[int, int] | None:
+    """The bytes asked for, as start and stop; start not before stop where nothing satisfies the range.
+
+    None where the header is to be ignored: another unit, several ranges, or no range at all.
+    """
+    match = _RANGE.match(header)
+    if match is None or match[1] == match[2] == "":
+        return None
+    first, last = match.groups()
+    if first == "":
+        return max(size - int(last), 0), size
+    if last != "" and int(last) < int(first):
+        return None
+    return int(first), min(int(last) + 1, size) if last else size

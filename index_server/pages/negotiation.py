@@ -1,0 +1,82 @@
+"""Content negotiation of simple pages: media type, encoding and ETag (RFC 9110 sections 12 and 13, PEP 691)."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+JSON = "application/vnd.pypi.simple.v1+json"
+HTML = "application/vnd.pypi.simple.v1+html"
+TEXT = "text/html"
+_LATEST = {
+    "application/vnd.pypi.simple.latest+json": JSON,
+    "application/vnd.pypi.simple.latest+html": HTML,
+}
+# A client that names a type gets JSON before HTML; one that takes anything is a person.
+_NAMED_ORDER = (JSON, HTML, TEXT)
+_WILD_ORDER = (TEXT, JSON, HTML)
+_ENCODINGS = ("zstd", "gzip", "identity")  # the smallest first
+
+
+@lru_cache(maxsize=256)
+def negotiate_type(accept: str | None) -> str | None:
+    """The media type to answer with (RFC 9110 section 12.5.1, PEP 691), None where none is acceptable."""
+    if not accept or not accept.strip():
+        return TEXT
+    ranges = _qualities(accept)
+    best: tuple[float, int, int] | None = None
+    chosen = None
+    for media in (JSON, HTML, TEXT):
+        quality, precision = _match(media, ranges)
+        order = _NAMED_ORDER if precision == 2 else _WILD_ORDER
+        rank = (quality, precision, -order.index(media))
+        if quality > 0 and (best is None or rank > best):
+            best, chosen = rank, media
+    return chosen
+
+
+@lru_cache(maxsize=256)
+def negotiate_encoding(accept: str | None) -> str:
+    """The content encoding to answer with (RFC 9110 section 12.5.3)."""
+    ranges = _qualities(accept or "")
+    best = "identity"
+    best_quality = 0.0
+    for encoding in _ENCODINGS:
+        default = 0.001 if encoding == "identity" else ranges.get("*", 0.0)
+        quality = ranges.get(encoding, default)
+        if quality > best_quality:
+            best, best_quality = encoding, quality
+    return best
+
+
+def etag_matches(header: str, etag: str) -> bool:
+    """Whether ``If-None-Match`` names this ETag (RFC 9110 section 13.1.2: weak comparison)."""
+    tags = [tag.strip().removeprefix("W/") for tag in header.split(",")]
+    return "*" in tags or etag in tags
+
+
+def _qualities(header: str) -> dict[str, float]:
+    """Ranges of an Accept-like header with their q-values; a malformed one counts as refused."""
+    found: dict[str, float] = {}
+    for item in header.lower().split(","):
+        name, *parameters = (part.strip() for part in item.split(";"))
+        quality = 1.0
+        for parameter in parameters:
+            key, _, value = parameter.partition("=")
+            if key.strip() == "q":
+                try:
+                    quality = min(max(float(value), 0.0), 1.0)
+                except ValueError:
+                    quality = 0.0
+        name = _LATEST.get(name, name)
+        if name:
+            found[name] = max(quality, found.get(name, 0.0))
+    return found
+
+
+def _match(media: str, ranges: dict[str, float]) -> tuple[float, int]:
+    """The quality of the most precise range that covers ``media``, and how precise it is."""
+    major = media.partition("/")[0]
+    for precision, name in ((2, media), (1, f"{major}/*"), (0, "*/*")):
+        if name in ranges:
+            return ranges[name], precision
+    return 0.0, 0

@@ -1,0 +1,106 @@
+"""What pages say about how long their files are kept: the retention rules applied to the journals as they stand.
+
+A promise is made of journals and leases alone, so that every server states the same, and a page changes when one
+of them does and not as time goes by. It is a lower bound: what a channel shows stays for as long as it is shown.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from functools import lru_cache
+
+from index_server.catalog.catalog import Catalog
+from index_server.errors import GoneError
+from index_server.model import Gone, Snapshot
+from index_server.pages.simple import file_url
+from index_server.rules.retention import FOREVER, Promise, Terms, World, stays, successor
+
+LOOK_EVERY = 1.0  # seconds between looks for pages that are kept; a page that is rendered always looks
+Epoch = tuple[int, ...]
+
+
+class Promises:
+    """The promises of one index, as one process sees them."""
+
+    def __init__(self, catalog: Catalog, terms: Terms) -> None:
+        self._catalog = catalog
+        self._terms = terms
+        self._epoch: Epoch = ()
+        self._world = World(terms)
+        self._looked = float("-inf")
+        self._shards = lru_cache(maxsize=4096)(self._shards_of)
+
+    def current(self, epoch: Epoch) -> bool:
+        """Whether what was rendered at ``epoch`` still holds, by a look of not long ago."""
+        return epoch == self._epoch and time.monotonic() - self._looked < LOOK_EVERY
+
+    def look(self) -> Epoch:
+        """Read what was written since the last look: serials of the channels and of the leases."""
+        begun = time.monotonic()
+        channels = self._catalog.channels
+        heads = [self._catalog.head(channel) for channel in channels]
+        serials = [head.serial if head else 0 for head in heads]
+        epoch = (self._catalog.leases.journal.serial, *serials)
+        if epoch != self._epoch:
+            moved = [(name, [(m.snapshot, m.at) for m in self._catalog.moves(name)]) for name in channels]
+            all_stays = [stay for name, moves in moved for stay in stays(name, moves)]
+            self._world, self._epoch = World(self._terms, all_stays, self._catalog.leases.all()), epoch
+        self._looked = begun
+        return epoch
+
+    def of(self, project: str, snapshot: Snapshot) -> Promise:
+        """What is promised of the files of a project in a snapshot, as of the last look.
+
+        A file is kept for as long as any snapshot with it; of those, only the ones that promise more than this
+        snapshot are read.
+        """
+        world, shard = self._world, snapshot.projects[project].shard
+        base = world.until(snapshot.id)
+        names = {(record.sha256, record.filename) for record in self._catalog.shard(shard).records}
+        more: dict[str, str] = {}
+        seen = {shard}
+        for until, other in sorted(((until, name) for name, until in world.untils.items()), reverse=True):
+            if until <= base:
+                break
+            digest = self._shards(other).get(project)
+            if digest == shard:
+                base = until
+                break
+            if digest is None or digest in seen:
+                continue
+            seen.add(digest)
+            for record in self._catalog.shard(digest).records:
+                if (record.sha256, record.filename) in names:
+                    more.setdefault(record.filename, until)
+        for (sha256, filename), until in world.leased().items():
+            if (sha256, filename) in names and until > more.get(filename, base):
+                more[filename] = until
+        kept = ((name, until) for name, until in more.items() if until > base)
+        return Promise(base, tuple(sorted(kept)) if base != FOREVER else ())
+
+    def _shards_of(self, snapshot_id: str) -> Mapping[str, str]:
+        refs = self._catalog.snapshot(snapshot_id).projects
+        return {project: ref.shard for project, ref in refs.items()}
+
+
+def gone_error(catalog: Catalog, gone: Gone) -> GoneError:
+    """What to answer about a collected file: since when, and what stands in its place now."""
+    tomb = gone.tomb
+    members: dict[str, object] = {"filename": tomb.filename, "sha256": tomb.sha256, "collected_at": gone.at}
+    reason = f"{tomb.filename} was collected on {gone.at[:10]}: no promise covered it any more"
+    record = catalog.find_record(tomb.project, tomb.filename)
+    heads = {move.snapshot: move for name in catalog.channels if (move := catalog.head(name)) is not None}
+    for snapshot_id in sorted(heads, key=lambda each: heads[each].at, reverse=True):
+        ref = catalog.snapshot(snapshot_id).projects.get(tomb.project)
+        found = successor(record, catalog.shard(ref.shard).records) if record and ref else None
+        if found is not None:
+            members["successor"] = {
+                "snapshot": snapshot_id,
+                "filename": found.filename,
+                "url": file_url(found),
+                "hashes": {"sha256": found.sha256},
+                "version": found.version,
+            }
+            return GoneError(f"{reason}; {found.filename} stands in its place", **members)
+    return GoneError(reason, **members)

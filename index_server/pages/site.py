@@ -1,0 +1,357 @@
+"""Answers every read outside ``/api/``: a bare ASGI handler in front of the API's router.
+
+Pages are rendered when first asked for and kept by path. A kept page of a channel is good while the channel's
+serial is, and so this server follows moves made through another (see :mod:`index_server.pages.follow`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+from urllib.parse import quote
+from weakref import WeakValueDictionary
+
+import orjson
+from packaging.utils import canonicalize_name
+
+from index_server.catalog.catalog import Catalog
+from index_server.errors import NotFoundError, RequestError, StoreAwayError
+from index_server.model import SESSION, Record, Snapshot
+from index_server.pages import people as landing
+from index_server.pages.files import Headers, Send, StoredFile, send_bytes, send_file
+from index_server.pages.follow import Follower
+from index_server.pages.negotiation import HTML, JSON, TEXT, etag_matches, negotiate_encoding, negotiate_type
+from index_server.pages.promises import Epoch, Promises, gone_error
+from index_server.pages.simple import Page, project_page, root_page
+from index_server.rules.marks import NONE, ProjectMarks
+from index_server.rules.retention import Promise, Terms
+from index_server.rules.views import backends, view, visible
+from index_server.settings import RESERVED
+from index_server.targets import Lens, Targets
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+KEPT_BYTES = 256 << 20  # of rendered pages
+_SITE_PATHS = RESERVED - {"api", "healthz", "openapi.json", "upload"}
+_FOR_PEOPLE: Headers = [
+    (b"content-type", b"text/html; charset=utf-8"),
+    (b"cache-control", b"no-cache"),
+    (b"content-security-policy", b"default-src 'none'; style-src 'unsafe-inline'"),
+]
+_SHA256 = re.compile(r"[0-9a-f]{64}\Z")
+_FILENAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.!+-]*\.whl(\.metadata)?\Z")
+_HOST = re.compile(r"[A-Za-z0-9.-]+(:[0-9]+)?\Z|\[[0-9A-Fa-f:]+\](:[0-9]+)?\Z")
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A page, and for how long it is right: while ``channel`` stands at ``serial``, and the marks at ``marked``."""
+
+    page: Page
+    channel: str | None = None
+    serial: int = 0
+    marked: int = 0  # the serial of the journal of yanks and quarantines
+    promised: Epoch | None = None  # what its promises were made from, if it makes any
+    private: bool = False  # a session's: neither kept nor found by search engines
+
+
+@dataclass(frozen=True)
+class Redirect:
+    """Look elsewhere: 308 for another spelling of the same, 307 for an alias, whose meaning may change."""
+
+    path: str
+    status: int
+
+
+@dataclass(frozen=True)
+class Text:
+    """A page for people."""
+
+    status: int
+    body: bytes
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A problem document (RFC 9457)."""
+
+    error: RequestError
+
+
+Answer = Kept | Redirect | Text | StoredFile | Problem
+
+
+class Site:
+    """The handler; ``inner`` answers all that is not a page or a file."""
+
+    def __init__(self, catalog: Catalog, targets: Targets, inner: App, terms: Terms | None = None) -> None:
+        self._catalog = catalog
+        self._promises = Promises(catalog, terms or Terms({}))
+        self._targets = targets
+        self._inner = inner
+        self._follower = Follower(catalog.store.look_every)
+        self._kept: OrderedDict[str, Kept] = OrderedDict()
+        self._weight = 0
+        # A project unchanged over a move, or shown by two channels, is the same page.
+        self._shared: WeakValueDictionary[tuple[str, str, ProjectMarks, Promise | None], Page] = (
+            WeakValueDictionary()
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["method"] not in ("GET", "HEAD") or self._is_inner(scope["path"]):
+            await self._inner(scope, receive, send)
+            return
+        try:
+            await self._answer(scope, receive, send)
+        except StoreAwayError as error:
+            wait: Headers = [*_FOR_PEOPLE, (b"retry-after", str(error.retry_after).encode())]
+            page = landing.away_page("; ".join(error.reasons))
+            await send_bytes(send, error.status, wait, page, head=scope["method"] == "HEAD")
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
+        head = scope["method"] == "HEAD"
+        answer: Answer | None = await self._fresh(scope["path"])
+        if answer is None:
+            base = f"{scope['scheme']}://{_host(scope, headers)}"
+            answer = await asyncio.to_thread(self._find, scope["path"], base)
+            if isinstance(answer, Kept) and not answer.private:
+                self._keep(scope["path"], answer)
+        if isinstance(answer, Kept):
+            await _send_page(send, answer, headers, head=head)
+        elif isinstance(answer, StoredFile):
+            await send_file(receive, send, self._catalog.store, answer, headers, head=head)
+        elif isinstance(answer, Redirect):
+            query = scope["query_string"].decode("latin-1")
+            location = quote(answer.path, safe="/+") + (f"?{query}" if query else "")
+            await send_bytes(send, answer.status, [(b"location", location.encode("latin-1"))], b"", head=head)
+        elif isinstance(answer, Problem):
+            problem: Headers = [
+                (b"content-type", b"application/problem+json"),
+                (b"cache-control", b"no-cache"),
+            ]
+            await send_bytes(
+                send, answer.error.status, problem, orjson.dumps(answer.error.problem()), head=head
+            )
+        else:
+            await send_bytes(send, answer.status, _FOR_PEOPLE, answer.body, head=head)
+
+    def _is_inner(self, path: str) -> bool:
+        first = path.split("/", 2)[1] if path.startswith("/") else ""
+        return first in RESERVED and first not in _SITE_PATHS
+
+    # What is kept
+
+    async def _fresh(self, path: str) -> Kept | None:
+        kept = self._kept.get(path)
+        if kept is None:
+            return None
+        if kept.channel is not None:
+            serial = await self._follower.serial(self._catalog.journal(kept.channel))
+            if serial != kept.serial:
+                return None
+        if await self._follower.serial(self._catalog.status.journal) != kept.marked:
+            return None
+        if kept.promised is not None and not self._promises.current(kept.promised):
+            return None
+        if path in self._kept:  # while this request waited, another may have taken its place
+            self._kept.move_to_end(path)
+        return kept
+
+    def _keep(self, path: str, fresh: Kept) -> None:
+        stale = self._kept.pop(path, None)
+        self._weight += fresh.page.weight - (stale.page.weight if stale else 0)
+        self._kept[path] = fresh
+        while self._weight > KEPT_BYTES and len(self._kept) > 1:
+            _, oldest = self._kept.popitem(last=False)
+            self._weight -= oldest.page.weight
+
+    def _shared_page(
+        self, name: tuple[str, str, ProjectMarks, Promise | None], render: Callable[[], Page]
+    ) -> Page:
+        page = self._shared.get(name)
+        if page is None:
+            page = self._shared[name] = render()
+        return page
+
+    # What a path means
+
+    def _find(self, path: str, base: str) -> Answer:
+        """The answer to a path that is not kept; reads the store."""
+        parts = path.removeprefix("/").split("/")
+        slash = parts[-1] == ""
+        parts = parts[:-1] if slash else parts
+        try:
+            match parts:
+                case []:
+                    return self._landing(base)
+                case ["files", sha256, filename] if not slash:
+                    return self._file(sha256, filename)
+                case ["staging", session, *rest] if SESSION.match(session) and len(rest) < 3:
+                    return self._staging(path, session, rest)
+                case ["snapshots", snapshot_id, lens, *rest] if len(rest) < 3:
+                    snapshot = self._catalog.find_snapshot(snapshot_id)
+                    return self._place(path, base, f"snapshots/{snapshot_id}", snapshot, lens, rest)
+                case [channel] if channel in self._catalog.channels:
+                    return Redirect("/", 307)
+                case [channel, lens, *rest] if channel in self._catalog.channels and len(rest) < 3:
+                    move = self._catalog.head(channel)
+                    shown = self._catalog.snapshot(move.snapshot) if move else None
+                    answer = self._place(path, base, channel, shown, lens, rest)
+                    if isinstance(answer, Kept):
+                        return replace(answer, channel=channel, serial=move.serial if move else 0)
+                    return answer
+        except NotFoundError as error:
+            return Text(404, landing.missing_page(str(error)))
+        return Text(404, landing.missing_page("there is no such page"))
+
+    def _place(
+        self, path: str, base: str, place: str, snapshot: Snapshot | None, spelled: str, rest: Sequence[str]
+    ) -> Answer:
+        """A path below ``/{place}/{target}/``."""
+        lens = self._targets.lens(spelled)
+        if lens is None:
+            known = ", ".join(self._targets.by_name)
+            raise NotFoundError(f"there is no target {spelled}; there is {known}")
+        if rest and rest[0] != "simple":
+            raise NotFoundError("there is no such page; an index lies at simple/")
+        refs = snapshot.projects if snapshot else {}
+        all_marks = self._catalog.status.marks()
+        if lens.backend and lens.backend not in {b for ref in refs.values() for b in backends(ref.offers)}:
+            raise NotFoundError(f"nothing here was built with the backend {lens.backend}")
+        project = canonicalize_name(rest[1]) if len(rest) == 2 else None
+        right = "/".join(["", place, lens.slug, *rest[:1], *([project] if project is not None else []), ""])
+        if path != right:
+            return Redirect(right, 308 if spelled == lens.slug else 307)
+        names = sorted(name for name, ref in refs.items() if visible(ref.offers, lens))
+        if not rest:
+            return Text(200, landing.target_page(base, place, lens, snapshot.id if snapshot else None, names))
+        if project is None:
+            root = f"/{snapshot.id}" if snapshot else "/"
+            page = self._shared_page((root, lens.slug, NONE, None), lambda: root_page(names))
+            return Kept(page, marked=all_marks.serial)
+        if project not in names:
+            raise NotFoundError(_why_not(project, place, lens, known=project in refs))
+        if snapshot is None:
+            raise NotFoundError(f"{place} shows nothing yet")
+        shard, marks = refs[project].shard, all_marks.of(project)
+        promised = self._promises.look()
+        promise = self._promises.of(project, snapshot)
+        page = self._shared_page(
+            (shard, lens.slug, marks, promise),
+            lambda: self._project_page(project, shard, lens, marks, promise),
+        )
+        return Kept(page, marked=all_marks.serial, promised=promised)
+
+    def _project_page(
+        self, project: str, shard: str, lens: Lens, marks: ProjectMarks, promise: Promise
+    ) -> Page:
+        """What is under quarantine is taken away first, so that the next best wheel takes its place."""
+        shown = view(marks.offered(self._catalog.shard(shard).records), lens)
+        return project_page(project, shown, marks, promise.untils(each.filename for each in shown))
+
+    def _staging(self, path: str, session: str, rest: Sequence[str]) -> Answer:
+        """A session's own index: all its files, for whatever target."""
+        records = self._catalog.session_records(session)
+        if not records or (rest and rest[0] != "simple"):
+            raise NotFoundError("there is no such session, or it holds nothing yet")
+        project = canonicalize_name(rest[1]) if len(rest) == 2 else None
+        right = "/".join(["/staging", session, "simple", *([project] if project is not None else []), ""])
+        if path != right:
+            return Redirect(right, 308)
+        if project is None:
+            return Kept(root_page({record.project for record in records}), private=True)
+        shown = [record for record in records if record.project == project]
+        if not shown:
+            raise NotFoundError(f"this session holds no file of {project}")
+        marks = self._catalog.status.marks().of(project)
+        page = project_page(project, sorted(marks.offered(shown), key=_by_filename), marks)
+        return Kept(page, private=True)
+
+    def _file(self, sha256: str, filename: str) -> StoredFile | Text | Problem:
+        if not (_SHA256.match(sha256) and _FILENAME.match(filename)):
+            raise NotFoundError("there is no such file")
+        wheel = filename.removesuffix(".metadata")
+        beside = filename.removeprefix(wheel)
+        key = self._catalog.stored_key(sha256, wheel) + beside
+        size = self._catalog.store.size(key)
+        if size is None:  # collected, or collected and back in another place
+            self._catalog.tombs.look()
+            gone = self._catalog.tombs.gone((sha256, wheel))
+            if gone is not None:
+                return Problem(gone_error(self._catalog, gone))
+            key = self._catalog.stored_key(sha256, wheel) + beside
+            size = self._catalog.store.size(key)
+        if size is None:
+            raise NotFoundError("there is no such file")
+        project = canonicalize_name(wheel.partition("-")[0])
+        reason = self._catalog.status.marks().of(project).quarantine_reason(wheel)
+        if reason is not None:
+            return Text(403, landing.refused_page(f"{wheel} is under quarantine: {reason}"))
+        if filename.endswith(".metadata"):
+            return StoredFile(key, size, f'"{sha256}-metadata"', "text/plain; charset=utf-8")
+        return StoredFile(key, size, f'"{sha256}"', "application/octet-stream")
+
+    def _landing(self, base: str) -> Text:
+        rows = []
+        for name, description in self._catalog.channels.items():
+            move = self._catalog.head(name)
+            shown = self._catalog.snapshot(move.snapshot) if move else None
+            rows.append(
+                landing.ChannelRow(
+                    name=name,
+                    description=description,
+                    snapshot=move.snapshot if move else None,
+                    moved_at=move.at if move else None,
+                    projects=len(shown.projects) if shown else 0,
+                )
+            )
+        return Text(200, landing.landing_page(base, rows, self._targets.by_name.values()))
+
+
+def _by_filename(record: Record) -> str:
+    return record.filename
+
+
+def _why_not(project: str, place: str, lens: Lens, *, known: bool) -> str:
+    if known:
+        return f"{project} is in {place}, but no wheel of it runs on {lens.slug}"
+    return f"{project} is not in {place}; it may have been published elsewhere, or not at all"
+
+
+def _host(scope: Scope, headers: dict[bytes, str]) -> str:
+    """The host that the client asked, if it is one."""
+    host = headers.get(b"host", "")
+    if _HOST.match(host):
+        return host
+    server = scope.get("server") or ("localhost", 80)
+    return f"{server[0]}:{server[1]}"
+
+
+async def _send_page(send: Send, kept: Kept, headers: dict[bytes, str], *, head: bool) -> None:
+    """Negotiate, revalidate, answer (PEP 691: an Accept that nothing matches is 406)."""
+    media = negotiate_type(headers.get(b"accept"))
+    common: Headers = [
+        (b"vary", b"Accept, Accept-Encoding"),
+        (b"cache-control", b"no-store" if kept.private else b"no-cache"),
+        *([(b"x-robots-tag", b"noindex")] if kept.private else []),
+    ]
+    if media is None:
+        offered = f"this page comes as {JSON}, {HTML} or {TEXT}\n"
+        await send_bytes(send, 406, [*common, (b"content-type", b"text/plain")], offered.encode(), head=head)
+        return
+    form = kept.page.form(media, negotiate_encoding(headers.get(b"accept-encoding")))
+    etag = (b"etag", form.etag.encode())
+    if etag_matches(headers.get(b"if-none-match", ""), form.etag):
+        await send_bytes(send, 304, [*common, etag], None, head=head)
+        return
+    charset = "" if media == JSON else "; charset=utf-8"
+    typed = [*common, etag, (b"content-type", f"{media}{charset}".encode())]
+    if form.encoding != "identity":
+        typed.append((b"content-encoding", form.encoding.encode()))
+    await send_bytes(send, 200, typed, form.body, head=head)

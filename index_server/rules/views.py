@@ -1,0 +1,90 @@
+"""Which files a (snapshot, target, backend) shows. Pure.
+
+The rule, for each project, version (without our local part), Python tag and ABI tag: one best wheel.
+
+1. A wheel is eligible when its target is the view's own or one of those whose wheels also run there.
+2. If the view asks for a backend, wheels of that backend come before wheels of the recipe's default one;
+   wheels of any third backend are never shown.
+3. Among equals the target's own wheel wins, then the order of ``also_runs``.
+4. Files without a passport belong to every target. But a Linux aarch64 wheel without a passport gives way to
+   a tuned wheel of the same version, Python and ABI: never two builds of one thing side by side, since
+   installers would choose between them by the spelling of their local version (PEP 440).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from index_server.model import Record
+from index_server.targets import Lens
+
+EVERY_TARGET = "*"
+
+
+def view(records: Iterable[Record], lens: Lens) -> list[Record]:
+    """The records that ``lens`` shows, by file name."""
+    best: dict[tuple[str, ...], tuple[tuple[int, int], Record]] = {}
+    untuned = []
+    # Newest first: a snapshot holds one build of a cell, but where two are given the newer one stays.
+    for record in sorted(records, key=lambda record: (record.uploaded_at, record.filename), reverse=True):
+        rank = _rank(record, lens)
+        thing = _thing(record)
+        if record.tuned is None:
+            untuned.append(record)
+        elif rank is not None and (thing not in best or rank < best[thing][0]):
+            best[thing] = (rank, record)
+    shown = [record for _, record in best.values()]
+    shown += [record for record in untuned if not (_is_linux_arm(record) and _thing(record) in best)]
+    return sorted(shown, key=lambda record: record.filename)
+
+
+def offers(records: Iterable[Record]) -> tuple[str, ...]:
+    """A digest of ``records`` that answers :func:`visible` without them.
+
+    ``*`` stands for a file of every target, ``target`` for a wheel with its recipe's default backend,
+    ``target+backend`` for any wheel with that backend.
+    """
+    found = set()
+    for record in records:
+        if record.tuned is None:
+            found.add(EVERY_TARGET)
+            continue
+        found.add(f"{record.tuned.target}+{record.tuned.backend}")
+        if record.tuned.default_backend:
+            found.add(record.tuned.target)
+    return tuple(sorted(found))
+
+
+def visible(offered: Iterable[str], lens: Lens) -> bool:
+    """Whether ``view`` would show anything of the records that ``offered`` was made from."""
+    wanted = {EVERY_TARGET, *lens.target.runs}
+    if lens.backend:
+        wanted |= {f"{target}+{lens.backend}" for target in lens.target.runs}
+    return not wanted.isdisjoint(offered)
+
+
+def backends(offered: Iterable[str]) -> set[str]:
+    """The backends named in ``offered``."""
+    return {offer.partition("+")[2] for offer in offered} - {""}
+
+
+def _rank(record: Record, lens: Lens) -> tuple[int, int] | None:
+    """How well a tuned wheel fits, less is better; None where it must not be shown."""
+    if record.tuned is None or record.tuned.target not in lens.target.runs:
+        return None
+    place = lens.target.runs.index(record.tuned.target)
+    if lens.backend and record.tuned.backend == lens.backend:
+        return 0, place
+    return (1, place) if record.tuned.default_backend else None
+
+
+def _thing(record: Record) -> tuple[str, ...]:
+    version = record.tuned.version if record.tuned else record.version
+    return record.project, version, record.python_tag, record.abi_tag
+
+
+def _is_linux_arm(record: Record) -> bool:
+    return any(
+        part.endswith("_aarch64") and part.startswith(("linux", "manylinux"))
+        for part in record.platform_tag.split(".")
+    )

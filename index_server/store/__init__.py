@@ -1,0 +1,1 @@
+"""Objects by key: the interface, a folder, an S3 bucket."""

@@ -1,0 +1,1 @@
+"""Commands beside the server: check, collect, mirror, trim."""

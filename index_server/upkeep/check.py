@@ -1,0 +1,173 @@
+"""Verifies a store: journals chained, snapshots whole, files what their records say. Changes nothing."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import suppress
+
+from index_server.catalog import leases, tombstones
+from index_server.catalog.catalog import Catalog, file_key, record_key
+from index_server.catalog.journal import journal_key
+from index_server.catalog.marks import STATUS
+from index_server.errors import StoreError
+from index_server.model import (
+    GENESIS,
+    EntryT,
+    Judgement,
+    LeaseEntry,
+    Move,
+    Record,
+    StatusEntry,
+    TombEntry,
+    sha256_hex,
+)
+from index_server.rules.gates import passed
+
+
+def journal_faults(catalog: Catalog, channel: str) -> Iterator[str]:
+    """Gaps, broken hashes, moves to nowhere and approvals that nobody gave in a channel's journal."""
+    snapshots = set(catalog.snapshot_ids())
+    for key, move in _chain(catalog, channel, Move):
+        if isinstance(move, str):
+            yield move
+            continue
+        if move.channel != channel:
+            yield f"{key}: says it is of {move.channel}"
+        if move.snapshot not in snapshots:
+            yield f"{key}: moves to {move.snapshot}, which is not there"
+        yield from _judgement_faults(catalog, key, move)
+
+
+def status_faults(catalog: Catalog) -> Iterator[str]:
+    """Gaps, broken hashes and unknown files in the journal of yanks and quarantines."""
+    for key, entry in _chain(catalog, STATUS, StatusEntry):
+        if isinstance(entry, str):
+            yield entry
+        elif entry.filename and catalog.store.size(record_key(entry.project, entry.filename)) is None:
+            yield f"{key}: speaks of {entry.filename}, which is not recorded"
+
+
+def _chain(catalog: Catalog, name: str, model: type[EntryT]) -> Iterator[tuple[str, EntryT | str]]:
+    """The entries of a journal by key, and as text what is wrong with the chain itself."""
+    store = catalog.store
+    prefix = f"journal/{name}/"
+    serials = sorted(int(key.removeprefix(prefix).removesuffix(".json")) for key in store.keys(prefix))
+    if serials != list(range(1, len(serials) + 1)):
+        yield prefix, f"{name}: the journal's serials have gaps"
+        return
+    previous = GENESIS
+    for serial in serials:
+        key = journal_key(name, serial)
+        data = store.get(key)
+        try:
+            entry = model.decode(data, key=key)
+        except StoreError as error:
+            yield key, str(error)
+        else:
+            if entry.previous_hash != previous:
+                yield key, f"{key}: does not follow from the entry before it; the journal was rewritten"
+            if entry.serial != serial:
+                yield key, f"{key}: says it is serial {entry.serial}"
+            yield key, entry
+        previous = sha256_hex(data)
+
+
+def _judgement_faults(catalog: Catalog, key: str, move: Move) -> Iterator[str]:
+    """What a move says its gates saw must be there, unchanged, and about the same snapshot."""
+    if move.judgement is None:
+        if move.approvals:
+            yield f"{key}: names approvals and no judgement"
+        return
+    place = f"judgements/{move.judgement}.json"
+    try:
+        data = catalog.store.get(place)
+        judgement = Judgement.decode(data, key=place)
+    except StoreError as error:
+        yield f"{key}: {error}"
+        return
+    said = (judgement.channel, judgement.snapshot, tuple(each.by for each in judgement.approvals))
+    if sha256_hex(data) != move.judgement or said != (move.channel, move.snapshot, move.approvals):
+        yield f"{key}: its judgement is of something else"
+    for approval in judgement.approvals:
+        if approval not in catalog.approvals(move.channel, move.snapshot):
+            yield f"{key}: the approval by {approval.by} is not there"
+
+
+def snapshot_faults(catalog: Catalog, snapshot_id: str, seen: dict[str, Record]) -> Iterator[str]:
+    """Missing or damaged parts of a snapshot; its records are added to ``seen`` by the key of their file."""
+    try:
+        snapshot = catalog.find_snapshot(snapshot_id)
+    except StoreError as error:
+        yield str(error)
+        return
+    for project, ref in snapshot.projects.items():
+        key = f"shards/{ref.shard}.json"
+        try:
+            if sha256_hex(catalog.store.get(key)) != ref.shard:
+                yield f"{key}: its bytes are not what {snapshot_id} names"
+            records = catalog.shard(ref.shard).records
+        except StoreError as error:
+            yield f"{snapshot_id}: {project}: {error}"
+            continue
+        seen.update({file_key(record.sha256, record.filename): record for record in records})
+
+
+def collected_faults(catalog: Catalog) -> Iterator[str]:
+    """Gaps and broken hashes in the journals of collected files and of leases; channels that show what is gone."""
+    for name, model in ((leases.JOURNAL, LeaseEntry), (tombstones.JOURNAL, TombEntry)):
+        for _, entry in _chain(catalog, name, model):
+            if isinstance(entry, str):
+                yield entry
+    for channel in catalog.channels:
+        with suppress(StoreError):  # which another check tells
+            catalog.tombs.look()
+            head = catalog.head(channel)
+            for record in catalog.snapshot_records(catalog.snapshot(head.snapshot)) if head else ():
+                if catalog.tombs.gone((record.sha256, record.filename)):
+                    yield f"{channel} shows {record.filename}, which was collected"
+
+
+def verdict_faults(catalog: Catalog) -> Iterator[str]:
+    """Verdicts, by which gates go, that do not follow from their evidence. Reads all evidence."""
+    for project in sorted({key.split("/")[1] for key in catalog.store.keys("verdicts/")}):
+        for sha256, kind, number, good in catalog.evidence.told(project):
+            try:
+                body = catalog.evidence.read(sha256, kind, number).body
+            except StoreError as error:
+                yield f"verdicts/{project}/: {error}"
+                continue
+            if passed(body, sha256) != good:
+                yield f"verdicts/{project}/: of {kind} {number} about {sha256} it says what the evidence does not"
+
+
+def record_faults(catalog: Catalog, record: Record, *, deep: bool) -> Iterator[str]:
+    """How a record's file, metadata and own object differ from it; ``deep`` reads every byte.
+
+    Of a collected file the record alone is left.
+    """
+    store = catalog.store
+    key = record_key(record.project, record.filename)
+    try:
+        if catalog.find_record(record.project, record.filename) != record:
+            yield f"{key}: not the record that snapshots hold"
+    except StoreError as error:
+        yield str(error)
+    catalog.tombs.look()
+    if catalog.tombs.gone((record.sha256, record.filename)):
+        return
+    file = catalog.stored_key(record.sha256, record.filename)
+    size = store.size(file)
+    if size != record.size:
+        yield f"{file}: {'missing' if size is None else f'{size} bytes'}, not {record.size} bytes"
+    elif deep:
+        engine = hashlib.sha256()
+        for chunk in store.read(file, 0, size):
+            engine.update(chunk)
+        if engine.hexdigest() != record.sha256:
+            yield f"{file}: its bytes have changed"
+    try:
+        if sha256_hex(store.get(f"{file}.metadata")) != record.metadata_sha256:
+            yield f"{file}.metadata: its bytes have changed"
+    except StoreError as error:
+        yield str(error)

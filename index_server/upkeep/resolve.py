@@ -1,0 +1,192 @@
+"""What a closed world is made of: uv resolves, our own index first, the machine's own index for all else.
+
+No address stands here: the upstream is the index that pip is set up with on this machine, or uv's own default.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path, PurePosixPath
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from packaging.tags import Tag, compatible_tags, cpython_tags
+
+from index_server.errors import ResolveError
+from index_server.names import parse_name
+
+GLIBC = 28  # of 2.28: what most of the wheels that are built here run on
+OLDEST_GLIBC = 17  # PEP 599: manylinux2014, the first for aarch64
+UV = Path(sys.executable).parent / "uv"
+
+
+@dataclass(frozen=True)
+class Upstream:
+    """Where others' wheels come from."""
+
+    default: str | None  # None: what uv takes by itself
+    extra: tuple[str, ...] = ()
+    cert: str | None = None
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """One wheel of a closure."""
+
+    project: str
+    version: str
+    filename: str
+    url: str
+    sha256: str
+    size: int | None
+
+
+@cache
+def upstream_of_pip() -> Upstream:
+    """What pip is set up with on this machine, by its own word."""
+    listing = subprocess.run(
+        [sys.executable, "-m", "pip", "--disable-pip-version-check", "config", "list"],
+        capture_output=True,
+        text=True,
+        check=False,
+    ).stdout
+    settings: dict[str, str] = {}
+    for line in listing.splitlines():
+        key, found, value = line.partition("=")
+        section, _, name = key.rpartition(".")
+        if found and section in ("global", ":env:"):
+            settings[name] = value.strip("'\"")
+    extra = [url for url in settings.get("extra-index-url", "").split() if url.startswith("http")]
+    return Upstream(settings.get("index-url") or None, tuple(extra), settings.get("cert") or None)
+
+
+def closure(
+    projects: Sequence[str],
+    requirements: Sequence[Path],
+    *,
+    python: str,
+    ours: str,
+    upstream: Upstream,
+    glibc: int = GLIBC,
+) -> list[Wanted]:
+    """The wheels that ``projects`` and requirement files need on Linux on Arm with a Python such as ``cp311``.
+
+    They run on glibc 2.``glibc``.
+
+    A name that ``ours`` knows is taken from there alone: ``first-index`` asks no further.
+
+    Raises:
+        ResolveError: there is no such set of wheels; uv says which project is in the way, and why.
+    """
+    version = python_version(python)
+    with tempfile.TemporaryDirectory() as folder:
+        asked, answer = Path(folder) / "asked.in", Path(folder) / "pylock.toml"
+        asked.write_text("".join(f"{project}\n" for project in projects), encoding="utf-8")
+        done = subprocess.run(
+            [
+                *(str(UV), "--no-config", "--no-progress", "pip", "compile", "--quiet", "--no-cache"),
+                *("--format", "pylock.toml", "--output-file", str(answer), "--generate-hashes"),
+                *("--python-platform", f"aarch64-manylinux_2_{glibc}", "--python-version", version),
+                *("--only-binary", ":all:", "--index-strategy", "first-index", "--index", ours),
+                *(part for url in upstream.extra for part in ("--index", url)),
+                *(("--default-index", upstream.default) if upstream.default else ()),
+                *(str(path) for path in (asked, *requirements)),
+            ],
+            capture_output=True,
+            text=True,
+            check=False,
+            env=_environment(upstream),
+        )
+        if done.returncode != 0:
+            raise ResolveError(
+                f"there is no closed set of wheels for {python} on aarch64 with glibc 2.{glibc}:\n"
+                f"{done.stderr.strip()}"
+            )
+        locked = tomllib.loads(answer.read_text(encoding="utf-8"))
+    return [_wanted(package, python, glibc) for package in locked.get("packages", [])]
+
+
+def python_version(tag: str) -> str:
+    """``cp311`` as ``3.11``.
+
+    Raises:
+        ResolveError: it is no CPython.
+    """
+    if not tag.startswith("cp3") or not tag[3:].isdigit():
+        raise ResolveError(f"{tag!r} is no Python; write one as in wheel tags, such as cp311")
+    return f"3.{tag[3:]}"
+
+
+def _environment(upstream: Upstream) -> dict[str, str]:
+    """This process's environment, without what would add indexes, or change which one comes first."""
+    dropped = (
+        "UV_INDEX",
+        "UV_EXTRA",
+        "UV_FIND",
+        "UV_NO_INDEX",
+        "UV_INDEX_STRATEGY",
+        "UV_CONFIG",
+        "UV_PRERELEASE",
+    )
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(dropped) or name == "UV_INDEX_URL"  # as pip's: the one upstream
+    }
+    if upstream.cert and "SSL_CERT_FILE" not in kept:
+        kept["SSL_CERT_FILE"] = upstream.cert
+    hosts = ",".join(filter(None, (kept.get("NO_PROXY") or kept.get("no_proxy"), "127.0.0.1")))
+    return kept | {"NO_PROXY": hosts, "no_proxy": hosts}
+
+
+def _wanted(package: Mapping[str, Any], python: str, glibc: int) -> Wanted:
+    """The best wheel of a locked package (PEP 751)."""
+    name, version = str(package["name"]), str(package.get("version", ""))
+    wheels = {_filename(wheel): wheel for wheel in package.get("wheels", [])}
+    best = best_wheel(wheels, python, glibc)
+    if best is None:
+        seen = ", ".join(sorted(wheels)) or "no wheel at all"
+        raise ResolveError(f"{name} {version} has no wheel for {python} on aarch64; there is {seen}")
+    wheel = wheels[best]
+    sha256 = wheel.get("hashes", {}).get("sha256")
+    if not sha256:
+        raise ResolveError(f"{best}: the index states no sha256, so its bytes cannot be checked")
+    return Wanted(name, version, best, str(wheel["url"]), str(sha256), wheel.get("size"))
+
+
+def best_wheel(filenames: Iterable[str], python: str, glibc: int = GLIBC) -> str | None:
+    """Of the wheels of one version the one that installers take (PEP 425: the order of the tags)."""
+    order = {tag: place for place, tag in enumerate(tags(python, glibc))}
+    ranked = []
+    for filename in filenames:
+        places = [order[tag] for tag in parse_name(filename).tags if tag in order]
+        if places:
+            ranked.append((min(places), filename))
+    return min(ranked)[1] if ranked else None
+
+
+@cache
+def tags(python: str, glibc: int) -> tuple[Tag, ...]:
+    """All tags that a CPython takes on Linux on Arm with this glibc, the best first."""
+    version = (3, int(python_version(python).partition(".")[2]))
+    platforms = []
+    for minor in range(glibc, OLDEST_GLIBC - 1, -1):
+        platforms.append(f"manylinux_2_{minor}_aarch64")
+        if minor == OLDEST_GLIBC:
+            platforms.append("manylinux2014_aarch64")
+    platforms.append("linux_aarch64")
+    return (
+        *cpython_tags(version, [python], platforms),
+        *compatible_tags(version, python, platforms),
+    )
+
+
+def _filename(wheel: Mapping[str, Any]) -> str:
+    return str(wheel.get("name") or unquote(PurePosixPath(urlsplit(str(wheel["url"])).path).name))

@@ -1,0 +1,15 @@
+"""Removes old objects of the builders' compile cache (see :mod:`index_server.api.cache`)."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from index_server.store.interface import ObjectStore
+
+
+def trim(store: ObjectStore, older_than: timedelta, now: datetime) -> int:
+    """Take away what was kept longer ago; returns how many objects went."""
+    old = [key for key in store.keys("cache/") if (at := store.written_at(key)) and now - at > older_than]
+    for key in old:
+        store.remove(key)
+    return len(old)
