@@ -1,0 +1,1 @@
+"""Builds, proves and publishes wheels. Talks to the index over HTTP only."""

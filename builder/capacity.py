@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from builder.errors import CompileError
-from builder.model import Needs
+from builder.model.recipe import Needs
 
 
 @dataclass(frozen=True, kw_only=True)

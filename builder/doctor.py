@@ -13,10 +13,10 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from builder.emulate import EmulatedPython
+from builder.emulation.environment import EmulatedPython
 from builder.errors import ToolboxError
-from builder.fetch import APT_HELPER
-from builder.toolbox import Toolbox
+from builder.toolbox.fetch import APT_HELPER
+from builder.toolbox.toolbox import Toolbox
 
 _DISK_NEEDED = 6e9
 """Bytes that the toolbox, two NumPy work folders and the store take, with room."""

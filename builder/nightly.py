@@ -5,40 +5,26 @@ A build that fails never blocks the others; a required one that is missing keeps
 
 from __future__ import annotations
 
-import ctypes
-import json
-import os
-import secrets
-import signal
-import subprocess
-import sys
-import tempfile
 import threading
 import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
-
-from packaging.version import Version
 
 from builder.compile import Progress
 from builder.compile.processes import end_children
-from builder.errors import ArmwheelsError, ConfigError, PublishError, StoppedError, as_disk_error
-from builder.model import Build
+from builder.errors import ArmwheelsError, ConfigError, StoppedError, as_disk_error
+from builder.index.client import Index, Published
+from builder.index.publish import published_builds, put_evidence, upload_session
+from builder.model.build import Build
 from builder.plan import State, Step, make_plan
-from builder.publish import Index, Published
-from builder.settings import Frozen
-from builder.stages import Built, Wheel, Workshop
+from builder.workshop import Built, Wheel, Workshop
 
 BUILDS_AT_ONCE = 3
 """How many builds are under way together: one compiles on all cores, others configure, pack or wait to be run."""
-
-EVIDENCE = frozenset({"audit", "emulation"})
-"""What must lie beside a wheel before it counts as published."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,27 +58,6 @@ class NightlyReport:
     @property
     def missing(self) -> tuple[Cell, ...]:
         return tuple(cell for cell in self.cells if cell.missing)
-
-
-class Session(Frozen):
-    """An upload session kept over kills: the same wheels go on in the same session."""
-
-    name: str
-    files: tuple[str, ...]
-
-
-def published_builds(index: Index, builds: tuple[Build, ...]) -> dict[str, Published]:
-    """What the index has of these builds, by wheel digest, with the evidence that it was audited and run.
-
-    A file without its evidence is not taken as published: a run may have been killed between the two, or somebody
-    else may have uploaded it. It is built or found here again, and its evidence follows.
-    """
-    found = {build.wheel_digest: index.find_build(build.wheel_digest) for build in builds}
-    return {
-        digest: published
-        for digest, published in found.items()
-        if published is not None and index.evidence_kinds(published.sha256) >= EVIDENCE
-    }
 
 
 def run_nightly(
@@ -255,7 +220,7 @@ def _publish(
         return state.snapshot, False, "nothing was built"
     if not news:
         return state.snapshot, False, _held(required) or "nothing new: no snapshot was made"
-    session = _session(workshop.toolbox.home, matrix, tuple(news))
+    session = upload_session(workshop.toolbox.home, matrix, tuple(news))
     for name in news:
         cell = files[name]
         if cell.wheel is None:
@@ -272,119 +237,5 @@ def _publish(
     return made.id, True, f"{channel} moved to {made.id}"
 
 
-def close_channel(matrix: str, builds: tuple[Build, ...], home: Path, *, channel: str) -> str | None:
-    """Have the local index take in what the builds' wheels depend on; it prints what it takes.
-
-    An index elsewhere does so where its store is: returned is the command for its operator then.
-
-    Raises:
-        PublishError: it could not take in all of it. The wheels are published all the same.
-    """
-    projects = sorted({build.recipe.project for build in builds})
-    glibc = min((build.recipe.build.glibc for build in builds), key=Version)
-    command = ["mirror", *projects, "--matrix", matrix, "--glibc", glibc, "--channel", channel]
-    if os.environ.get("ARMWHEELS_INDEX"):
-        return " ".join(["armwheels-index", *command])
-    environment = {**os.environ, "ARMWHEELS_HOME": str(home)}
-    if subprocess.run([_index_program(), *command], env=environment, check=False).returncode:
-        raise PublishError(
-            "the wheels are published, but not all that they depend on; the same command goes on from there"
-        )
-    return None
-
-
-def put_evidence(index: Index, wheel: Wheel) -> None:
-    """Store what was found out about an uploaded wheel; what is there already is no news."""
-    index.put_evidence(wheel.sha256, "audit", wheel.audit.model_dump(mode="json"))
-    index.put_evidence(wheel.sha256, "emulation", wheel.verify.model_dump(mode="json"))
-
-
 def _held(required: list[str]) -> str:
     return f"the channel stays: required and missing are {', '.join(required)}" if required else ""
-
-
-def _session(home: Path, matrix: str, files: tuple[str, ...]) -> Session:
-    """The session of this set of files; kept on disk first, so that a killed upload goes on in it."""
-    path = home / "sessions" / f"{matrix}.json"
-    if path.is_file():
-        kept = Session.model_validate_json(path.read_text(encoding="utf-8"))
-        if kept.files == files:
-            return kept
-    fresh = Session(name=secrets.token_urlsafe(24), files=files)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_suffix(".fresh")
-    beside.write_text(json.dumps(fresh.model_dump(mode="json")), encoding="utf-8")
-    beside.replace(path)
-    return fresh
-
-
-def _end_with_parent() -> None:
-    """Ask the kernel to end this process when its parent dies, however it dies (prctl(2), PR_SET_PDEATHSIG)."""
-    ctypes.CDLL(None).prctl(1, signal.SIGTERM)
-
-
-@contextmanager
-def open_index(home: Path, *, write: bool = True, scopes: tuple[str, ...] = ()) -> Iterator[Index]:
-    """The index of ``ARMWHEELS_INDEX`` with ``ARMWHEELS_TOKEN``, else one on loopback for this run alone.
-
-    The token made for that run may do what publishing needs, or what ``scopes`` say.
-
-    Raises:
-        PublishError: the local index does not start; its own words are in the message.
-    """
-    if url := os.environ.get("ARMWHEELS_INDEX"):
-        with Index(url, os.environ.get("ARMWHEELS_TOKEN")) as index:
-            yield index
-        return
-    program = _index_program()
-    with ExitStack() as stack:
-        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        environment = {**os.environ, "ARMWHEELS_HOME": str(home)}
-        token = _run_token(program, environment, scopes) if write or not _open_reads() else None
-        ready, log = scratch / "ready", scratch / "log"
-        server = subprocess.Popen(
-            [program, "serve", "--port", "0", "--ready-file", str(ready)],
-            env=environment,
-            stdout=stack.enter_context(log.open("w")),
-            stderr=subprocess.STDOUT,
-            preexec_fn=_end_with_parent,
-        )
-        stack.callback(_stop, server)
-        deadline = time.monotonic() + 60
-        while not ready.is_file():
-            if server.poll() is not None or time.monotonic() > deadline:
-                raise PublishError(f"the local index did not start:\n{log.read_text()[-2000:]}")
-            time.sleep(0.05)
-        yield stack.enter_context(Index(ready.read_text().strip(), token))
-
-
-def _index_program() -> str:
-    return str(Path(sys.executable).parent / "armwheels-index")
-
-
-def _open_reads() -> bool:
-    return os.environ.get("ARMWHEELS_READS", "open") == "open"
-
-
-def _run_token(program: str, environment: dict[str, str], scopes: tuple[str, ...]) -> str:
-    """A token for this run, which the index forgets after two days."""
-    allowed = [part for scope in scopes for part in ("--scope", scope)]
-    made = subprocess.run(
-        [program, "token", "--name", "this run", "--expires-days", "2", *allowed],
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if made.returncode:
-        raise PublishError(f"the local index gives no token: {made.stderr.strip()}")
-    return made.stdout.strip().splitlines()[-1]
-
-
-def _stop(server: subprocess.Popen[bytes]) -> None:
-    server.terminate()
-    try:
-        server.wait(timeout=10)
-    except subprocess.TimeoutExpired:
-        server.kill()
-        server.wait()

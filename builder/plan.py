@@ -14,7 +14,9 @@ from enum import Enum
 from typing import Any
 
 from builder.errors import ConfigError
-from builder.model import Build, Cells, Matrix, Recipe
+from builder.model.build import Build
+from builder.model.matrix import Cells, Matrix
+from builder.model.recipe import Recipe
 from builder.targets import Target, Targets
 
 

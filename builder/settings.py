@@ -11,19 +11,12 @@ import tomllib
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ValidationError
 
 from builder.errors import ConfigError
 
 ROOT = Path(__file__).resolve().parents[1]
-
-
-class Frozen(BaseModel):
-    """Base of all configuration and result models: frozen, and strict about unknown keys."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
+WHEEL_TESTS = Path(__file__).resolve().parent / "wheel_tests"  # scripts that recipes name under [verify]
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
 

@@ -23,8 +23,8 @@ from packaging.version import InvalidVersion, Version
 from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_exponential
 
 from builder.errors import SourceError, ToolboxError
-from builder.fetch import Mirror, fetch_debian, fetch_pypi, sha256_of
-from builder.model import (
+from builder.model.recipe import Recipe
+from builder.model.sources import (
     ArchiveSource,
     DebianSource,
     FolderSource,
@@ -32,12 +32,12 @@ from builder.model import (
     Followed,
     GitSource,
     Patch,
-    Recipe,
     SdistSource,
     Taken,
     VersionSource,
 )
 from builder.settings import ROOT, configs_dir
+from builder.toolbox.fetch import Mirror, fetch_debian, fetch_pypi, sha256_of
 
 if sys.version_info >= (3, 12):
     import tarfile

@@ -22,7 +22,8 @@ from packaging.version import InvalidVersion, Version
 from pydantic import Field, field_serializer, field_validator
 
 from builder.errors import ConfigError
-from builder.settings import Frozen, validate
+from builder.model.base import Frozen
+from builder.settings import validate
 
 # Capabilities that name no instruction a compiler puts into a wheel: kernel services, timers, processor
 # state bits, cache maintenance, the behaviour of unaligned accesses, and hints, which every Armv8 CPU

@@ -6,9 +6,10 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from builder.cli import Bench
-from builder.emulate import EmulatedPython, model_of, test_requirements, write_bytecode
-from builder.lock import requirements_lock
+from builder.commands.project import Project as Bench
+from builder.emulation.emulate import model_of
+from builder.emulation.environment import EmulatedPython, test_requirements, write_bytecode
+from builder.locks import requirements_lock
 
 PYTHON = "cp311"
 _MOST_SECONDS = 3600.0

@@ -14,11 +14,12 @@ import sys
 import tempfile
 from pathlib import Path
 
-from builder.cli import Bench
+from builder.commands.project import Project as Bench
 from builder.compile.layout import build_environment
 from builder.compile.wrappers import write_wrappers
-from builder.emulate import EmulatedPython, model_of, test_requirements, write_bytecode
-from builder.lock import requirements_lock
+from builder.emulation.emulate import model_of
+from builder.emulation.environment import EmulatedPython, test_requirements, write_bytecode
+from builder.locks import requirements_lock
 from builder.plan import make_build
 
 PYTHON = "cp311"

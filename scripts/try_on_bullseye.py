@@ -17,16 +17,18 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-from builder.cli import Bench
+from builder.commands.project import Project as Bench
 from builder.compile.processes import run_logged
 from builder.compile.wrappers import write_wrappers
-from builder.emulate import EmulatedPython, model_of, test_requirements
-from builder.lock import requirements_lock
-from builder.model import Build, DebianFile, DebianSource, VersionSource
+from builder.emulation.emulate import model_of
+from builder.emulation.environment import EmulatedPython, test_requirements
+from builder.emulation.verify import lay_out_data
+from builder.locks import requirements_lock
+from builder.model.build import Build
+from builder.model.sources import DebianFile, DebianSource, VersionSource
 from builder.plan import make_build
 from builder.source import prepare
-from builder.toolbox import Toolbox
-from builder.verify import lay_out_data
+from builder.toolbox.toolbox import Toolbox
 
 PYTHON = "cp311"
 CPYTHON = VersionSource(

@@ -32,9 +32,10 @@ from builder.audit.elf import Elf
 from builder.bench.counting import EMULATOR, CountingMachine, compile_plugin
 from builder.bench.install import facts
 from builder.bench.measure import parse_lines, script_of, workloads_of
-from builder.cli import Bench
-from builder.stages import load_recipes
-from builder.toolbox import Toolbox, python_name
+from builder.commands.project import Project as Bench
+from builder.load import load_recipes
+from builder.toolbox.toolbox import Toolbox
+from builder.toolbox.tools import python_name
 
 PYTHON = "cp311"
 LIBRARY = "torch/lib/libtorch_cpu.so"

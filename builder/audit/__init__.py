@@ -6,14 +6,11 @@ expects of its wheels is an :class:`Expectations`.
 
 from builder.audit.archive import Wheel, open_wheel
 from builder.audit.flags import machine_flags, observed_flags
-from builder.audit.model import AllowedCode, AuditReport, Expectations, Supplied, Verdict
 from builder.audit.report import audit_wheel, passport_target
+from builder.audit.verdicts import AuditReport, Verdict
 
 __all__ = [
-    "AllowedCode",
     "AuditReport",
-    "Expectations",
-    "Supplied",
     "Verdict",
     "Wheel",
     "audit_wheel",

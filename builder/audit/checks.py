@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 
 from builder.audit.archive import Wheel
 from builder.audit.elf import Elf
-from builder.audit.model import Verdict, counted, failed, not_applicable, passed, sized
+from builder.audit.verdicts import Verdict, counted, failed, not_applicable, passed, sized
 
 # Linux on Arm may run with pages of 4, 16 or 64 KiB; only a file aligned to the largest loads on all.
 LARGEST_PAGE_BYTES = 65536

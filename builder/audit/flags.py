@@ -12,7 +12,7 @@ from pathlib import Path
 from builder.audit import elf
 from builder.audit.archive import is_graft, open_wheel
 from builder.audit.elf import Elf
-from builder.audit.model import Verdict, counted, failed, not_applicable, passed
+from builder.audit.verdicts import Verdict, counted, failed, not_applicable, passed
 from builder.errors import AuditError
 
 _MACHINE_FLAGS = ("-mcpu=", "-march=", "-mtune=")

@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 
 from builder.audit.decode import Decoder, Mask, Words
 from builder.audit.elf import NO_SYMBOLS, Code, Elf
-from builder.audit.extensions import BLIND, DATA, EXTENSIONS, OTHER, SCALABLE_SPACES, SPACE_MASK, SPACE_SHIFT
-from builder.audit.model import AllowedCode, Verdict, failed, not_applicable, passed
+from builder.audit.verdicts import Verdict, failed, not_applicable, passed
+from builder.model.expectations import AllowedCode
+from builder.model.extensions import BLIND, DATA, EXTENSIONS, OTHER, SCALABLE_SPACES, SPACE_MASK, SPACE_SHIFT
 from builder.targets import Target
 
 # The outline atomics' test, as lse.S of libgcc and compiler-rt has it: adrp x16; ldrb w16, [x16, #n];

@@ -20,7 +20,8 @@ from packaging.utils import canonicalize_name
 
 from builder.audit.archive import Wheel
 from builder.audit.elf import Elf
-from builder.audit.model import Supplied, Verdict, failed, not_applicable, passed
+from builder.audit.verdicts import Verdict, failed, not_applicable, passed
+from builder.model.expectations import Supplied
 
 # PEP 600's names, and PEP 599's older one for glibc 2.17.
 _TAG = re.compile(r"^(manylinux|musllinux)_(\d+)_(\d+)_aarch64$")

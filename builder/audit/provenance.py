@@ -15,7 +15,7 @@ import jsonschema
 from packaging.version import Version
 
 from builder.audit.archive import Wheel
-from builder.audit.model import Verdict, counted, failed, not_applicable, passed
+from builder.audit.verdicts import Verdict, counted, failed, not_applicable, passed
 from builder.errors import AuditError
 from builder.targets import Target
 

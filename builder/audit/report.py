@@ -13,10 +13,11 @@ from builder.audit.decode import Decoder, LlvmMc
 from builder.audit.elf import Elf, MalformedElfError
 from builder.audit.flags import check_flags
 from builder.audit.instructions import check_instructions, check_tuned, survey
-from builder.audit.model import AuditReport, Expectations, Verdict, failed, not_applicable
 from builder.audit.platform import check_platform, check_tag
 from builder.audit.provenance import check_licences, check_passport
+from builder.audit.verdicts import AuditReport, Verdict, failed, not_applicable
 from builder.errors import AuditError, ConfigError
+from builder.model.expectations import Expectations
 from builder.settings import configs_dir
 from builder.targets import Target, Targets
 

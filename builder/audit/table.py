@@ -6,7 +6,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from builder.audit.model import AuditReport, Outcome, sized
+from builder.audit.verdicts import AuditReport, Outcome, sized
 
 _MARKS: dict[Outcome, tuple[str, str]] = {
     "pass": ("✓", "green"),

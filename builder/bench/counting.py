@@ -17,10 +17,11 @@ from builder.bench.classes import CLASSES, plugin_table
 from builder.bench.install import install
 from builder.bench.measure import Line, Progress, collect, converse
 from builder.bench.model import Machine, Row
-from builder.emulate import write_bytecode
+from builder.emulation.environment import write_bytecode
 from builder.errors import ToolboxError, VerifyError
 from builder.targets import Target
-from builder.toolbox import Toolbox, python_name
+from builder.toolbox.toolbox import Toolbox
+from builder.toolbox.tools import python_name
 
 EMULATOR = "qemu-plugins"
 SOURCE = Path(__file__).with_name("count.c")

@@ -17,7 +17,7 @@ from packaging.version import Version
 from builder.audit import open_wheel
 from builder.bench.model import Library, WheelFacts
 from builder.errors import ConfigError, VerifyError
-from builder.fetch import Listed, fetch_pypi, list_pypi, pip_indexes
+from builder.toolbox.fetch import Listed, fetch_pypi, list_pypi, pip_indexes
 
 _LIBRARY = re.compile(r"^lib[^/]*\.so(\.[0-9]+)*$")
 

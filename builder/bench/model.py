@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from builder.settings import Frozen
+from builder.model.base import Frozen
 
 BENCH_VERSION = 1
 """Raised by hand when workloads or the way of measuring change, so that results are compared with their like."""

@@ -16,7 +16,7 @@ from builder.bench.measure import Line, Progress, collect, converse
 from builder.bench.model import IMPORT, Machine, Row
 from builder.errors import ConfigError
 from builder.targets import Fit
-from builder.toolbox import python_name
+from builder.toolbox.tools import python_name
 
 SECONDS = 0.5
 """For each workload, wheel and number of threads; at least five samples whatever they take."""

@@ -1,6 +1,6 @@
 """From a source tree to a raw wheel: one driver a file behind one protocol.
 
-A driver takes a :class:`~builder.model.Build` and gives the one wheel the package's own build made, with the
+A driver takes a :class:`~builder.model.build.Build` and gives the one wheel the package's own build made, with the
 record of the flags that reached the compiler. Nothing here is portable yet; that is repair's work.
 """
 
@@ -10,8 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
-from builder.model import Build
-from builder.toolbox import Toolbox
+from builder.model.build import Build
+from builder.toolbox.toolbox import Toolbox
 
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, steps finished and steps in all; 0 in all where that is not known."""

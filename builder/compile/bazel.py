@@ -34,9 +34,10 @@ from builder.compile.truststore import write_truststore
 from builder.compile.wrappers import cache_variables, write_wrappers
 from builder.errors import CompileError, ConfigError
 from builder.machine import this_machine
-from builder.model import Build
+from builder.model.build import Build
 from builder.source import prepare
-from builder.toolbox import Toolbox, python_name
+from builder.toolbox.toolbox import Toolbox
+from builder.toolbox.tools import python_name
 
 
 class BazelDriver:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from builder.compile.bazel_toolchain import REPOSITORY
 from builder.compile.truststore import PASSWORD
-from builder.model import Build
+from builder.model.build import Build
 
 BAZEL_VERSION = 1
 """Raised by hand when the driver would call Bazel differently; it enters the compile digest."""

@@ -34,11 +34,10 @@ from builder.compile.processes import end_leftovers, run_logged
 from builder.compile.wrappers import Commands, write_ninja_in_turn, write_wrappers
 from builder.errors import CompileError, ConfigError
 from builder.machine import this_machine
-from builder.model import Build
+from builder.model.build import Build
+from builder.settings import WHEEL_TESTS
 from builder.source import prepare
-from builder.toolbox import Toolbox
-
-TESTS = Path(__file__).parents[1] / "wheel_tests"
+from builder.toolbox.toolbox import Toolbox
 
 CROSS_VERSION = 2
 """Raised by hand when this driver would build differently; it enters the compile digest."""
@@ -90,7 +89,7 @@ class CrossDriver:
             if not (bench.tree / library).is_file():
                 raise CompileError(f"component {name} was built, but there is no {library}")
             shutil.copyfile(bench.tree / library, out / Path(library).name)
-        extension = TESTS / component.extension
+        extension = WHEEL_TESTS / component.extension
         command = [
             *(str(bench.commands.cxx), "-std=c++17", "-O2", "-fPIC", "-shared", str(extension)),
             *(f"-I{bench.tree / include}" for include in component.includes),

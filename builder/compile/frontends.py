@@ -17,8 +17,9 @@ from builder.compile.layout import (
 from builder.compile.processes import WORK_VARIABLE
 from builder.compile.wrappers import Commands, cache_variables
 from builder.errors import CompileError
-from builder.model import Build
-from builder.toolbox import Toolbox, python_name
+from builder.model.build import Build
+from builder.toolbox.toolbox import Toolbox
+from builder.toolbox.tools import python_name
 
 # Whoever reads CMakeCache.txt tells a switch by its type: "OFF" as a string is true in Python.
 _SWITCH = ("ON", "OFF")

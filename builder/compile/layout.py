@@ -16,11 +16,12 @@ from filelock import FileLock
 from builder.compile.processes import checked, end_leftovers
 from builder.compile.wrappers import WRAPPER_VERSION, Commands
 from builder.errors import CompileError, ConfigError, ToolboxError
-from builder.fetch import fetch_pypi
-from builder.lock import requirements_lock
-from builder.model import Build, BuiltDependency, Framework, StaticDependency, WheelDependency
+from builder.locks import requirements_lock
+from builder.model.build import Build
+from builder.model.libraries import BuiltDependency, Framework, StaticDependency, WheelDependency
 from builder.source import source_inputs
-from builder.toolbox import Toolbox
+from builder.toolbox.fetch import fetch_pypi
+from builder.toolbox.toolbox import Toolbox
 
 LIBRARY_VERSION = 1
 """Raised by hand when a library would be built differently; it enters the library's digest."""

@@ -15,9 +15,10 @@ from builder.compile.options import check_cmake_variables
 from builder.compile.processes import end_leftovers, run_logged
 from builder.compile.wrappers import write_wrappers
 from builder.errors import CompileError
-from builder.model import Build, BuiltDependency
+from builder.model.build import Build
+from builder.model.libraries import BuiltDependency
 from builder.source import prepare
-from builder.toolbox import Toolbox
+from builder.toolbox.toolbox import Toolbox
 
 
 def build_library(

@@ -17,8 +17,8 @@ from pathlib import Path
 
 from builder.compile.cost import cache_log
 from builder.errors import ConfigError
-from builder.model import Build
-from builder.toolbox import Toolbox
+from builder.model.build import Build
+from builder.toolbox.toolbox import Toolbox
 
 WRAPPER_VERSION = 4
 """Raised by hand when a wrapper would call its compiler differently; it enters the compile digest."""

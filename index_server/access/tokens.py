@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from fnmatch import fnmatchcase
 
-from index_server.catalog.catalog import Catalog
+from index_server.catalog.sessions import Sessions
 from index_server.errors import (
     ConfigError,
     ForbiddenError,
@@ -216,19 +216,19 @@ class Readers:
         self._good_until[authorization or ""] = now + _READ_AGAIN
 
 
-def current_session(catalog: Catalog, publisher: Publisher) -> str:
+def current_session(sessions: Sessions, publisher: Publisher) -> str:
     """The publisher's own session that no snapshot was asked from yet."""
     number = 1
-    while catalog.sessions.closed(publisher.session(number)):
+    while sessions.closed(publisher.session(number)):
         number += 1
     return publisher.session(number)
 
 
-def asked_session(catalog: Catalog, publisher: Publisher, idempotency_key: str) -> str:
+def asked_session(sessions: Sessions, publisher: Publisher, idempotency_key: str) -> str:
     """The publisher's own session that a snapshot was asked from under this key, else the current one."""
     number = 1
-    while catalog.sessions.closed(session := publisher.session(number)):
-        if catalog.sessions.asked(session, idempotency_key):
+    while sessions.closed(session := publisher.session(number)):
+        if sessions.asked(session, idempotency_key):
             return session
         number += 1
     return session

@@ -91,7 +91,13 @@ def move(
         by=publisher.name,
         message=asked.message,
         judge=lambda: promotion.judge(
-            catalog, policy.gates.get(name), name, asked.snapshot, publisher, asked.approvals
+            catalog,
+            policy.gates.get(name),
+            name,
+            asked.snapshot,
+            by=publisher.name,
+            token=publisher.id,
+            counted_on=asked.approvals,
         ),
     )
     return as_stored(entry, 201 if moved else 200)

@@ -23,7 +23,7 @@ class SnapshotAsked(Asked):
 def make_snapshot(asked: SnapshotAsked, catalog: TheCatalog, publisher: ThePublisher) -> Response:
     """Make a snapshot of a channel's head plus a session: 201, or 200 where there is nothing new."""
     publisher.demand_uploads()
-    session = asked.session or tokens.asked_session(catalog, publisher, asked.idempotency_key)
+    session = asked.session or tokens.asked_session(catalog.sessions, publisher, asked.idempotency_key)
     answer = catalog.make_snapshot(session, asked.idempotency_key, asked.channel)
     return as_stored(answer, 201 if answer.created else 200)
 

@@ -94,7 +94,7 @@ async def _take(
         )
         publisher.demand("upload", record.project)
         _refuse_quarantined(catalog, record.project)
-        joined = session or tokens.current_session(catalog, publisher)
+        joined = session or tokens.current_session(catalog.sessions, publisher)
         return catalog.record_file(record, metadata, path, joined), joined
 
     try:

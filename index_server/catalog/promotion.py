@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from index_server.access.tokens import Publisher
 from index_server.catalog.catalog import Catalog
 from index_server.errors import GateError
 from index_server.model import Judgement
@@ -14,10 +13,14 @@ def judge(
     gates: Gates | None,
     channel: str,
     snapshot_id: str,
-    mover: Publisher,
+    *,
+    by: str,
+    token: str,
     counted_on: tuple[str, ...] = (),
 ) -> Judgement | None:
     """Ask the gates of a channel about a snapshot; None where the channel has none and no approver is named.
+
+    ``by`` and ``token`` are the name and the token id of the mover, whose own approval does not count.
 
     Raises:
         GateError: with every reason why a gate is shut.
@@ -35,7 +38,7 @@ def judge(
     approvals = tuple(
         approval
         for approval in catalog.approvals(channel, snapshot_id)
-        if approval.token != mover.id and approval.by != mover.name
+        if approval.token != token and approval.by != by
     )
     marks = catalog.status.marks()
     held = {

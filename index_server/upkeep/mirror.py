@@ -209,7 +209,15 @@ class Mirror:
                     nonce=f"{session}-{attempt}",
                     by=MIRROR,
                     message=f"closed over {len(names)} wheels",
-                    judge=partial(promotion.judge, self._catalog, gates, self._channel, answer.id, publisher),
+                    judge=partial(
+                        promotion.judge,
+                        self._catalog,
+                        gates,
+                        self._channel,
+                        answer.id,
+                        by=publisher.name,
+                        token=publisher.id,
+                    ),
                 )
             except ConflictError:
                 if attempt + 1 == TRIES:

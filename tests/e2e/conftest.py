@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from builder.settings import ROOT, home_dir
-from builder.toolbox import Toolbox
+from builder.toolbox.toolbox import Toolbox
 
 BIN = Path(sys.executable).parent
 

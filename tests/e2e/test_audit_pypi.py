@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from builder import targets
-from builder.audit import AllowedCode, Expectations, audit_wheel
+from builder.audit import audit_wheel
+from builder.model.expectations import AllowedCode, Expectations
 from builder.settings import configs_dir, read_toml
 from tests.e2e.conftest import Place
 

@@ -22,12 +22,14 @@ import trustme
 
 from builder.audit import open_wheel
 from builder.compile.root import ENTER, enter, why_not
-from builder.emulate import EmulatedPython
+from builder.emulation.environment import EmulatedPython
 from builder.errors import CompileError, ConfigError, ToolboxError
-from builder.model import Build
+from builder.ingredients import gather_ingredients
+from builder.load import load_recipes, load_targets
+from builder.model.build import Build
 from builder.plan import make_build
-from builder.stages import Built, Workshop, gather_ingredients, load_recipes, load_targets
-from builder.toolbox import Toolbox
+from builder.toolbox.toolbox import Toolbox
+from builder.workshop import Built, Workshop
 from tests.e2e.conftest import Place, make_place
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]

@@ -8,11 +8,13 @@ from pathlib import Path
 import pytest
 
 from builder.audit import open_wheel
-from builder.emulate import EmulatedPython
-from builder.model import Build
+from builder.emulation.environment import EmulatedPython
+from builder.ingredients import gather_ingredients
+from builder.load import load_recipes, load_targets
+from builder.model.build import Build
 from builder.plan import make_build
-from builder.stages import Workshop, gather_ingredients, load_recipes, load_targets
-from builder.toolbox import Toolbox
+from builder.toolbox.toolbox import Toolbox
+from builder.workshop import Workshop
 from tests.e2e.conftest import Place
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]

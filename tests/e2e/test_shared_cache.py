@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from builder.toolbox import Toolbox
+from builder.toolbox.toolbox import Toolbox
 from tests.e2e.conftest import Place, Served, make_place
 
 pytestmark = pytest.mark.slow

@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from builder.toolbox import Toolbox
+from builder.toolbox.toolbox import Toolbox
 
 pytestmark = [pytest.mark.slow]
 

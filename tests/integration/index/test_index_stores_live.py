@@ -20,7 +20,7 @@ from index_wheels import make_wheel
 from serve_s3 import Seaweed
 from test_index_clients import PURE, twine, uv_publish, write
 
-from builder.publish import Index
+from builder.index.client import Index
 from index_server.settings import ROOT
 
 pytestmark = pytest.mark.slow

@@ -15,7 +15,7 @@ import numpy as np
 
 from builder import targets
 from builder.audit.decode import LlvmMc
-from builder.audit.extensions import EXTENSIONS
+from builder.model.extensions import EXTENSIONS
 from builder.settings import configs_dir, read_toml
 
 HERE = Path(__file__).parent / "recorded"

@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from rich.console import Console
 
-from builder.audit import AllowedCode, AuditReport, Expectations, Verdict, elf, table
+from builder.audit import AuditReport, Verdict, elf, table
 from builder.audit.decode import LlvmMc, refused_lines, spell
-from builder.audit.extensions import EXTENSION_NAMES
 from builder.errors import AuditError
+from builder.model.expectations import AllowedCode, Expectations
+from builder.model.extensions import EXTENSION_NAMES
 
 # What llvm-mc 19.1.7 wrote to standard error for two words it refused and one it only doubted.
 STDERR = b"""<stdin>:2:1: warning: invalid instruction encoding

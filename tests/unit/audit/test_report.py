@@ -25,9 +25,10 @@ from elf_builder import (
 )
 from recorded_decoder import RecordedDecoder
 
-from builder.audit import AllowedCode, AuditReport, Expectations, observed_flags, open_wheel, passport_target
+from builder.audit import AuditReport, observed_flags, open_wheel, passport_target
 from builder.audit.report import judge
 from builder.errors import AuditError
+from builder.model.expectations import AllowedCode, Expectations
 from builder.targets import Targets
 
 SO = "m/m.cpython-311-aarch64-linux-gnu.so"

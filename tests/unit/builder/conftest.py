@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from builder.model import Build, Recipe
+from builder.model.build import Build
+from builder.model.recipe import Recipe
 from builder.plan import Ingredients, make_build
 from builder.settings import configs_dir, read_toml, validate
 from builder.source import source_inputs

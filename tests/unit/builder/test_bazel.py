@@ -28,7 +28,8 @@ from builder.compile.processes import run_logged
 from builder.compile.truststore import PASSWORD, trusted_certificates, write_truststore
 from builder.compile.wrappers import Commands
 from builder.errors import ConfigError
-from builder.model import Build, Recipe
+from builder.model.build import Build
+from builder.model.recipe import Recipe
 from builder.plan import Ingredients, make_build
 from builder.settings import configs_dir, load_toml, validate
 from builder.targets import Targets

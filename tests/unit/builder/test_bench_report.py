@@ -15,14 +15,15 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from builder import cli
-from builder.bench import command, table, timing
+from builder.bench import table, timing
 from builder.bench.install import choose, facts, python_of, tags_for
 from builder.bench.measure import Line
 from builder.bench.model import BenchReport, Library, Machine, Measured, Row, WheelFacts, Workload
 from builder.bench.timing import TimingMachine, is_real, thread_counts
+from builder.commands import bench as command
 from builder.errors import ConfigError
-from builder.fetch import Listed
 from builder.targets import Targets
+from builder.toolbox.fetch import Listed
 
 # Choosing wheels
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from builder import cli
 from builder.capacity import Machine, capacity
 from builder.errors import CompileError, DiskError
-from builder.model import Needs
+from builder.model.recipe import Needs
 
 TORCH = Needs(memory_per_job_gib=1.5, disk_gib=12, cpu_minutes=170)
 

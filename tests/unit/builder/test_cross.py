@@ -18,7 +18,8 @@ from builder.compile.options import check_cmake_variables
 from builder.compile.processes import end_leftovers, run_logged, telling
 from builder.compile.wrappers import Commands
 from builder.errors import CompileError, ConfigError
-from builder.model import Build, Recipe
+from builder.model.build import Build
+from builder.model.recipe import Recipe
 from builder.settings import validate
 from builder.targets import Targets
 from tests.unit.builder.conftest import RECIPE, build_for

@@ -13,16 +13,18 @@ import pytest
 from builder.compile.frontends import build_variables
 from builder.compile.layout import lay_out_framework
 from builder.compile.wrappers import Commands
-from builder.emulate import model_of
+from builder.emulation.emulate import model_of
+from builder.emulation.verify import _beside
 from builder.errors import CompileError, ConfigError, SourceError, VerifyError
-from builder.lock import requirements_lock
-from builder.model import Framework, Recipe
-from builder.repair import make_passport
+from builder.ingredients import recipe_expectations
+from builder.load import load_recipes
+from builder.locks import requirements_lock
+from builder.model.libraries import Framework
+from builder.model.recipe import Recipe
+from builder.repair.passport import make_passport
 from builder.settings import configs_dir, validate
 from builder.source import origin, pin_folders, prepare, source_digest
-from builder.stages import load_recipes, recipe_expectations
 from builder.targets import Targets
-from builder.verify import _beside
 from tests.unit.builder.conftest import RECIPE, build_for, tarball
 
 SHA = "d" * 64

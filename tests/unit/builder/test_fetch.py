@@ -12,8 +12,8 @@ import pytest
 import requests
 from pypi_simple import NoSuchProjectError
 
-from builder import fetch
 from builder.errors import ToolboxError
+from builder.toolbox import fetch
 
 BYTES = b"wheel" * 1000
 SHA256 = hashlib.sha256(BYTES).hexdigest()

@@ -11,7 +11,7 @@ import pytest
 from builder.compile.layout import relink
 from builder.compile.wrappers import Commands
 from builder.errors import CompileError
-from builder.model import StaticDependency
+from builder.model.libraries import StaticDependency
 
 # Writes its command line down and makes the file it is asked for.
 TOOL = """#!/bin/sh

@@ -8,12 +8,14 @@ from types import SimpleNamespace
 
 import pytest
 
-from builder import nightly
 from builder.errors import CompileError, ConfigError, PublishError, VerifyError
-from builder.model import Build, Recipe
-from builder.nightly import Cell, NightlyReport, close_channel, run_nightly
+from builder.index import publish
+from builder.index.client import ChannelState, Published, SnapshotAnswer
+from builder.index.publish import close_channel
+from builder.model.build import Build
+from builder.model.recipe import Recipe
+from builder.nightly import Cell, NightlyReport, run_nightly
 from builder.plan import Known
-from builder.publish import ChannelState, Published, SnapshotAnswer
 from builder.settings import validate
 from builder.targets import Targets
 from tests.unit.builder.conftest import RECIPE, build_for
@@ -281,6 +283,6 @@ def test_a_closure_that_fails_says_that_the_wheels_are_published(
     build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("ARMWHEELS_INDEX", raising=False)
-    monkeypatch.setattr(nightly, "_index_program", lambda: "false")
+    monkeypatch.setattr(publish, "index_program", lambda: "false")
     with pytest.raises(PublishError, match="the wheels are published"):
         close_channel("demo", (build,), tmp_path, channel="nightly")

@@ -7,7 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from builder.errors import ConfigError
-from builder.model import Cells, Follow, Followed, Matrix, Recipe
+from builder.model.matrix import Cells, Matrix
+from builder.model.recipe import Recipe
+from builder.model.sources import Follow, Followed
 from builder.plan import Known, State, differences, digest, make_builds, make_plan
 from builder.settings import validate
 from builder.targets import Targets

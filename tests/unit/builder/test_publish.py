@@ -10,9 +10,9 @@ import httpx2
 import pytest
 import tenacity
 
-from builder import publish
 from builder.errors import PublishError
-from builder.publish import ChannelState, Index, upload_fields
+from builder.index import client as publish
+from builder.index.client import ChannelState, Index, upload_fields
 
 
 @pytest.fixture(autouse=True)

@@ -10,8 +10,10 @@ import jsonschema
 import pytest
 
 from builder.errors import RepairError
-from builder.model import Build
-from builder.repair import _original_name, _rename_info, _scrub, make_passport
+from builder.model.build import Build
+from builder.repair.grafts import _original_name
+from builder.repair.marks import _rename_info, _scrub
+from builder.repair.passport import make_passport
 from builder.settings import configs_dir
 
 

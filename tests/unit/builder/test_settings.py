@@ -7,10 +7,9 @@ from pathlib import Path
 import pytest
 
 from builder.errors import ConfigError
-from builder.model import Recipe
-from builder.settings import load_toml, read_toml, validate
-from builder.stages import load_matrix, load_recipes
-from builder.verify import TESTS
+from builder.load import load_matrix, load_recipes
+from builder.model.recipe import Recipe
+from builder.settings import WHEEL_TESTS, load_toml, read_toml, validate
 from tests.unit.builder.conftest import RECIPE
 
 
@@ -67,7 +66,7 @@ def test_the_shipped_recipes_are_whole() -> None:
     recipes = load_recipes()
     assert {"numpy", "msgpack"} <= set(recipes)
     for recipe in recipes.values():
-        assert (TESTS / recipe.verify.script).is_file()
+        assert (WHEEL_TESTS / recipe.verify.script).is_file()
 
 
 def test_load_toml_names_the_file(tmp_path: Path) -> None:

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from builder.errors import SourceError
-from builder.model import Follow, Recipe, VersionSource
+from builder.model.recipe import Recipe
+from builder.model.sources import Follow, VersionSource
 from builder.settings import validate
 from builder.source import origin, prepare, source_digest, where_it_stands
 from tests.unit.builder.conftest import tarball

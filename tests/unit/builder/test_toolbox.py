@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 
 from builder.errors import ConfigError
-from builder.fetch import _mirror_bases
-from builder.toolbox import PinnedFile, Pins, _relative_symlinks, debian_parts, load_pins, load_toolchains
+from builder.toolbox.fetch import _mirror_bases
+from builder.toolbox.pins import PinnedFile, Pins, debian_parts, load_pins
+from builder.toolbox.tools import load_toolchains
+from builder.toolbox.unpack import make_symlinks_relative
 
 
 def _file(name: str, digit: str) -> PinnedFile:
@@ -44,7 +46,7 @@ def test_links_to_the_root_stay_inside(tmp_path: Path) -> None:
     (tmp_path / "lib/arch/libm.so.6").write_text("m")
     (tmp_path / "usr/lib/libm.so").symlink_to("/lib/arch/libm.so.6")
     (tmp_path / "usr/lib/kept.so").symlink_to("libm.so")
-    _relative_symlinks(tmp_path)
+    make_symlinks_relative(tmp_path)
     assert (tmp_path / "usr/lib/libm.so").read_text() == "m"
     assert (tmp_path / "usr/lib/kept.so").readlink() == Path("libm.so")
 

@@ -7,9 +7,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from builder import verify
+from builder.emulation import verify
 from builder.errors import VerifyError
-from builder.model import Recipe
+from builder.model.recipe import Recipe
 from builder.settings import validate
 from tests.unit.builder.conftest import RECIPE
 

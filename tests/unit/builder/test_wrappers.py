@@ -10,7 +10,7 @@ import pytest
 from filelock import FileLock
 
 from builder.compile.wrappers import cache_variables, write_ninja_in_turn, write_wrappers
-from builder.model import Recipe
+from builder.model.recipe import Recipe
 from builder.settings import validate
 from builder.targets import Targets
 from tests.unit.builder.conftest import RECIPE, build_for

@@ -394,7 +394,7 @@ def test_a_channel_that_has_not_moved_is_an_empty_index(client: Client) -> None:
 
 
 def test_kept_pages_are_bounded(published: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("index_server.pages.simple.site.KEPT_BYTES", 2000)
+    monkeypatch.setattr("index_server.pages.site.KEPT_BYTES", 2000)
     for _ in range(2):
         for target in ("generic", "neoverse-n1", "neoverse-v1"):
             for project in ("demo", "pure-thing"):

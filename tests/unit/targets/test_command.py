@@ -10,6 +10,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from builder import cli
+from builder.commands import machine
 from builder.errors import ConfigError
 
 CPUINFO = Path(__file__).resolve().parents[2] / "data" / "cpuinfo"
@@ -17,7 +18,7 @@ CPUINFO = Path(__file__).resolve().parents[2] / "data" / "cpuinfo"
 
 @pytest.fixture(autouse=True)
 def wide_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cli, "out", Console(width=200))
+    monkeypatch.setattr(machine, "out", Console(width=200))
 
 
 def run(*arguments: str) -> str:

@@ -21,7 +21,7 @@ from tenacity import (
 )
 
 from builder.errors import PublishError
-from builder.settings import Frozen
+from builder.model.base import Frozen
 
 _TIMEOUT = httpx2.Timeout(60.0, write=600.0, read=600.0)
 

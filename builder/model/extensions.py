@@ -66,8 +66,6 @@ EXTENSIONS = (
     Extension("sme", ("+sme",), scalable=True),
     Extension("sme2", ("+sme2",), scalable=True),
 )
-
-
 # Bits 28 to 25 tell the parts of the encoding space: 0000 holds SME (and nothing else of use), 0010 SVE.
 SPACE_SHIFT, SPACE_MASK = 25, 0xF
 SCALABLE_SPACES = (0b0000, 0b0010)
@@ -93,10 +91,8 @@ BLIND = (
     Blind("sb", 0xFFFFFFFF, 0xD50330FF, "sb"),
     Blind("wfxt", 0xFFFFFFC0, 0xD5031000, "wfxt"),  # wfet xt and wfit xt
 )
-
 OTHER = "other"  # decodable with everything switched on, yet by no single row
 DATA = "data"  # decodable by no CPU at all
-
 EXTENSION_NAMES = tuple(
     dict.fromkeys([*(extension.name for extension in EXTENSIONS), *(blind.name for blind in BLIND), OTHER])
 )

@@ -11,17 +11,16 @@ from collections.abc import Callable
 from email.parser import Parser
 from pathlib import Path
 
-from pydantic import TypeAdapter, ValidationError
-
-from builder.errors import ConfigError, ToolboxError
-from builder.fetch import Mirror, pip_settings, resolve_pypi
-from builder.model import Followed, Recipe
+from builder.errors import ToolboxError
+from builder.locks import followed_lock, requirements_lock
+from builder.model.recipe import Recipe
 from builder.settings import configs_dir
 from builder.source import where_it_stands
-from builder.toolbox import Parts, PinnedFile, Pins, PyPITool, Toolchains, debian_parts, python_name
+from builder.toolbox.fetch import Mirror, pip_settings, resolve_pypi
+from builder.toolbox.pins import Parts, PinnedFile, Pins, debian_parts
+from builder.toolbox.tools import PyPITool, Toolchains, python_name
 
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
-
 Report = Callable[[str], None]
 
 
@@ -142,16 +141,6 @@ def _pypi_pin(entry: dict[str, dict[str, object]]) -> PinnedFile:
     )
 
 
-def requirements_lock(recipe: str, purpose: str, tag: str) -> Path:
-    """The hashed requirements of a recipe: ``purpose`` is ``build`` or ``tests``."""
-    return configs_dir() / "locks" / f"{recipe}-{purpose}-{tag}.txt"
-
-
-def followed_lock(recipe: str) -> Path:
-    """Where the branches and tags that a recipe follows stood when they were pinned."""
-    return configs_dir() / "locks" / f"{recipe}-followed.json"
-
-
 def refresh_followed(recipe: Recipe, report: Report) -> Path | None:
     """Pin the commits at which everything stands that a recipe follows; ``None`` where it follows nothing.
 
@@ -171,21 +160,6 @@ def refresh_followed(recipe: Recipe, report: Report) -> Path | None:
     fresh.write_text(json.dumps(said, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     fresh.replace(path)
     return path
-
-
-def read_followed(recipe: str) -> dict[str, Followed]:
-    """What :func:`refresh_followed` wrote; nothing where it never ran.
-
-    Raises:
-        ConfigError: the file has faults.
-    """
-    path = followed_lock(recipe)
-    if not path.is_file():
-        return {}
-    try:
-        return TypeAdapter(dict[str, Followed]).validate_json(path.read_bytes())
-    except ValidationError as error:
-        raise ConfigError(f"{path}: {error}") from None
 
 
 def refresh_requirements(recipe: Recipe, tag: str, report: Report) -> list[Path]:

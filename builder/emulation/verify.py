@@ -16,28 +16,20 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
-from builder.emulate import (
-    EmulatedPython,
-    Model,
-    lesser_model,
-    model_of,
-    test_requirements,
-    write_bytecode,
-)
+from builder.emulation.emulate import Model, lesser_model, model_of
+from builder.emulation.environment import EmulatedPython, test_requirements, write_bytecode
 from builder.errors import VerifyError
-from builder.fetch import sha256_of
-from builder.lock import requirements_lock
-from builder.model import Recipe
-from builder.settings import Frozen
+from builder.locks import requirements_lock
+from builder.model.base import Frozen
+from builder.model.recipe import Recipe
+from builder.settings import WHEEL_TESTS
 from builder.source import prepare
 from builder.targets import Target, Targets
-from builder.toolbox import Toolbox
+from builder.toolbox.fetch import sha256_of
+from builder.toolbox.toolbox import Toolbox
 
 VERIFY_VERSION = 1
 """Raised by hand when a wheel should be run again; no digest of a wheel knows it."""
-
-TESTS = Path(__file__).parent / "wheel_tests"
-
 Outcome = Literal["pass", "fail", "recorded"]
 Progress = Callable[[str], None]
 
@@ -215,9 +207,9 @@ def _script(
 ) -> list[Check]:
     """A script of ours: one JSON line a check."""
     start = time.monotonic()
-    script = TESTS / name
+    script = WHEEL_TESTS / name
     if not script.is_file():
-        raise VerifyError(f"the recipe names the test {name}, which is not in {TESTS.name}/")
+        raise VerifyError(f"the recipe names the test {name}, which is not in {WHEEL_TESTS.name}/")
     done = emulated.run([str(script)], environment=environment, extra=beside, cwd=scratch, timeout=limit)
     checks = []
     for line in done.stdout.splitlines():
@@ -297,7 +289,7 @@ def _lesser(
         )
     other, model = found
     done = emulated.on(model.cpu).run(
-        [str(TESTS / recipe.verify.script)],
+        [str(WHEEL_TESTS / recipe.verify.script)],
         environment=environment,
         extra=beside,
         cwd=scratch,

@@ -22,7 +22,7 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 
-from builder import settings, stages
+from builder import settings
 from builder.audit import open_wheel
 from builder.bench import table
 from builder.bench.counting import CountingMachine
@@ -32,11 +32,11 @@ from builder.bench.measure import Progress as Report
 from builder.bench.model import BenchReport, Measured, WheelFacts, Workload
 from builder.bench.timing import TimingMachine, is_real, pythons_here
 from builder.errors import ConfigError
-from builder.nightly import open_index
-from builder.toolbox import Toolbox
+from builder.index.local import open_index
+from builder.load import load_targets
+from builder.toolbox.toolbox import Toolbox
 
 DEFAULT_TARGET = "neoverse-v1"
-
 out = Console()
 err = Console(stderr=True)
 
@@ -144,7 +144,7 @@ def chosen(workloads: tuple[Workload, ...], only: Sequence[str] | None) -> tuple
 
 def _machine(wheel: Path, target: str | None) -> tuple[Bencher, str]:
     """What to run on, and the Python for it."""
-    known = stages.load_targets()
+    known = load_targets()
     here = platform.machine()
     if is_real(here):
         python = python_of(wheel, pythons_here())

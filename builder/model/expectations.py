@@ -1,17 +1,15 @@
-"""What an audit is given and what it answers: expectations, verdicts, the report. Frozen data, no I/O."""
+"""What the audit expects of a wheel beyond what holds for every wheel. Frozen data."""
 
 from __future__ import annotations
 
 import re
 from fnmatch import fnmatchcase
-from typing import Annotated, Any, Literal
+from typing import Annotated
 
 from pydantic import Field, field_validator
 
-from builder.audit.extensions import EXTENSION_NAMES
-from builder.settings import Frozen
-
-Outcome = Literal["pass", "fail", "not-applicable"]
+from builder.model.base import Frozen
+from builder.model.extensions import EXTENSION_NAMES
 
 
 class AllowedCode(Frozen):
@@ -74,7 +72,7 @@ class Supplied(Frozen):
 class Expectations(Frozen):
     """What a recipe promises of its wheels, beyond what holds for every wheel.
 
-    ``promises`` are extension names (:data:`builder.audit.extensions.EXTENSION_NAMES`) that must be seen at
+    ``promises`` are extension names (:data:`builder.model.extensions.EXTENSION_NAMES`) that must be seen at
     least once outside code chosen at run time. ``flags`` are machine flags each recorded compile unit must
     carry; without it the passport's are expected. ``baseline_flags`` are those that units outside a recipe's
     hot paths carry instead; without it there are no such units. ``supplied`` is what a framework's extension
@@ -97,59 +95,3 @@ class Expectations(Frozen):
                 f"no such extension: {', '.join(unknown)}; known are {', '.join(EXTENSION_NAMES)}"
             )
         return value
-
-
-class Verdict(Frozen):
-    """The answer of one check: a sentence for people, ``data`` for machines."""
-
-    check: str
-    outcome: Outcome
-    detail: str
-    data: dict[str, Any] = Field(default_factory=dict)
-
-
-class AuditReport(Frozen):
-    """All verdicts about one wheel file. ``size`` is in bytes; it passed when no check failed."""
-
-    filename: str
-    sha256: str
-    size: int
-    target: str
-    passed: bool
-    verdicts: tuple[Verdict, ...]
-
-    def verdict(self, check: str) -> Verdict:
-        """The verdict of that check.
-
-        Raises:
-            KeyError: there is no such check.
-        """
-        for one in self.verdicts:
-            if one.check == check:
-                return one
-        raise KeyError(check)
-
-
-def passed(check: str, detail: str, **data: Any) -> Verdict:
-    """A verdict of agreement."""
-    return Verdict(check=check, outcome="pass", detail=detail, data=data)
-
-
-def failed(check: str, detail: str, **data: Any) -> Verdict:
-    """A verdict of refusal; ``detail`` is the reason."""
-    return Verdict(check=check, outcome="fail", detail=detail, data=data)
-
-
-def not_applicable(check: str, detail: str, **data: Any) -> Verdict:
-    """A verdict that nothing could be said, with the reason."""
-    return Verdict(check=check, outcome="not-applicable", detail=detail, data=data)
-
-
-def counted(count: int, noun: str) -> str:
-    """``1 file``, ``2 files``."""
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
-
-
-def sized(count: int) -> str:
-    """A number of bytes in KiB or MiB."""
-    return f"{count / 2**20:.1f} MiB" if count >= 2**20 else f"{count / 2**10:.1f} KiB"

@@ -12,11 +12,10 @@ from rich.text import Text
 
 from builder import settings
 from builder.errors import PublishError
-from builder.nightly import open_index
-from builder.publish import ChannelState, Index, MoveEntry
+from builder.index.client import ChannelState, Index, MoveEntry
+from builder.index.local import open_index
 
 out = Console()
-
 SnapshotArgument = Annotated[
     str, typer.Argument(metavar="SNAPSHOT", help="A snapshot's id, such as 20261123-1.")
 ]

@@ -20,10 +20,10 @@ from rich.table import Table
 from rich.text import Text
 
 from builder.compile import FINISHED
-from builder.model import Build
+from builder.emulation.verify import Check, VerifyReport
+from builder.model.build import Build
 from builder.nightly import Cell, NightlyReport
 from builder.plan import State, Step
-from builder.verify import Check, VerifyReport
 
 _STATE_STYLES = {
     State.NEW: "bold yellow",
@@ -165,3 +165,7 @@ def verify_table(report: VerifyReport) -> RenderableType:
     where = f"on {lesser.target} ({lesser.cpu})" if lesser.outcome != "no-model" else "on a lesser CPU"
     table.add_row(where, Text(lesser.outcome, style="cyan"), "", lesser.detail)
     return Group(table, Text(f"{report.emulator}: {report.cpu_note}", style="dim"))
+
+
+out = Console()
+err = Console(stderr=True)

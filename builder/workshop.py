@@ -17,141 +17,32 @@ from typing import Any
 
 from filelock import FileLock
 
-from builder.audit import AuditReport, Expectations, audit_wheel, open_wheel
+from builder.audit import AuditReport, audit_wheel
 from builder.compile import FINISHED, Driver, Progress
 from builder.compile.bazel import BazelDriver
-from builder.compile.bazel_command import BAZEL_VERSION
 from builder.compile.cost import Cost, keep_cost, read_cost
-from builder.compile.cross import CROSS_VERSION, CrossDriver
-from builder.compile.wrappers import BASELINE_CPU, GCC_WRAPPER_VERSION, WRAPPER_VERSION
-from builder.emulate import lesser_model, model_of
-from builder.errors import ConfigError, SourceError
-from builder.fetch import sha256_of
-from builder.lock import read_followed, requirements_lock
-from builder.model import Build, Matrix, Recipe
-from builder.plan import Ingredients, Known, digest
-from builder.repair import REPAIR_VERSION, repair, repair_tools
-from builder.settings import Frozen, ModelT, configs_dir, load_toml, read_toml, validate
-from builder.source import pin_folders, source_inputs
-from builder.targets import Target, Targets
-from builder.targets import load as load_target_table
-from builder.toolbox import Pins, Toolbox, Toolchains, load_toolchains
-from builder.verify import TESTS, VERIFY_VERSION, Check, VerifyReport, verify, verify_component
+from builder.compile.cross import CrossDriver
+from builder.emulation.emulate import lesser_model, model_of
+from builder.emulation.verify import VERIFY_VERSION, Check, VerifyReport, verify, verify_component
+from builder.ingredients import recipe_expectations
+from builder.locks import requirements_lock
+from builder.model.build import Build
+from builder.plan import Known, digest
+from builder.repair.repair import repair, repair_tools
+from builder.settings import WHEEL_TESTS, ModelT
+from builder.targets import Targets
+from builder.toolbox.fetch import sha256_of
+from builder.toolbox.toolbox import Toolbox
 
 AUDIT_VERSION = 1
 """Raised by hand when wheels should be audited again; no digest of a wheel knows it."""
-
 _PROCESS_FOLDER = threading.Lock()
 """auditwheel works by changing the process's folder, so that one thread alone may be in it."""
-
 CROSS = CrossDriver()
 DRIVERS: Mapping[str, Driver] = {
     **dict.fromkeys(("meson-python", "setuptools", "scikit-build-core"), CROSS),
     "bazel": BazelDriver(),
 }
-
-
-class Matrices(Frozen):
-    """``configs/matrices.toml``: each matrix by its name."""
-
-    matrices: dict[str, Matrix]
-
-
-def load_recipes() -> dict[str, Recipe]:
-    """Every recipe of ``configs/recipes``; the faults of all files are reported together."""
-    recipes, faults = {}, []
-    for path in sorted((configs_dir() / "recipes").glob("*.toml")):
-        try:
-            recipe = pin_folders(load_toml(Recipe, path))
-            recipe = recipe.with_followed(read_followed(recipe.name))
-        except ConfigError as error:
-            faults.append(str(error))
-            continue
-        except SourceError as error:
-            faults.append(f"{path}: {error}")
-            continue
-        if recipe.name != path.stem:
-            faults.append(f"{path}: the recipe's name is '{recipe.name}', the file's is '{path.stem}'")
-        recipes[recipe.name] = recipe
-    if faults:
-        raise ConfigError("\n".join(faults))
-    return recipes
-
-
-def load_matrix(name: str) -> Matrix:
-    """One matrix by its name.
-
-    Raises:
-        ConfigError: there is none of that name, or the file has faults.
-    """
-    path = configs_dir() / "matrices.toml"
-    known = validate(Matrices, {"matrices": read_toml(path)}, origin=str(path)).matrices
-    if name not in known:
-        raise ConfigError(f"no matrix '{name}'; there are {', '.join(sorted(known))}")
-    return known[name]
-
-
-def load_targets() -> Targets:
-    """The CPU targets of ``configs/targets.toml``."""
-    path = configs_dir() / "targets.toml"
-    return load_target_table(read_toml(path), origin=str(path))
-
-
-def expectations_of(wheel: Path, targets: Targets, target: Target | None) -> Expectations:
-    """What the recipe named in a wheel's passport expects of it; nothing of a wheel that others built.
-
-    What a recipe promises for its target is not asked of a wheel that is judged as another target's.
-    """
-    passport = open_wheel(wheel).passport or {}
-    recipe = load_recipes().get(passport.get("recipe", ""))
-    if recipe is None:
-        return Expectations()
-    own = passport.get("target", "")
-    judged = target.name if target else own
-    return recipe_expectations(recipe, own if judged == own and own in targets else "", load_toolchains())
-
-
-def recipe_expectations(recipe: Recipe, target: str, toolchains: Toolchains) -> Expectations:
-    """What the audit expects of a recipe's wheel for one target: the recipe's rules and its compiler's."""
-    return Expectations(
-        allow=(*recipe.audit.allow, *toolchains.compilers[recipe.build.compiler].allow),
-        promises=recipe.promises.get(target, ()),
-        max_size_bytes=recipe.audit.max_size_bytes,
-        flags=recipe.audit.flags,
-        # Units outside a recipe's hot paths are compiled for the baseline, and shared by all targets.
-        baseline_flags=(f"-mcpu={BASELINE_CPU}",) if recipe.build.hot_paths else None,
-        supplied=recipe.extends.supplied if recipe.extends else None,
-    )
-
-
-def gather_ingredients(recipes: Mapping[str, Recipe], toolchains: Toolchains, pins: Pins) -> Ingredients:
-    """Read at the edge what a plan needs: pins, lock files, stage versions."""
-    locks = {
-        (recipe, python): sha256_of(path)
-        for recipe in recipes
-        for python in toolchains.pythons
-        if (path := requirements_lock(recipe, "build", python)).is_file()
-    }
-    return Ingredients(
-        tool_digests={part: pins.digest(part) for part in pins.parts},
-        lock_digests=locks,
-        compilers={
-            name: (compiler.version, compiler.tools) for name, compiler in toolchains.compilers.items()
-        },
-        identifiers={tag: python.identifier for tag, python in toolchains.pythons.items()},
-        source_inputs={
-            (name, version): source_inputs(source)
-            for name, recipe in recipes.items()
-            for version, source in recipe.versions.items()
-        },
-        stages={
-            "compile": CROSS_VERSION * 100 + WRAPPER_VERSION,
-            "gcc": GCC_WRAPPER_VERSION,
-            "bazel": BAZEL_VERSION,
-            "repair": REPAIR_VERSION,
-        },
-        repair_tools=repair_tools(),
-    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -281,7 +172,7 @@ class Workshop:
     def verify(self, build: Build, wheel: Path, progress: Progress) -> VerifyReport:
         """The run under emulation, kept until the tests, the emulator or the wheel change."""
         settings = build.recipe.verify
-        script = TESTS / settings.script
+        script = WHEEL_TESTS / settings.script
         target = self.targets[build.target]
         model = model_of(target, build.recipe.promises.get(build.target, ()))
         lesser = lesser_model(target, self.targets)
@@ -291,7 +182,7 @@ class Workshop:
             "models": [str(model), str(lesser[1]) if lesser else None],
             "requirements": sha256_of(tests) if build.recipe.test_requires else None,
             "settings": settings.model_dump(mode="json"),
-            "script": {path.name: sha256_of(path) for path in sorted(TESTS.glob(f"{script.stem}.*"))},
+            "script": {path.name: sha256_of(path) for path in sorted(WHEEL_TESTS.glob(f"{script.stem}.*"))},
             "parts": [self.toolbox.pins.digest(part) for part in ("qemu", "pip", f"userland-{build.python}")],
         }
         kept = self._check_file(wheel, "emulation", key)

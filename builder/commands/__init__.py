@@ -1,0 +1,1 @@
+"""The commands of ``armwheels``, one file a family; :mod:`builder.cli` assembles them."""

@@ -1,0 +1,90 @@
+"""Everything a command needs, read once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from builder import audit as auditing
+from builder import workshop as stages
+from builder.bench.install import python_of
+from builder.commands import console
+from builder.commands.console import out
+from builder.errors import (
+    ConfigError,
+)
+from builder.ingredients import gather_ingredients
+from builder.load import load_matrix, load_recipes, load_targets
+from builder.model.build import Build
+from builder.model.recipe import Recipe
+from builder.plan import make_build, make_builds
+from builder.toolbox.toolbox import Toolbox
+
+
+class Project:
+    """Everything a command needs, read once: configuration, toolbox, workshop."""
+
+    def __init__(self) -> None:
+        self.live = console.Live(out)
+        self.toolbox = Toolbox(self.live.say)
+        self.targets = load_targets()
+        self.recipes = load_recipes()
+        self.workshop = stages.Workshop(self.toolbox, self.targets)
+        self.ingredients = gather_ingredients(self.recipes, self.toolbox.toolchains, self.toolbox.pins)
+
+    def builds(self, matrix: str) -> tuple[Build, ...]:
+        return make_builds(load_matrix(matrix), self.recipes, self.targets, self.ingredients)
+
+    def passport(self, wheel: Path) -> tuple[dict[str, Any], Recipe]:
+        """The passport of a wheel and the recipe it was made from."""
+        passport = auditing.open_wheel(wheel).passport
+        if passport is None:
+            raise ConfigError(
+                f"{wheel.name} has no passport, which would name the recipe that says how to test it"
+            )
+        recipe = self.recipes.get(passport["recipe"])
+        if recipe is None:
+            raise ConfigError(f"{wheel.name} was made from recipe '{passport['recipe']}', which is not here")
+        return passport, recipe
+
+    def tested_as(self, wheel: Path, name: str | None) -> tuple[Recipe, str, str, str]:
+        """Recipe, version, Python and target by which to test a wheel: its passport's.
+
+        A wheel that others built is tested by the recipe called ``name``, with the data of its first version.
+
+        Raises:
+            ConfigError: nothing says how, or there is no such recipe.
+        """
+        if name is None:
+            passport, recipe = self.passport(wheel)
+            return recipe, passport["version"], passport["python"], passport["target"]
+        if name not in self.recipes:
+            raise ConfigError(f"no recipe {name}; there are {', '.join(self.recipes)}")
+        python = python_of(wheel, list(self.toolbox.toolchains.pythons))
+        return self.recipes[name], next(iter(self.recipes[name].versions)), python, "generic"
+
+    def examine(self, wheel: Path) -> stages.Wheel:
+        """Audit and run a wheel of ours that lies anywhere, as its passport says."""
+        passport, recipe = self.passport(wheel)
+        build = make_build(
+            recipe,
+            version=passport["version"],
+            python=passport["python"],
+            target=passport["target"],
+            backend=passport["backend"],
+            required=False,
+            targets=self.targets,
+            ingredients=self.ingredients,
+        )
+        progress = self.live.for_build(build)
+        audited = stages.Built(build=build, path=wheel, audit=self.workshop.audit(build, wheel, progress))
+        return self.workshop.prove(audited, progress)
+
+    def parts(self, builds: tuple[Build, ...]) -> list[str]:
+        """The parts of the toolbox these builds need, in the order they are used."""
+        wanted: dict[str, None] = {}
+        for build in builds:
+            for part in build.compile_inputs["toolchain"]:
+                wanted[part] = None
+            wanted[f"userland-{build.python}"] = None
+        return [*wanted, "ccache", "qemu", "llvm", "pip"]

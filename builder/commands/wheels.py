@@ -1,0 +1,125 @@
+"""The commands about wheel files: audit, verify, publish."""
+
+from __future__ import annotations
+
+import secrets
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.progress import track
+
+from builder import audit as auditing
+from builder import settings
+from builder.audit import table as audit_table
+from builder.commands import console
+from builder.commands.console import err, out
+from builder.commands.project import Project
+from builder.emulation import verify as verify_room
+from builder.errors import (
+    PublishError,
+)
+from builder.index.local import open_index
+from builder.index.publish import put_evidence
+from builder.ingredients import expectations_of
+from builder.load import load_targets
+from builder.toolbox.toolbox import Toolbox
+
+
+def audit(
+    wheel: Annotated[Path, typer.Argument(metavar="WHEEL", help="A wheel file, ours or another project's.")],
+    target: Annotated[
+        str | None,
+        typer.Option("--target", metavar="T", help="CPU target or alias; else the passport's, else generic."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+) -> None:
+    """Judge a wheel without changing it; exit code 0 when it passed, 1 when it failed.
+
+    Example: armwheels audit msgpack-1.2.4-cp311-cp311-manylinux2014_aarch64.whl --target graviton3
+    """
+    known = load_targets()
+    chosen = known[target] if target else None
+    report = auditing.audit_wheel(
+        wheel,
+        targets=known,
+        target=chosen,
+        expectations=expectations_of(wheel, known, chosen),
+        llvm_mc=Toolbox(console.Live(err).say).llvm_mc(),
+    )
+    if as_json:
+        typer.echo(report.model_dump_json(indent=2))
+    else:
+        out.print(audit_table.draw(report), highlight=False)
+    if not report.passed:
+        raise typer.Exit(1)
+
+
+def verify(
+    wheel: Annotated[Path, typer.Argument(metavar="WHEEL", help="A wheel, whoever built it.")],
+    target: Annotated[
+        str | None,
+        typer.Option(
+            "--target", metavar="T", help="Run it as this target; else as the passport's, or generic."
+        ),
+    ] = None,
+    recipe_name: Annotated[
+        str | None,
+        typer.Option(
+            "--recipe", metavar="NAME", help="Whose tests to run; else those of the passport's recipe."
+        ),
+    ] = None,
+) -> None:
+    """Install a wheel in a clean aarch64 environment and run its recipe's tests under emulation.
+
+    Example: armwheels verify numpy-2.4.6+neoverse.v1-1_3fa9c2d1-cp311-cp311-manylinux_2_27_aarch64.whl
+    """
+    bench = Project()
+    recipe, version, python, own_target = bench.tested_as(wheel, recipe_name)
+    report = verify_room.verify(
+        wheel.resolve(),
+        recipe=recipe,
+        version=version,
+        python=python,
+        target=bench.targets[target or own_target],
+        targets=bench.targets,
+        toolbox=bench.toolbox,
+        progress=bench.live.say,
+    )
+    out.print(console.verify_table(report), highlight=False)
+    if not report.passed:
+        raise typer.Exit(1)
+
+
+def publish(
+    wheels: Annotated[list[Path], typer.Argument(metavar="WHEEL…", help="Wheels to appear together.")],
+    channel: Annotated[str, typer.Option("--channel", help="The channel to move.")] = "nightly",
+) -> None:
+    """Audit and run wheels, upload them with what was found, and move a channel to them once.
+
+    A wheel with a passport that fails either is refused; one that others built is uploaded as it is. The index is
+    ARMWHEELS_INDEX with ARMWHEELS_TOKEN, else the local store.
+
+    Example: armwheels publish dist/*.whl
+    """
+    bench = Project()
+    wheels = [wheel.resolve() for wheel in wheels]
+    proven = [bench.examine(wheel) for wheel in wheels if auditing.open_wheel(wheel).passport is not None]
+    if faults := [f"{wheel.path.name}: {fault}" for wheel in proven for fault in wheel.faults]:
+        raise PublishError("nothing was uploaded:\n" + "\n".join(faults))
+    session = secrets.token_urlsafe(24)
+    with open_index(settings.home_dir()) as index:
+        state = index.channel(channel)
+        for path in track(wheels, description="uploading", console=out, transient=True):
+            index.upload(path, session)
+        for wheel in proven:
+            put_evidence(index, wheel)
+        made = index.make_snapshot(session, state)
+        if made.id != state.snapshot:
+            index.move(channel, made.id, state.serial, "armwheels publish")
+    said = (
+        f"{channel} moved to {made.id}"
+        if made.id != state.snapshot
+        else f"nothing new; {channel} stays at {made.id}"
+    )
+    out.print(said, highlight=False)

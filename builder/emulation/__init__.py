@@ -1,0 +1,1 @@
+"""Runs wheels on emulated CPUs."""

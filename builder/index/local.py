@@ -1,0 +1,89 @@
+"""The index of ``ARMWHEELS_INDEX``, or one that is started on loopback for a run."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from builder.errors import PublishError
+from builder.index.client import Index
+
+
+def _end_with_parent() -> None:
+    """Ask the kernel to end this process when its parent dies, however it dies (prctl(2), PR_SET_PDEATHSIG)."""
+    ctypes.CDLL(None).prctl(1, signal.SIGTERM)
+
+
+@contextmanager
+def open_index(home: Path, *, write: bool = True, scopes: tuple[str, ...] = ()) -> Iterator[Index]:
+    """The index of ``ARMWHEELS_INDEX`` with ``ARMWHEELS_TOKEN``, else one on loopback for this run alone.
+
+    The token made for that run may do what publishing needs, or what ``scopes`` say.
+
+    Raises:
+        PublishError: the local index does not start; its own words are in the message.
+    """
+    if url := os.environ.get("ARMWHEELS_INDEX"):
+        with Index(url, os.environ.get("ARMWHEELS_TOKEN")) as index:
+            yield index
+        return
+    program = index_program()
+    with ExitStack() as stack:
+        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        environment = {**os.environ, "ARMWHEELS_HOME": str(home)}
+        token = _run_token(program, environment, scopes) if write or not _open_reads() else None
+        ready, log = scratch / "ready", scratch / "log"
+        server = subprocess.Popen(
+            [program, "serve", "--port", "0", "--ready-file", str(ready)],
+            env=environment,
+            stdout=stack.enter_context(log.open("w")),
+            stderr=subprocess.STDOUT,
+            preexec_fn=_end_with_parent,
+        )
+        stack.callback(_stop, server)
+        deadline = time.monotonic() + 60
+        while not ready.is_file():
+            if server.poll() is not None or time.monotonic() > deadline:
+                raise PublishError(f"the local index did not start:\n{log.read_text()[-2000:]}")
+            time.sleep(0.05)
+        yield stack.enter_context(Index(ready.read_text().strip(), token))
+
+
+def index_program() -> str:
+    return str(Path(sys.executable).parent / "armwheels-index")
+
+
+def _open_reads() -> bool:
+    return os.environ.get("ARMWHEELS_READS", "open") == "open"
+
+
+def _run_token(program: str, environment: dict[str, str], scopes: tuple[str, ...]) -> str:
+    """A token for this run, which the index forgets after two days."""
+    allowed = [part for scope in scopes for part in ("--scope", scope)]
+    made = subprocess.run(
+        [program, "token", "--name", "this run", "--expires-days", "2", *allowed],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if made.returncode:
+        raise PublishError(f"the local index gives no token: {made.stderr.strip()}")
+    return made.stdout.strip().splitlines()[-1]
+
+
+def _stop(server: subprocess.Popen[bytes]) -> None:
+    server.terminate()
+    try:
+        server.wait(timeout=10)
+    except subprocess.TimeoutExpired:
+        server.kill()
+        server.wait()

@@ -1,0 +1,79 @@
+"""What plans and audits take from configuration: digests of pins and locks, stage versions, expectations."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from builder.audit import open_wheel
+from builder.compile.bazel_command import BAZEL_VERSION
+from builder.compile.cross import CROSS_VERSION
+from builder.compile.wrappers import BASELINE_CPU, GCC_WRAPPER_VERSION, WRAPPER_VERSION
+from builder.load import load_recipes
+from builder.locks import requirements_lock
+from builder.model.expectations import Expectations
+from builder.model.recipe import Recipe
+from builder.plan import Ingredients
+from builder.repair.repair import REPAIR_VERSION, repair_tools
+from builder.source import source_inputs
+from builder.targets import Target, Targets
+from builder.toolbox.fetch import sha256_of
+from builder.toolbox.pins import Pins
+from builder.toolbox.tools import Toolchains, load_toolchains
+
+
+def expectations_of(wheel: Path, targets: Targets, target: Target | None) -> Expectations:
+    """What the recipe named in a wheel's passport expects of it; nothing of a wheel that others built.
+
+    What a recipe promises for its target is not asked of a wheel that is judged as another target's.
+    """
+    passport = open_wheel(wheel).passport or {}
+    recipe = load_recipes().get(passport.get("recipe", ""))
+    if recipe is None:
+        return Expectations()
+    own = passport.get("target", "")
+    judged = target.name if target else own
+    return recipe_expectations(recipe, own if judged == own and own in targets else "", load_toolchains())
+
+
+def recipe_expectations(recipe: Recipe, target: str, toolchains: Toolchains) -> Expectations:
+    """What the audit expects of a recipe's wheel for one target: the recipe's rules and its compiler's."""
+    return Expectations(
+        allow=(*recipe.audit.allow, *toolchains.compilers[recipe.build.compiler].allow),
+        promises=recipe.promises.get(target, ()),
+        max_size_bytes=recipe.audit.max_size_bytes,
+        flags=recipe.audit.flags,
+        # Units outside a recipe's hot paths are compiled for the baseline, and shared by all targets.
+        baseline_flags=(f"-mcpu={BASELINE_CPU}",) if recipe.build.hot_paths else None,
+        supplied=recipe.extends.supplied if recipe.extends else None,
+    )
+
+
+def gather_ingredients(recipes: Mapping[str, Recipe], toolchains: Toolchains, pins: Pins) -> Ingredients:
+    """Read at the edge what a plan needs: pins, lock files, stage versions."""
+    locks = {
+        (recipe, python): sha256_of(path)
+        for recipe in recipes
+        for python in toolchains.pythons
+        if (path := requirements_lock(recipe, "build", python)).is_file()
+    }
+    return Ingredients(
+        tool_digests={part: pins.digest(part) for part in pins.parts},
+        lock_digests=locks,
+        compilers={
+            name: (compiler.version, compiler.tools) for name, compiler in toolchains.compilers.items()
+        },
+        identifiers={tag: python.identifier for tag, python in toolchains.pythons.items()},
+        source_inputs={
+            (name, version): source_inputs(source)
+            for name, recipe in recipes.items()
+            for version, source in recipe.versions.items()
+        },
+        stages={
+            "compile": CROSS_VERSION * 100 + WRAPPER_VERSION,
+            "gcc": GCC_WRAPPER_VERSION,
+            "bazel": BAZEL_VERSION,
+            "repair": REPAIR_VERSION,
+        },
+        repair_tools=repair_tools(),
+    )

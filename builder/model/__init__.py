@@ -1,0 +1,1 @@
+"""The frozen data that flows through the stages. Imports nothing heavy."""

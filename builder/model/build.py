@@ -1,0 +1,77 @@
+"""One cell of a matrix, with what every later stage needs. Frozen data."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from builder.model.base import Frozen, Name, PythonTag, Sha256
+from builder.model.libraries import BuiltDependency, StaticDependency, WheelDependency
+from builder.model.recipe import Recipe
+from builder.model.sources import VersionSource
+
+
+class Build(Frozen):
+    """One cell of a matrix, with everything the later stages need and the digests that name its outputs.
+
+    ``compile_inputs`` is what the compiler sees, as plain data; ``compile_digest`` is its sha256, and
+    ``wheel_digest`` adds what repair does. ``environment`` is what the recipe, its source and its backend set for
+    the package's own build. ``foreign_paths`` are units that are called on other targets' CPUs alone.
+    """
+
+    id: str
+    recipe: Recipe
+    version: str
+    python: PythonTag
+    identifier: str
+    target: Name
+    backend: Name
+    required: bool
+    compiler: str
+    compiler_version: str
+    flags: tuple[str, ...]
+    foreign_paths: tuple[str, ...]
+    options: tuple[str, ...]
+    environment: dict[str, str]
+    compile_inputs: dict[str, Any]
+    compile_digest: Sha256
+    wheel_digest: Sha256
+
+    @property
+    def source(self) -> VersionSource:
+        return self.recipe.versions[self.version]
+
+    @property
+    def dependencies(self) -> tuple[WheelDependency, ...]:
+        return self.recipe.backends[self.backend].dependencies
+
+    @property
+    def relinked(self) -> tuple[StaticDependency, ...]:
+        return self.recipe.backends[self.backend].relinked
+
+    @property
+    def built(self) -> tuple[BuiltDependency, ...]:
+        return self.recipe.backends[self.backend].built
+
+    @property
+    def default_backend(self) -> bool:
+        return self.recipe.backends[self.backend].default
+
+    @property
+    def licensed(self) -> str | None:
+        """The variable that names the licensed library of this build; such a build is never published."""
+        return self.recipe.backends[self.backend].licensed
+
+    @property
+    def local(self) -> str:
+        """The local version: the target, then a backend that is not the default (PEP 440)."""
+        parts = [self.target] if self.default_backend else [self.target, self.backend]
+        return ".".join(parts).replace("-", ".")
+
+    @property
+    def full_version(self) -> str:
+        return f"{self.version}+{self.local}"
+
+    @property
+    def build_tag(self) -> str:
+        """The build number and the first eight digits of the wheel digest."""
+        return f"{self.recipe.build_number}_{self.wheel_digest[:8]}"

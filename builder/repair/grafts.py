@@ -1,0 +1,163 @@
+"""Where each library that was copied into a wheel came from, and under which licence."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from packageurl import PackageURL
+
+from builder.compile.layout import dependency_folder, library_folder
+from builder.errors import RepairError
+from builder.model.build import Build
+from builder.model.libraries import StaticDependency
+from builder.source import origin
+from builder.toolbox.pins import PinnedFile
+from builder.toolbox.toolbox import Toolbox
+
+
+@dataclass(frozen=True, kw_only=True)
+class Graft:
+    """Where a library that was copied into the wheel came from, and under which licence."""
+
+    library: str
+    name: str
+    version: str
+    sha256: str
+    licence: str
+    texts: tuple[Path, ...]
+    purl: PackageURL
+
+
+def find_grafts(build: Build, root: Path, toolbox: Toolbox, work: Path) -> dict[str, Graft]:
+    """Each file below ``*.libs/``, by its path in the wheel, with where it came from."""
+    grafts = {}
+    for path in sorted(root.glob("*.libs/*")):
+        graft = (
+            _from_dependency(build, path.name, work)
+            or _from_relinked(build, path.name, toolbox)
+            or _from_built(build, path.name, toolbox)
+            or _from_packages(path.name, build, toolbox)
+        )
+        inside = path.relative_to(root).as_posix()
+        if graft is None:
+            raise RepairError(f"nothing tells where the grafted {inside} came from")
+        grafts[inside] = graft
+    return grafts
+
+
+def _original_name(grafted: str, candidates: Sequence[str]) -> str | None:
+    """The library a graft was copied from: auditwheel puts eight digits of its hash before the first dot."""
+    base, _, rest = grafted.partition(".")
+    plain = f"{re.sub(r'-[0-9a-f]{8}$', '', base)}.{rest}"
+    return next((name for name in candidates if name in (grafted, plain)), None)
+
+
+def _from_dependency(build: Build, name: str, work: Path) -> Graft | None:
+    for dependency in build.dependencies:
+        folder = dependency_folder(dependency, work)
+        libraries = [path.name for path in (folder / dependency.libraries).iterdir()]
+        if original := _original_name(name, libraries):
+            return Graft(
+                library=original,
+                name=dependency.name,
+                version=dependency.version,
+                sha256=dependency.sha256,
+                licence=dependency.licence,
+                texts=tuple(folder / text for text in dependency.licence_files),
+                purl=PackageURL(type="pypi", name=dependency.name, version=dependency.version),
+            )
+    return None
+
+
+def _from_relinked(build: Build, name: str, toolbox: Toolbox) -> Graft | None:
+    for static in build.relinked:
+        if original := _original_name(name, [static.soname]):
+            pinned = package_of(static, toolbox)
+            return Graft(
+                library=original,
+                name=pinned.name,
+                version=pinned.version,
+                sha256=pinned.sha256,
+                licence=static.licence,
+                texts=tuple(toolbox.path(static.part) / text for text in static.licence_files),
+                purl=_debian_purl(pinned),
+            )
+    return None
+
+
+def package_of(static: StaticDependency, toolbox: Toolbox) -> PinnedFile:
+    """The pinned package that a relinked library came in.
+
+    Raises:
+        RepairError: its part holds no such package.
+    """
+    for pinned in toolbox.pins.files(static.part):
+        if pinned.name == static.package:
+            return pinned
+    raise RepairError(f"part {static.part} holds no package {static.package}, which the recipe names")
+
+
+def _from_built(build: Build, name: str, toolbox: Toolbox) -> Graft | None:
+    for library in build.built:
+        folder = library_folder(library, build, toolbox)
+        if original := _original_name(name, [path.name for path in (folder / "usr/lib").iterdir()]):
+            return Graft(
+                library=original,
+                name=library.name,
+                version=library.version,
+                sha256=origin(library.source)[1],
+                licence=library.licence,
+                texts=tuple(sorted((folder / "licences").iterdir())),
+                purl=PackageURL(type="generic", name=library.name, version=library.version),
+            )
+    return None
+
+
+def _debian_purl(pinned: PinnedFile) -> PackageURL:
+    return PackageURL(
+        type="deb",
+        namespace="debian",
+        name=pinned.name,
+        version=pinned.version,
+        qualifiers={"arch": "arm64"},
+    )
+
+
+def _from_packages(name: str, build: Build, toolbox: Toolbox) -> Graft | None:
+    """The Debian package of a part, of the sysroot or of the userland that holds a library of this name."""
+    parts = [*build.recipe.build.libraries, *(["sysroot-bullseye"] if build.compiler == "gcc" else [])]
+    for part in (*parts, f"userland-{build.python}"):
+        for pinned, package in zip(toolbox.pins.files(part), toolbox.fetch(part), strict=True):
+            listing = subprocess.run(
+                ["dpkg-deb", "--contents", str(package)], capture_output=True, text=True, check=True
+            )
+            names = [line.split(" -> ")[0].rsplit("/", 1)[-1] for line in listing.stdout.splitlines()]
+            if original := _original_name(name, names):
+                return Graft(
+                    library=original,
+                    name=pinned.name,
+                    version=pinned.version,
+                    sha256=pinned.sha256,
+                    licence="LicenseRef-Debian-copyright",
+                    texts=_copyright(part, pinned.name, toolbox),
+                    purl=_debian_purl(pinned),
+                )
+    return None
+
+
+def _copyright(part: str, package: str, toolbox: Toolbox) -> tuple[Path, ...]:
+    """The copyright file of a package, where it has one.
+
+    A package may name the folder of another one by a link (Debian policy, 12.3); that of GCC's libraries is kept
+    in a part of its own.
+    """
+    folder = toolbox.path(part) / "usr/share/doc" / package
+    folders = [folder]
+    if folder.is_symlink():
+        folders.append(toolbox.ensure("sysroot-licences") / "usr/share/doc" / folder.readlink().name)
+    texts = (folder / "copyright" for folder in folders)
+    return tuple(text for text in texts if text.is_file())[:1]

