@@ -42,7 +42,7 @@ nightly: setup ## build and publish MATRIX=quick without serving
 
 # STORE=s3 keeps the objects in a SeaweedFS that is started for it, in ARMWHEELS_HOME/seaweedfs.
 serve: $(if $(filter s3,$(STORE)),$(VENV)/.tested,$(VENV)/.installed) ## serve the index on 127.0.0.1:8080; STORE=s3 to try it on S3
-	$(if $(filter s3,$(STORE)),$(BIN)/python scripts/serve_s3.py,$(BIN)/armwheels-index serve)
+	$(if $(filter s3,$(STORE)),$(BIN)/python -m scripts.serve_s3,$(BIN)/armwheels-index serve)
 
 check: $(VENV)/.tested ## lint, types, import rules and the fast tests: under 3 minutes
 	$(BIN)/ruff check .

@@ -1,7 +1,7 @@
 """What a promotion costs: seconds of one move through all gates, for a snapshot of many wheels.
 
-    .venv/bin/python scripts/bench_promotion.py --files 1000
-    .venv/bin/python scripts/bench_promotion.py --files 1000 --store s3
+    .venv/bin/python -m scripts.bench_promotion --files 1000
+    .venv/bin/python -m scripts.bench_promotion --files 1000 --store s3
 
 Records, evidence and one nightly snapshot of FILES wheels with passports are laid into the store: a temporary
 folder, or a SeaweedFS of its own, or an empty store named by ARMWHEELS_STORE. A fresh server then answers
@@ -24,13 +24,13 @@ from pathlib import Path
 
 import httpx2
 import psutil
-from serve_s3 import Seaweed
 
 from index_server.catalog.catalog import Catalog
 from index_server.model import Record, Tuned, sha256_hex
 from index_server.settings import ROOT, load_settings
 from index_server.store.address import open_store
 from index_server.store.interface import ObjectStore
+from scripts.seaweed import Seaweed
 
 BIN = Path(sys.executable).parent
 SESSIONS = ("a" * 22, "b" * 22)

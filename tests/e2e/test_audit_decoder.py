@@ -12,10 +12,11 @@ import pytest
 from builder import targets
 from builder.audit.decode import LlvmMc
 from builder.settings import configs_dir, read_toml
+from tests.helpers import DATA
 
 pytestmark = pytest.mark.slow
 
-RECORDED = Path(__file__).parents[1] / "unit" / "audit" / "recorded" / "llvm-mc.json"
+RECORDED = DATA / "decoder" / "llvm-mc.json"
 ANSWERS = json.loads(RECORDED.read_text(encoding="utf-8"))
 WORDS = np.array([int(word, 16) for word in ANSWERS["words"]], dtype=np.uint32)
 

@@ -13,7 +13,7 @@ from builder import targets
 from builder.audit import audit_wheel
 from builder.model.expectations import AllowedCode, Expectations
 from builder.settings import configs_dir, read_toml
-from tests.e2e.conftest import Place
+from tests.helpers.places import Place
 
 pytestmark = pytest.mark.slow
 

@@ -30,11 +30,12 @@ from builder.model.build import Build
 from builder.plan import make_build
 from builder.toolbox.toolbox import Toolbox
 from builder.workshop import Built, Workshop
-from tests.e2e.conftest import Place, make_place
+from tests.helpers import DATA
+from tests.helpers.places import Place, make_place
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
-WORKSPACE = Path(__file__).parents[1] / "data/bazel_workspace"
+WORKSPACE = DATA / "bazel_workspace"
 
 NOBODY = 65534
 """The user and group of that name on Debian."""

@@ -12,7 +12,7 @@ import pytest
 from builder.bench.classes import classify, plugin_table
 from builder.bench.counting import EMULATOR, compile_plugin, parse_marks
 from builder.toolbox.toolbox import Toolbox
-from tests.e2e.conftest import Place
+from tests.helpers.places import Place
 
 pytestmark = pytest.mark.slow
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import Place
+from tests.helpers.places import Place
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from builder.toolbox.toolbox import Toolbox
-from tests.e2e.conftest import Place
+from tests.helpers.places import Place
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 

@@ -15,7 +15,7 @@ from builder.model.build import Build
 from builder.plan import make_build
 from builder.toolbox.toolbox import Toolbox
 from builder.workshop import Workshop
-from tests.e2e.conftest import Place
+from tests.helpers.places import Place
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 

@@ -11,8 +11,8 @@ from threading import Thread
 
 import pytest
 
-from scripts.serve_s3 import BUCKET, Seaweed
-from tests.e2e.conftest import Place
+from scripts.seaweed import BUCKET, Seaweed
+from tests.helpers.places import Place
 
 pytestmark = pytest.mark.slow
 PREFIX = "night"

@@ -20,7 +20,7 @@ import pytest
 from builder.audit import elf
 from builder.settings import configs_dir
 from builder.toolbox.toolbox import Toolbox
-from tests.e2e.conftest import BIN, Place, Served, make_place
+from tests.helpers.places import BIN, Place, Served, make_place
 
 pytestmark = pytest.mark.slow
 

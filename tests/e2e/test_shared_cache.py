@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from builder.toolbox.toolbox import Toolbox
-from tests.e2e.conftest import Place, Served, make_place
+from tests.helpers.places import Place, Served, make_place
 
 pytestmark = pytest.mark.slow
 

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "unit" / "index"))  # the makers of wheels
-sys.path.insert(0, str(Path(__file__).parents[3] / "scripts"))  # SeaweedFS
-
-from index_processes import Server, start, stop
+from tests.helpers.servers import Server, start, stop
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ from builder.repair.passport import make_passport
 from builder.settings import configs_dir, validate
 from builder.source import origin, pin_folders, prepare, source_digest
 from builder.targets import Targets
-from tests.unit.builder.conftest import RECIPE, build_for, tarball
+from tests.helpers.builds import RECIPE, build_for, tarball
 
 SHA = "d" * 64
 EXTENDS = {

@@ -18,7 +18,7 @@ from builder.nightly import Cell, NightlyReport, run_nightly
 from builder.plan import Known
 from builder.settings import validate
 from builder.targets import Targets
-from tests.unit.builder.conftest import RECIPE, build_for
+from tests.helpers.builds import RECIPE, build_for
 
 
 class IndexModel:

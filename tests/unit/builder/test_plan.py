@@ -13,7 +13,7 @@ from builder.model.sources import Follow, Followed
 from builder.plan import Known, State, differences, digest, make_builds, make_plan
 from builder.settings import validate
 from builder.targets import Targets
-from tests.unit.builder.conftest import RECIPE, build_for, ingredients_for
+from tests.helpers.builds import RECIPE, build_for, ingredients_for
 
 
 def _changed(**sections: object) -> Recipe:

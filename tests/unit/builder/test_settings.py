@@ -10,7 +10,7 @@ from builder.errors import ConfigError
 from builder.load import load_matrix, load_recipes
 from builder.model.recipe import Recipe
 from builder.settings import WHEEL_TESTS, load_toml, read_toml, validate
-from tests.unit.builder.conftest import RECIPE
+from tests.helpers.builds import RECIPE
 
 
 def test_all_faults_come_together_and_a_misspelt_key_gets_advice() -> None:

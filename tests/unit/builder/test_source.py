@@ -14,7 +14,7 @@ from builder.model.recipe import Recipe
 from builder.model.sources import Follow, VersionSource
 from builder.settings import validate
 from builder.source import origin, prepare, source_digest, where_it_stands
-from tests.unit.builder.conftest import tarball
+from tests.helpers.builds import tarball
 
 PATCH = """--- a/hello.c
 +++ b/hello.c

@@ -2,31 +2,18 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
-import hypothesis
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[3] / "scripts"))  # SeaweedFS is started as `make serve` does
-
-from index_stores import MemoryStore, moto_store, seaweed_store
-from serve_s3 import Seaweed
 
 from index_server.settings import ROOT, Settings, passport_validator
 from index_server.store.folder import DirectoryStore
 from index_server.store.interface import ObjectStore
 from index_server.targets import Targets
-
-pytest.register_assert_rewrite("index_machine")
-
-# Compilers may be busy beside these tests; how long an example takes says nothing here.
-hypothesis.settings.register_profile(
-    "index", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
-)
-hypothesis.settings.load_profile("index")
+from scripts.seaweed import Seaweed
+from tests.helpers.stores import MemoryStore, moto_store, seaweed_store
 
 TARGETS = {
     "generic": {"description": "any", "aliases": ["armv8-a"], "also_runs": []},

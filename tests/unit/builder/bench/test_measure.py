@@ -1,0 +1,243 @@
+"""Bench without an emulator: reading counts, and talking to scripts."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from builder.bench import measure
+from builder.bench.classes import CLASSES, classify, plugin_table
+from builder.bench.counting import counted_row, counting_cpu, parse_marks
+from builder.bench.measure import Line, collect, converse, how_it_ended, parse_lines, script_of, workloads_of
+from builder.errors import VerifyError
+from builder.targets import Targets
+from tests.helpers.bench_lines import said
+
+# Counting
+
+
+def test_the_classes_of_words_that_kernels_are_made_of() -> None:
+    words = {
+        0x65A20020: "sve",  # fmla z0.s, p0/m, z1.s, z2.s
+        0x6462E420: "sve-dot",  # bfmmla z0.s, z1.h, z2.h
+        0x4E22CC20: "neon",  # fmla v0.4s, v1.4s, v2.4s
+        0x4E829420: "neon-dot",  # sdot v0.4s, v1.16b, v2.16b
+        0x3DC00000: "neon",  # ldr q0, [x0]
+        0x1E222820: "fp",  # fadd s0, s1, s2
+        0xBD400000: None,  # ldr s0, [x0]
+        0x8B020020: None,  # add x0, x1, x2
+    }
+    assert {word: classify(word) for word in words} == words
+
+
+def test_the_plugins_table_has_its_classes_in_their_order() -> None:
+    rows = [line.split() for line in plugin_table().splitlines()]
+    assert {int(kind) for kind, _, _ in rows} == set(range(len(CLASSES)))
+    assert all(int(value, 16) & ~int(mask, 16) == 0 for _, mask, value in rows)
+
+
+def line_of_marks(number: int, total: int, *classes: int, cpus: int = 1) -> str:
+    return " ".join(map(str, (number, cpus, total, *classes, *[0] * (len(CLASSES) - len(classes)))))
+
+
+def test_a_count_is_the_difference_of_two_marks_and_the_least_call_counts() -> None:
+    marks = parse_marks(
+        "\n".join([line_of_marks(2, 100, 0, 7), line_of_marks(3, 160, 0, 30), line_of_marks(4, 210, 0, 50)])
+    )
+    row = counted_row({"workload": "gemm", "state": "ran", "marks": [2, 3, 4]}, marks)
+    assert row.instructions == (60, 50)
+    assert row.count == 50
+    assert row.classes == {"sve": 20}
+    assert row.spread == pytest.approx(0.2)
+    assert row.detail == ""
+
+
+def test_a_second_thread_makes_a_count_inexact_and_the_row_says_so() -> None:
+    marks = parse_marks(line_of_marks(0, 1) + "\n" + line_of_marks(1, 9, cpus=3))
+    row = counted_row({"workload": "gemm", "state": "ran", "marks": [0, 1]}, marks)
+    assert row.detail == "3 threads ran: not exact"
+
+
+def test_a_mark_that_the_plugin_never_saw_is_a_failure() -> None:
+    row = counted_row({"workload": "gemm", "state": "ran", "marks": [0, 1]}, parse_marks(line_of_marks(0, 1)))
+    assert row.state == "failed"
+    assert row.count is None
+
+
+@pytest.mark.parametrize("line", ["0 1 2", "0 1 x 0 0 0 0 0 0", "hello"])
+def test_lines_that_the_plugin_does_not_write_are_refused(line: str) -> None:
+    with pytest.raises(VerifyError, match="none of its own"):
+        parse_marks(line)
+
+
+def test_the_vector_length_is_always_given(targets: Targets) -> None:
+    assert counting_cpu(targets["graviton3"]) == ("max,sme=off,sve-default-vector-length=32", 256)
+    assert counting_cpu(targets["neoverse-v2"]) == ("max,sme=off,sve-default-vector-length=16", 128)
+    assert counting_cpu(targets["a64fx"]) == ("a64fx,sve-default-vector-length=64", 512)
+    assert counting_cpu(targets["neoverse-n1"]) == ("neoverse-n1", 0)
+    assert counting_cpu(targets["generic"]) == ("cortex-a57", 0)
+    assert counting_cpu(targets["thunderx2"]) == ("max,sve=off,sme=off", 0)
+
+
+# Talking to scripts
+
+
+def both(workload: str) -> list[Line]:
+    return [said(workload, "started"), said(workload)]
+
+
+def test_what_a_workload_kills_is_started_anew_without_it() -> None:
+    asked: list[list[str]] = []
+
+    def ask(names: Sequence[str]) -> tuple[list[Line], str]:
+        asked.append(list(names))
+        if "b" in names:
+            return [*both("import"), *both("a"), said("b", "started")], "ended by SIGILL"
+        return [*both("import"), *both("c")], ""
+
+    answers = collect(["a", "b", "c"], ask)
+    assert asked == [["a", "b", "c"], ["c"]]
+    assert {name: line["state"] for name, line in answers.items()} == {
+        "import": "ran",
+        "a": "ran",
+        "b": "died",
+        "c": "ran",
+    }
+    assert answers["b"]["detail"] == "ended by SIGILL"
+
+
+def test_a_package_that_cannot_be_imported_is_asked_once_and_every_row_says_why() -> None:
+    calls = 0
+
+    def ask(names: Sequence[str]) -> tuple[list[Line], str]:
+        nonlocal calls
+        calls += 1
+        return [said("import", "started"), said("import", "failed", detail="ImportError: libx")], ""
+
+    answers = collect(["a"], ask)
+    assert calls == 1
+    assert answers["a"]["state"] == "failed"
+    assert "ImportError: libx" in answers["a"]["detail"]
+
+
+def test_a_script_that_says_nothing_ends_and_is_told() -> None:
+    answers = collect(["a"], lambda names: ([], "ended with 1: no such module"))
+    assert "no such module" in answers["a"]["detail"]
+    assert collect(["a"], lambda names: (both("import"), ""))["a"]["state"] == "failed"
+
+
+def test_lines_of_others_and_lines_cut_short_are_left_out() -> None:
+    assert parse_lines(["warning: x", '{"workload": "a"', '{"workload": "b"}']) == [{"workload": "b"}]
+
+
+def test_how_a_process_ended() -> None:
+    assert how_it_ended(0, "x") == ""
+    assert how_it_ended(-4, "") == "ended by SIGILL, an illegal instruction"
+    assert how_it_ended(139, "") == "ended by SIGSEGV"
+    assert how_it_ended(1, "boom") == "ended with 1: boom"
+
+
+def test_a_process_silent_for_too_long_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(measure, "_SILENCE_SECONDS", 0.5)
+    program = 'import time; print(\'{"workload": "a", "state": "started"}\', flush=True); time.sleep(60)'
+    lines, ending = converse([sys.executable, "-c", program], os.environ, tmp_path, lambda line: None)
+    assert lines == [said("a", "started")]
+    assert "silence" in ending
+
+
+@pytest.mark.parametrize("project", ["numpy", "torch", "tflite-runtime"])
+def test_scripts_list_their_workloads_without_the_package(project: str) -> None:
+    script = script_of(project)
+    assert script is not None
+    workloads = workloads_of(script)
+    assert len({workload.name for workload in workloads}) == len(workloads) > 5
+    assert script_of("no-such.project") is None
+
+
+def _field(data: bytes, table: int, slot: int) -> int | None:
+    """Where a field of a FlatBuffers table stands ("FlatBuffer Internals"); ``None`` where it is left out."""
+    vtable = table - int.from_bytes(data[table : table + 4], "little", signed=True)
+    if 4 + 2 * slot >= int.from_bytes(data[vtable : vtable + 2], "little"):
+        return None
+    place = vtable + 4 + 2 * slot
+    offset = int.from_bytes(data[place : place + 2], "little")
+    return table + offset if offset else None
+
+
+def _followed(data: bytes, place: int | None) -> int:
+    assert place is not None
+    return place + int.from_bytes(data[place : place + 4], "little")
+
+
+def test_models_of_tensorflow_lite_are_written_as_flatbuffers(monkeypatch: pytest.MonkeyPatch) -> None:
+    script = script_of("tflite-runtime")
+    assert script is not None
+    monkeypatch.syspath_prepend(str(script.parent))
+    bench = importlib.import_module(script.stem)
+    weights = bytes(range(128))
+    shapes = [[4, 16], [8, 16], [8], [4, 8]]
+    data = bench.model(bench.FULLY_CONNECTED, {0: ("B", 0)}, shapes, [weights, bytes(32)], True)
+    assert data[4:8] == b"TFL3"
+    root = _followed(data, 0)
+    [graph] = _tables(data, _field(data, root, 2))
+    tensors = _tables(data, _field(data, graph, 0))
+    found = []
+    for tensor in tensors:
+        vector = _followed(data, _field(data, tensor, 0))
+        count = int.from_bytes(data[vector : vector + 4], "little")
+        found.append([data[vector + 4 + 4 * n] for n in range(count)])
+    assert found == shapes
+    empty, stored, _ = _tables(data, _field(data, root, 4))
+    assert _field(data, empty, 0) is None
+    vector = _followed(data, _field(data, stored, 0))
+    # TensorFlow Lite refuses constants that are not aligned to 16 bytes.
+    assert (vector + 4) % 16 == 0
+    assert data[vector + 4 : vector + 4 + 128] == weights
+
+
+def _tables(data: bytes, place: int | None) -> list[int]:
+    vector = _followed(data, place)
+    count = int.from_bytes(data[vector : vector + 4], "little")
+    return [_followed(data, vector + 4 + 4 * number) for number in range(count)]
+
+
+def test_every_workload_of_numpy_runs_here(tmp_path: Path) -> None:
+    script = script_of("numpy")
+    assert script is not None
+    names = [workload.name for workload in workloads_of(script)]
+    lines, ending = converse(
+        [sys.executable, str(script), "time", "0", *names], os.environ, tmp_path, lambda line: None
+    )
+    assert ending == ""
+    ran = {line["workload"]: line["seconds"] for line in lines if line["state"] == "ran"}
+    assert list(ran) == ["import", *names]
+    assert all(value > 0 for samples in ran.values() for value in samples)
+
+
+def test_a_script_tells_apart_what_is_missing_and_what_is_broken(tmp_path: Path) -> None:
+    kit = measure.SCRIPTS / "kit.py"
+    script = tmp_path / "demo_bench.py"
+    script.write_text(
+        "from kit import Unavailable, Workload, main\n"
+        "def missing(): raise Unavailable('no engine')\n"
+        "def broken(): return lambda: 1 // 0\n"
+        "main('json', (Workload('m', '', missing), Workload('b', '', broken), Workload('g', '', lambda: list)))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, str(script), "count", "2", "m", "b", "g"],
+        env={**os.environ, "PYTHONPATH": str(kit.parent)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    lines = {line["workload"]: line for line in parse_lines(done.stdout.splitlines())}
+    assert lines["import"]["marks"] == [0, 1]
+    assert lines["m"] == said("m", "unavailable", detail="no engine")
+    assert lines["b"]["detail"].startswith("ZeroDivisionError")
+    assert lines["g"]["marks"] == [2, 3, 4]

@@ -1,0 +1,271 @@
+"""The wrappers call their compiler as they should: run for real, with a compiler that prints its arguments."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from filelock import FileLock
+
+from builder.compile.wrappers import cache_variables, write_ninja_in_turn, write_wrappers
+from builder.model.recipe import Recipe
+from builder.settings import validate
+from builder.targets import Targets
+from tests.helpers.builds import RECIPE, build_for
+
+
+class Wrapped:
+    """Wrappers of one build over a compiler that prints one argument a line."""
+
+    def __init__(
+        self, folder: Path, recipe: Recipe, targets: Targets, target: str, *, tuned: bool = True
+    ) -> None:
+        echo = folder / "echo"
+        echo.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
+        echo.chmod(0o755)
+        # ccache, for what it does not keep: it runs the command that follows.
+        ccache = folder / "ccache"
+        ccache.write_text('#!/bin/sh\nexec "$@"\n')
+        ccache.chmod(0o755)
+        gnu = folder / "gnu/usr/bin"
+        gnu.mkdir(parents=True)
+        for name in ("gcc-12", "g++-12", "ar", "ranlib"):
+            (gnu / f"aarch64-linux-gnu-{name}").symlink_to(echo)
+        toolbox = SimpleNamespace(
+            zig=lambda: echo, ccache=lambda: ccache, ensure=lambda part: folder / part, home=folder.parent
+        )
+        self.commands = write_wrappers(
+            build_for(recipe, targets, target),
+            toolbox,
+            folder / "bin",
+            tuned=tuned,
+            libraries=[folder / "deps/lib"],
+        )
+
+    def cc(self, *arguments: str) -> list[str]:
+        return self._run(self.commands.cc, arguments)
+
+    def cxx(self, *arguments: str) -> list[str]:
+        return self._run(self.commands.cxx, arguments)
+
+    def _run(self, program: Path, arguments: tuple[str, ...]) -> list[str]:
+        done = subprocess.run([str(program), *arguments], capture_output=True, text=True, check=True)
+        return done.stdout.splitlines()
+
+
+@pytest.fixture
+def zig(tmp_path: Path, recipe: Recipe, targets: Targets) -> Wrapped:
+    return Wrapped(tmp_path, recipe, targets, "neoverse-v1")
+
+
+@pytest.fixture
+def gcc(tmp_path: Path, targets: Targets) -> Wrapped:
+    data = {**RECIPE, "build": {**RECIPE["build"], "compiler": "gcc"}}
+    return Wrapped(tmp_path, validate(Recipe, data, origin="demo.toml"), targets, "neoverse-v1")
+
+
+def test_a_unit_is_compiled_for_the_target(zig: Wrapped) -> None:
+    said = zig.cc("-O3", "-c", "a.c", "-o", "a.o")
+    assert said[:3] == ["cc", "-target", "aarch64-linux-gnu.2.28"]
+    assert "-mcpu=neoverse_v1" in said
+    assert said[-5:] == ["-O3", "-c", "a.c", "-o", "a.o"]
+
+
+def test_a_mere_link_uses_the_baseline_so_that_its_support_libraries_are_shared(zig: Wrapped) -> None:
+    assert "-mcpu=generic" in zig.cxx("-shared", "a.o", "b.o", "-o", "m.so")
+
+
+@pytest.mark.parametrize(
+    ("asked", "given"),
+    [
+        ("-march=armv8.2-a+sve", "-mcpu=neoverse_v1+v8_2a+sve"),
+        ("-march=armv8-a+simd", "-mcpu=neoverse_v1+neon"),
+        ("-march=armv8.2-a+fp16+dotprod", "-mcpu=neoverse_v1+v8_2a+fullfp16+dotprod"),
+        ("-mcpu=native", "-mcpu=neoverse_v1"),
+        ("-mtune=native", "-mcpu=neoverse_v1"),
+    ],
+)
+def test_zig_gets_one_flag_family(zig: Wrapped, asked: str, given: str) -> None:
+    said = zig.cc(asked, "-c", "a.c")
+    assert [flag for flag in said if flag.startswith(("-mcpu", "-march", "-mtune"))] == [given]
+
+
+def test_gcc_gets_one_flag_family(gcc: Wrapped) -> None:
+    said = gcc.cc("-march=armv8.2-a+sve+fp16", "-c", "a.c")
+    assert [flag for flag in said if flag.startswith(("-mcpu", "-march"))] == [
+        "-mcpu=neoverse-v1+crc+lse+rdma+sve+fp16"
+    ]
+    assert "-frecord-gcc-switches" in said
+
+
+def test_gcc_takes_the_sysroots_own_cxx_headers(gcc: Wrapped) -> None:
+    assert "-nostdinc++" in gcc.cxx("-c", "a.cc")
+    assert "-nostdinc++" not in gcc.cc("-c", "a.c")
+
+
+def test_gcc_is_told_the_narrower_folder_last_since_that_map_wins(gcc: Wrapped, tmp_path: Path) -> None:
+    maps = [each for each in gcc.cc("-c", "a.c") if each.startswith("-ffile-prefix-map")]
+    assert maps == [f"-ffile-prefix-map={tmp_path.parent}=.", f"-ffile-prefix-map={tmp_path}=."]
+
+
+def test_the_record_holds_what_reached_the_compiler_and_no_path(zig: Wrapped) -> None:
+    said = zig.cc(
+        "-O3", "-fno-strict-aliasing", "-ffile-prefix-map=/here=.", "-march=armv8.2-a+sve", "-c", "a.c"
+    )
+    record = said[said.index("-record-command-line") + 2]
+    assert record == "zig 0.17.1 -mcpu=neoverse_v1+v8_2a+sve -O3 -fno-strict-aliasing"
+
+
+def test_arguments_with_spaces_and_stars_survive(zig: Wrapped) -> None:
+    odd = ['-DTEXT="a  b"', "-DSTAR=*", "-I", "dir with space"]
+    assert zig.cc(*odd, "-c", "a.c")[-6:-2] == odd
+
+
+def test_only_hot_paths_are_tuned_when_a_recipe_names_them(tmp_path: Path, targets: Targets) -> None:
+    data = {**RECIPE, "build": {**RECIPE["build"], "hot_paths": ["aten/src/*kernel*", "core/matmul.c"]}}
+    wrapped = Wrapped(tmp_path, validate(Recipe, data, origin="demo.toml"), targets, "neoverse-v1")
+    assert "-mcpu=neoverse_v1" in wrapped.cc("-c", "/x/aten/src/a/kernel_1.c")
+    assert "-mcpu=neoverse_v1" in wrapped.cc("-c", "../core/matmul.c")
+    assert "-mcpu=generic" in wrapped.cc("-c", "core/other.c")
+
+
+def test_run_paths_into_build_folders_are_dropped(zig: Wrapped) -> None:
+    said = zig.cxx("-shared", "a.o", "-Wl,-rpath,/build/deps/lib", "-Wl,-rpath,$ORIGIN/../x", "-lblas")
+    assert "-Wl,-rpath,/build/deps/lib" not in said
+    assert said[-3:] == ["a.o", "-Wl,-rpath,$ORIGIN/../x", "-lblas"]
+
+
+def test_gnu_ld_is_told_where_libraries_of_libraries_lie(gcc: Wrapped, tmp_path: Path) -> None:
+    assert f"-Wl,-rpath-link,{tmp_path}/deps/lib" in gcc.cxx("a.o", "-o", "a")
+
+
+def test_hot_flags_go_to_hot_units_alone_and_last(tmp_path: Path, targets: Targets) -> None:
+    build = {**RECIPE["build"], "hot_paths": ["hot/*"], "hot_flags": ["-O3", "-funroll-loops"]}
+    wrapped = Wrapped(
+        tmp_path, validate(Recipe, {**RECIPE, "build": build}, origin="demo.toml"), targets, "neoverse-v1"
+    )
+    assert wrapped.cc("-O2", "-c", "hot/a.c")[-2:] == ["-O3", "-funroll-loops"]
+    assert wrapped.cc("-O2", "-c", "cold/a.c")[-1] == "cold/a.c"
+    assert wrapped.cc("-shared", "hot/a.o")[-1] == "hot/a.o"
+
+
+def test_units_for_other_cpus_are_told_alike_for_every_target_that_never_calls_them(
+    tmp_path: Path, targets: Targets
+) -> None:
+    build = {
+        **RECIPE["build"],
+        "compiler": "gcc",
+        "hot_paths": ["hot/*"],
+        "hot_flags": ["-O3"],
+        "dispatched": {"*.SVE256.cpp": "sve"},
+    }
+    recipe = validate(Recipe, {**RECIPE, "build": build}, origin="demo.toml")
+    said = {}
+    for target in ("generic", "neoverse-n1", "neoverse-v1"):
+        folder = tmp_path / target
+        folder.mkdir()
+        wrapped = Wrapped(folder, recipe, targets, target)
+        lines = wrapped.cc("-O2", "-march=armv8-a+sve", "-c", "hot/a.cpp.SVE256.cpp")
+        said[target] = [line.replace(str(folder), "") for line in lines]
+        assert f"-mcpu={target}" in wrapped.cc("-O2", "-c", "hot/a.cpp.DEFAULT.cpp")
+    assert said["generic"] == said["neoverse-n1"]
+    assert "-mcpu=generic+sve" in said["neoverse-n1"]
+    assert "-mcpu=neoverse-v1+sve" in said["neoverse-v1"]
+    assert {lines[-1] for lines in said.values()} == {"-O3"}
+
+
+def test_libraries_of_the_toolbox_come_last(tmp_path: Path, targets: Targets) -> None:
+    build = {**RECIPE["build"], "compiler": "gcc", "libraries": ["llvm"]}
+    wrapped = Wrapped(
+        tmp_path, validate(Recipe, {**RECIPE, "build": build}, origin="demo.toml"), targets, "neoverse-v1"
+    )
+    said = wrapped.cc("-c", "a.c")
+    assert said.index("-idirafter") > said.index("a.c")
+    assert f"{tmp_path}/llvm/usr/include" in said
+
+
+def test_a_unit_outside_the_hot_paths_is_told_alike_for_every_target(
+    tmp_path: Path, targets: Targets
+) -> None:
+    """Only so can one target's object serve another; ccache sees no more than these arguments and the text."""
+    data = {**RECIPE, "build": {**RECIPE["build"], "compiler": "gcc", "hot_paths": ["hot/*"]}}
+    recipe = validate(Recipe, data, origin="demo.toml")
+    said = {}
+    for target in ("generic", "neoverse-n1", "neoverse-v1"):
+        folder = tmp_path / target
+        folder.mkdir()
+        lines = Wrapped(folder, recipe, targets, target).cc("-O2", "-c", "cold/a.c")
+        said[target] = [line.replace(str(folder), "") for line in lines]
+    assert said["generic"] == said["neoverse-n1"] == said["neoverse-v1"]
+
+
+def test_the_cache_knows_a_compiler_by_its_pins_and_no_folder(
+    tmp_path: Path, recipe: Recipe, targets: Targets
+) -> None:
+    def variables(digest: str) -> dict[str, str]:
+        toolbox = SimpleNamespace(
+            home=tmp_path,
+            pins=SimpleNamespace(digest=lambda _: digest),
+            toolchains=SimpleNamespace(compilers={"zig": SimpleNamespace(tools=("zig",))}),
+        )
+        return cache_variables(build_for(recipe, targets), toolbox, tmp_path / "work/1")
+
+    assert variables("a")["CCACHE_COMPILERCHECK"] != variables("b")["CCACHE_COMPILERCHECK"]
+    assert str(tmp_path) not in variables("a")["CCACHE_COMPILERCHECK"]
+    assert variables("a")["CCACHE_BASEDIR"] == str(tmp_path / "work/1")
+
+
+def test_gcc_keeps_what_an_architecture_level_stands_for(gcc: Wrapped) -> None:
+    [cpu] = [flag for flag in gcc.cc("-march=armv8.6-a+sve2", "-c", "a.c") if flag.startswith("-mcpu")]
+    assert {"dotprod", "bf16", "i8mm", "sve2"} <= set(cpu.split("+"))
+
+
+def test_a_library_is_compiled_for_the_baseline(tmp_path: Path, recipe: Recipe, targets: Targets) -> None:
+    wrapped = Wrapped(tmp_path, recipe, targets, "neoverse-v1", tuned=False)
+    assert "-mcpu=generic" in wrapped.cc("-c", "a.c")
+    assert "-mcpu=generic+v8_2a+sve" in wrapped.cc("-march=armv8.2-a+sve", "-c", "a.c")
+
+
+def test_zig_links_with_libgcc_before_its_own_helpers(zig: Wrapped) -> None:
+    def named(*arguments: str) -> list[str]:
+        return [argument for argument in zig.cxx(*arguments) if argument.endswith("libgcc.a")]
+
+    assert len(named("-shared", "a.o", "-o", "a.so")) == 1
+    assert named("-c", "a.cpp", "-o", "a.o") == named("-E", "a.cpp", "-o", "a.i") == named("--version") == []
+
+
+def test_gcc_links_with_its_own_helpers_before_the_sysroots(gcc: Wrapped, tmp_path: Path) -> None:
+    helpers = str(tmp_path / "gnu/usr/lib/gcc-cross/aarch64-linux-gnu/12/libgcc.a")
+    linked = gcc.cxx("-shared", "a.o", "-o", "a.so")
+    assert linked.index("a.o") < linked.index(helpers)
+    assert helpers not in gcc.cxx("-c", "a.cpp", "-o", "a.o")
+
+
+def test_ninja_waits_for_its_turn_to_compile_and_for_nothing_else(
+    tmp_path: Path, recipe: Recipe, targets: Targets
+) -> None:
+    (tmp_path / "work").mkdir()
+    (tmp_path / "build/CMakeFiles/trial").mkdir(parents=True)
+    ninja = tmp_path / "ninja"
+    # One that is told to, calls itself by the wrapper, as CMake does when it writes the build files anew.
+    ninja.write_text('#!/bin/sh\n[ "$1" = again ] && exec "$2" all\necho ninja "$@"\n')
+    ninja.chmod(0o755)
+    build = build_for(recipe, targets)
+    write_ninja_in_turn(build, SimpleNamespace(home=tmp_path), tmp_path / "build", ninja)
+
+    def start(*arguments: str, folder: str = "build") -> subprocess.Popen[str]:
+        command = [str(tmp_path / "build/ninja"), *arguments]
+        return subprocess.Popen(command, cwd=tmp_path / folder, stdout=subprocess.PIPE, text=True)
+
+    with FileLock(tmp_path / f"work/demo-1.0-{build.python}.turn"):
+        trial = "build/CMakeFiles/trial"
+        for told, folder in (("--version", "build"), ("-C . -t restat", "build"), ("all", trial)):
+            assert start(*told.split(), folder=folder).communicate(timeout=20)[0] == f"ninja {told}\n"
+        waiting = start("all")
+        with pytest.raises(subprocess.TimeoutExpired):
+            waiting.wait(timeout=0.5)
+    assert waiting.communicate(timeout=20)[0] == "ninja all -k 20\n"
+    nested = start("again", str(tmp_path / "build/ninja"))
+    assert nested.communicate(timeout=20)[0] == "ninja all\n"
