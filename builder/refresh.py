@@ -19,6 +19,7 @@ from builder.source import where_it_stands
 from builder.toolbox.fetch import Mirror, pip_settings, resolve_pypi
 from builder.toolbox.pins import Parts, PinnedFile, Pins, debian_parts
 from builder.toolbox.tools import PyPITool, Toolchains, python_name
+from builder.whole import write_text
 
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 Report = Callable[[str], None]
@@ -69,9 +70,7 @@ def refresh_toolchains(
 def write_pins(pins: Pins) -> Path:
     """Replace ``configs/toolchains.lock`` at once."""
     path = configs_dir() / "toolchains.lock"
-    fresh = path.with_suffix(".fresh")
-    fresh.write_text(json.dumps(pins.model_dump(mode="json"), indent=1) + "\n", encoding="utf-8")
-    fresh.replace(path)
+    write_text(path, json.dumps(pins.model_dump(mode="json"), indent=1) + "\n")
     return path
 
 
@@ -154,11 +153,8 @@ def refresh_followed(recipe: Recipe, report: Report) -> Path | None:
         report(f"asking {follow.url} for {follow.ref}")
         followed[name] = where_it_stands(follow)
     path = followed_lock(recipe.name)
-    path.parent.mkdir(exist_ok=True)
-    fresh = path.with_suffix(".fresh")
-    said = {name: pinned.model_dump() for name, pinned in followed.items()}
-    fresh.write_text(json.dumps(said, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    fresh.replace(path)
+    commits = {name: pinned.model_dump() for name, pinned in followed.items()}
+    write_text(path, json.dumps(commits, indent=1, sort_keys=True) + "\n")
     return path
 
 
@@ -176,11 +172,9 @@ def refresh_requirements(recipe: Recipe, tag: str, report: Report) -> list[Path]
         if not requires:
             continue
         path = requirements_lock(recipe.name, purpose, tag)
-        path.parent.mkdir(exist_ok=True)
-        fresh = path.with_suffix(".fresh")
         report(f"resolving {path.name}")
         with tempfile.TemporaryDirectory() as scratch:
-            source = Path(scratch) / "requirements.in"
+            source, resolved = Path(scratch) / "requirements.in", Path(scratch) / "requirements.txt"
             source.write_text("\n".join(requires) + "\n", encoding="utf-8")
             index = pip_settings().get("index-url")
             done = subprocess.run(
@@ -206,16 +200,15 @@ def refresh_requirements(recipe: Recipe, tag: str, report: Report) -> list[Path]
                         "--python-platform",
                         platform,
                     ),
-                    *("-o", str(fresh), str(source)),
+                    *("-o", str(resolved), str(source)),
                 ],
                 capture_output=True,
                 text=True,
                 check=False,
                 env={**os.environ, **({"UV_DEFAULT_INDEX": index} if index else {})},
             )
-        if done.returncode:
-            fresh.unlink(missing_ok=True)
-            raise ToolboxError(f"uv finds no set of requirements for {path.name}:\n{done.stderr.strip()}")
-        fresh.replace(path)
+            if done.returncode:
+                raise ToolboxError(f"uv finds no set of requirements for {path.name}:\n{done.stderr.strip()}")
+            write_text(path, resolved.read_text(encoding="utf-8"))
         written.append(path)
     return written

@@ -18,7 +18,6 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 import httpx2
-from filelock import FileLock
 from packaging.version import InvalidVersion, Version
 from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_exponential
 
@@ -38,6 +37,7 @@ from builder.model.sources import (
 )
 from builder.settings import ROOT, configs_dir
 from builder.toolbox.fetch import Mirror, fetch_debian, fetch_pypi, sha256_of
+from builder.whole import create_once
 
 if sys.version_info >= (3, 12):
     import tarfile
@@ -93,38 +93,27 @@ def prepare(project: str, source: VersionSource, home: Path) -> Path:
     Raises:
         SourceError: the source cannot be had, its hash differs, or a patch does not apply.
     """
-    final = home / "sources" / f"{project}-{source_digest(source)[:12]}"
-    if final.is_dir():
-        return final
-    final.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{final}.lock"):
-        if final.is_dir():
-            return final
-        for leftover in final.parent.glob(f".{final.name}-*"):
-            shutil.rmtree(leftover, ignore_errors=True)
+
+    def lay_out(tree: Path) -> None:
         patches = _checked_patches(source.patches)
-        fresh = Path(tempfile.mkdtemp(prefix=f".{final.name}-", dir=final.parent))
-        try:
-            tree = fresh / "tree"
-            match source.source:
-                case SdistSource() as sdist:
-                    _unpack(_sdist(project, sdist, home), tree, fresh)
-                case ArchiveSource() as archive:
-                    _unpack(_archive(archive, home), tree, fresh)
-                case GitSource() as git:
-                    _clone(git, tree)
-                case DebianSource() as debian:
-                    _debian(debian, tree, fresh, home)
-                case FolderSource() as folder:
-                    _copy_folder(folder, tree)
-                    for taken in folder.taken:
-                        _take(taken, tree, home)
-            for patch in patches:
-                _apply(patch, tree)
-            tree.rename(final)
-        finally:
-            shutil.rmtree(fresh, ignore_errors=True)
-    return final
+        scratch = tree.parent
+        match source.source:
+            case SdistSource() as sdist:
+                _unpack(_sdist(project, sdist, home), tree, scratch)
+            case ArchiveSource() as archive:
+                _unpack(_archive(archive, home), tree, scratch)
+            case GitSource() as git:
+                _clone(git, tree)
+            case DebianSource() as debian:
+                _debian(debian, tree, scratch, home)
+            case FolderSource() as folder:
+                _copy_folder(folder, tree)
+                for taken in folder.taken:
+                    _take(taken, tree, home)
+        for patch in patches:
+            _apply(patch, tree)
+
+    return create_once(home / "sources" / f"{project}-{source_digest(source)[:12]}", lay_out)
 
 
 def pin_folders(recipe: Recipe) -> Recipe:
@@ -211,7 +200,6 @@ def _pinned(path: str, sha256: str | None) -> str:
 def _sdist(project: str, source: SdistSource, home: Path) -> Path:
     target = home / "downloads" / source.sha256 / source.filename
     if not target.is_file():
-        target.parent.mkdir(parents=True, exist_ok=True)
         try:
             fetch_pypi(project, source.filename, source.sha256, target)
         except ToolboxError as error:
@@ -220,28 +208,23 @@ def _sdist(project: str, source: SdistSource, home: Path) -> Path:
 
 
 def _archive(source: ArchiveSource, home: Path) -> Path:
-    filename = source.url.rsplit("/", 1)[-1]
-    target = home / "downloads" / source.sha256 / filename
-    if target.is_file():
-        return target
-    target.parent.mkdir(parents=True, exist_ok=True)
-    fresh = target.with_name(f".{filename}")
-    if "://" in source.url:
-        try:
-            _download(source.url, fresh)
-        except httpx2.HTTPError as error:
-            raise SourceError(f"{source.url} could not be fetched: {error}") from error
-    else:
-        local = configs_dir() / "recipes" / source.url
-        if not local.is_file():
-            raise SourceError(f"{local}: no such archive")
-        shutil.copyfile(local, fresh)
-    found = sha256_of(fresh)
-    if found != source.sha256:
-        fresh.unlink()
-        raise SourceError(f"{source.url}: sha256 is {found}, the recipe pins {source.sha256}")
-    fresh.rename(target)
-    return target
+
+    def fetch(file: Path) -> None:
+        if "://" in source.url:
+            try:
+                _download(source.url, file)
+            except httpx2.HTTPError as error:
+                raise SourceError(f"{source.url} could not be fetched: {error}") from error
+        else:
+            local = configs_dir() / "recipes" / source.url
+            if not local.is_file():
+                raise SourceError(f"{local}: no such archive")
+            shutil.copyfile(local, file)
+        found = sha256_of(file)
+        if found != source.sha256:
+            raise SourceError(f"{source.url}: sha256 is {found}, the recipe pins {source.sha256}")
+
+    return create_once(home / "downloads" / source.sha256 / source.url.rsplit("/", 1)[-1], fetch)
 
 
 @retry(
@@ -323,7 +306,6 @@ def _release(text: str, where: str) -> str:
 def _debian_file(path: str, sha256: str, home: Path) -> Path:
     target = home / "downloads" / sha256 / path.rsplit("/", 1)[-1]
     if not target.is_file():
-        target.parent.mkdir(parents=True, exist_ok=True)
         try:
             fetch_debian(Mirror(), path, sha256, target)
         except ToolboxError as error:

@@ -7,7 +7,6 @@ moment is continued by the next one, and what has an output is not done twice.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import threading
 from collections.abc import Iterable, Mapping
@@ -33,6 +32,7 @@ from builder.settings import WHEEL_TESTS, ModelT
 from builder.targets import Targets
 from builder.toolbox.fetch import sha256_of
 from builder.toolbox.toolbox import Toolbox
+from builder.whole import create_once, write_text
 
 AUDIT_VERSION = 1
 """Raised by hand when wheels should be audited again; no digest of a wheel knows it."""
@@ -116,17 +116,18 @@ class Workshop:
         work = self.work_folder(build)
         if not final.is_dir():
             raw = DRIVERS[build.recipe.build.frontend].compile(build, self.toolbox, work, progress)
-            fresh = final.with_name(f".{final.name}")
-            shutil.rmtree(fresh, ignore_errors=True)
-            fresh.mkdir(parents=True)
-            shutil.copyfile(raw, fresh / raw.name)
-            shutil.copyfile(work / "build.log", fresh / "build.log")
-            keep_cost(work, fresh)
-            _write_json(fresh / "inputs.json", build.compile_inputs)
-            fresh.rename(final)
+
+            def keep(folder: Path) -> None:
+                folder.mkdir()
+                shutil.copyfile(raw, folder / raw.name)
+                shutil.copyfile(work / "build.log", folder / "build.log")
+                keep_cost(work, folder)
+                (folder / "inputs.json").write_text(_json(build.compile_inputs), encoding="utf-8")
+
+            create_once(final, keep, durable=True)
         for bulk in ("src", "build"):
             shutil.rmtree(work / bulk, ignore_errors=True)
-        _write_json(self._out / "latest" / f"{build.id}.json", build.compile_inputs)
+        write_text(self._out / "latest" / f"{build.id}.json", _json(build.compile_inputs))
         [wheel] = final.glob("*.whl")
         return wheel
 
@@ -256,12 +257,8 @@ def _read(model: type[ModelT], path: Path) -> ModelT | None:
 def _keep(path: Path, report: AuditReport | VerifyReport) -> None:
     """Keep a report that passed; a failure may have been the machine's, and is tried again."""
     if report.passed:
-        _write_json(path, report.model_dump(mode="json"))
+        write_text(path, _json(report.model_dump(mode="json")))
 
 
-def _write_json(path: Path, data: Any) -> None:
-    """Replace a file at once."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_name(f".{path.name}.{os.getpid()}")
-    fresh.write_text(json.dumps(data, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    fresh.replace(path)
+def _json(data: Any) -> str:
+    return json.dumps(data, indent=1, sort_keys=True) + "\n"

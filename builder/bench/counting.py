@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 import subprocess
-import tempfile
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
-
-from filelock import FileLock
 
 from builder.bench.classes import CLASSES, plugin_table
 from builder.bench.install import install
@@ -22,6 +18,7 @@ from builder.errors import ToolboxError, VerifyError
 from builder.targets import Target
 from builder.toolbox.toolbox import Toolbox
 from builder.toolbox.tools import python_name
+from builder.whole import create_once
 
 EMULATOR = "qemu-plugins"
 SOURCE = Path(__file__).with_name("count.c")
@@ -210,22 +207,20 @@ def compile_plugin(toolbox: Toolbox, source: Path = SOURCE) -> Path:
     """
     named = hashlib.sha256(source.read_bytes() + toolbox.pins.digest("zig").encode()).hexdigest()[:12]
     final = toolbox.home / "bench" / f"{source.stem}-{named}.so"
-    final.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{final}.lock"):
-        if not final.is_file():
-            with tempfile.TemporaryDirectory(dir=final.parent) as folder:
-                fresh = Path(folder) / final.name
-                done = subprocess.run(
-                    [
-                        *(str(toolbox.zig()), "cc", "-target", _PLUGIN_TARGET, "-std=c11", "-O2", "-Wall"),
-                        *("-Wextra", "-Werror", "-shared", "-fPIC", "-s", "-o", str(fresh), str(source)),
-                    ],
-                    env={**os.environ, "ZIG_GLOBAL_CACHE_DIR": folder, "ZIG_LOCAL_CACHE_DIR": folder},
-                    capture_output=True,
-                    text=True,
-                    check=False,
-                )
-                if done.returncode:
-                    raise ToolboxError(f"{source.name} does not compile:\n{done.stderr.strip()[-2000:]}")
-                shutil.move(fresh, final)
-    return final
+
+    def compile_it(path: Path) -> None:
+        cache = str(path.parent / "cache")
+        done = subprocess.run(
+            [
+                *(str(toolbox.zig()), "cc", "-target", _PLUGIN_TARGET, "-std=c11", "-O2", "-Wall"),
+                *("-Wextra", "-Werror", "-shared", "-fPIC", "-s", "-o", str(path), str(source)),
+            ],
+            env={**os.environ, "ZIG_GLOBAL_CACHE_DIR": cache, "ZIG_LOCAL_CACHE_DIR": cache},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            raise ToolboxError(f"{source.name} does not compile:\n{done.stderr.strip()[-2000:]}")
+
+    return create_once(final, compile_it)

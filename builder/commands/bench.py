@@ -35,6 +35,7 @@ from builder.errors import ConfigError
 from builder.index.local import open_index
 from builder.load import load_targets
 from builder.toolbox.toolbox import Toolbox
+from builder.whole import write_text
 
 DEFAULT_TARGET = "neoverse-v1"
 out = Console()
@@ -265,10 +266,7 @@ def keep(report: BenchReport, home: Path) -> list[Path]:
     kept = []
     for _, wheel in report.pairs:
         path = home / "out/bench" / wheel.wheel.sha256 / f"{how}-{report.machine.target}.json"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        fresh = path.with_suffix(".fresh")
-        fresh.write_text(report.about(wheel.wheel.sha256).model_dump_json(indent=1) + "\n", encoding="utf-8")
-        fresh.replace(path)
+        write_text(path, report.about(wheel.wheel.sha256).model_dump_json(indent=1) + "\n")
         kept.append(path)
     return kept
 

@@ -38,6 +38,7 @@ from builder.model.build import Build
 from builder.settings import WHEEL_TESTS
 from builder.source import prepare
 from builder.toolbox.toolbox import Toolbox
+from builder.whole import create_once
 
 CROSS_VERSION = 2
 """Raised by hand when this driver would build differently; it enters the compile digest."""
@@ -173,12 +174,7 @@ def _prepare(build: Build, toolbox: Toolbox, work: Path, progress: Progress) -> 
 
 def working_copy(pristine: Path, copy: Path) -> Path:
     """The tree a build may write into; a copy left by a killed run is whole and is used again."""
-    if not copy.is_dir():
-        fresh = copy.with_name(f".{copy.name}")
-        shutil.rmtree(fresh, ignore_errors=True)
-        shutil.copytree(pristine, fresh, symlinks=True)
-        fresh.rename(copy)
-    return copy
+    return create_once(copy, lambda path: shutil.copytree(pristine, path, symlinks=True))
 
 
 def _warm_up(commands: Commands, environment: dict[str, str], work: Path) -> None:

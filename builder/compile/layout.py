@@ -11,8 +11,6 @@ import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from filelock import FileLock
-
 from builder.compile.processes import checked, end_leftovers
 from builder.compile.wrappers import WRAPPER_VERSION, Commands
 from builder.errors import CompileError, ConfigError, ToolboxError
@@ -22,6 +20,7 @@ from builder.model.libraries import BuiltDependency, Framework, StaticDependency
 from builder.source import source_inputs
 from builder.toolbox.fetch import fetch_pypi
 from builder.toolbox.toolbox import Toolbox
+from builder.whole import create_in_place, create_once
 
 LIBRARY_VERSION = 1
 """Raised by hand when a library would be built differently; it enters the library's digest."""
@@ -44,25 +43,25 @@ def build_environment(build: Build, toolbox: Toolbox) -> Path:
     parts = [toolbox.pins.digest(f"{kind}-{build.python}") for kind in ("python", "headers")]
     named = hashlib.sha256(lock.read_bytes() + "".join(parts).encode()).hexdigest()
     env = toolbox.home / "envs" / f"{build.recipe.name}-{build.python}-{named[:12]}"
-    python, complete = env / "bin/python", env / ".complete"
-    env.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{env}.lock"):
-        if not complete.is_file():
-            end_leftovers(env)
-            shutil.rmtree(env, ignore_errors=True)
-            checked([str(interpreter), "-m", "venv", "--without-pip", str(env)], env)
-            checked(
-                [
-                    *(sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", str(python)),
-                    *("install", "--quiet", "--require-hashes", "--no-deps", "--only-binary", ":all:"),
-                    *("-r", str(lock)),
-                ],
-                env,
-            )
-            site = next(env.glob("lib/python3*/site-packages"))
-            for data in (headers / "sysconfigdata").iterdir():
-                shutil.copyfile(data, site / data.name)
-            complete.touch()
+    python = env / "bin/python"
+
+    def install() -> None:
+        end_leftovers(env)
+        shutil.rmtree(env, ignore_errors=True)
+        checked([str(interpreter), "-m", "venv", "--without-pip", str(env)], env)
+        checked(
+            [
+                *(sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", str(python)),
+                *("install", "--quiet", "--require-hashes", "--no-deps", "--only-binary", ":all:"),
+                *("-r", str(lock)),
+            ],
+            env,
+        )
+        site = next(env.glob("lib/python3*/site-packages"))
+        for data in (headers / "sysconfigdata").iterdir():
+            shutil.copyfile(data, site / data.name)
+
+    create_in_place(env, install)
     return python
 
 
@@ -73,13 +72,9 @@ def lay_out_dependency(dependency: WheelDependency, toolbox: Toolbox, work: Path
         CompileError: it cannot be had, or the wheel lacks what the recipe says of it.
     """
     wheel = _fetched(dependency, toolbox)
-    folder = dependency_folder(dependency, work)
-    if not folder.is_dir():
-        fresh = folder.with_name(f".{folder.name}")
-        shutil.rmtree(fresh, ignore_errors=True)
-        with zipfile.ZipFile(wheel) as archive:
-            archive.extractall(fresh)
-        fresh.rename(folder)
+    folder = create_once(
+        dependency_folder(dependency, work), lambda path: shutil.unpack_archive(wheel, path, format="zip")
+    )
     for inside in (dependency.libraries, dependency.headers, *dependency.licence_files):
         if not (folder / inside).exists():
             raise CompileError(f"{dependency.filename} has no {inside}, which the recipe names")
@@ -103,7 +98,6 @@ def _fetched(pinned: WheelDependency | Framework, toolbox: Toolbox) -> Path:
     """A pinned wheel of PyPI, fetched unless it is here."""
     wheel = toolbox.home / "downloads" / pinned.sha256 / pinned.filename
     if not wheel.is_file():
-        wheel.parent.mkdir(parents=True, exist_ok=True)
         try:
             fetch_pypi(pinned.name, pinned.filename, pinned.sha256, wheel)
         except ToolboxError as error:
@@ -123,22 +117,21 @@ def lay_out_framework(framework: Framework, toolbox: Toolbox) -> Path:
         CompileError: it cannot be had, or the wheel lacks what the recipe says of it.
     """
     folder = framework_folder(framework, toolbox)
-    folder.parent.mkdir(parents=True, exist_ok=True)
     wanted = (*(f"{headers}/" for headers in framework.headers), *framework.libraries)
     named = hashlib.sha256("\n".join(wanted).encode()).hexdigest()
-    complete = folder / f".complete-{named[:12]}"
-    with FileLock(f"{folder}.lock"):
-        if not complete.is_file():
-            with zipfile.ZipFile(_fetched(framework, toolbox)) as archive:
-                members = [name for name in archive.namelist() if name.startswith(wanted)]
-                missing = [one for one in wanted if not any(name.startswith(one) for name in members)]
-                if missing:
-                    raise CompileError(
-                        f"{framework.filename} has no {', '.join(missing)}, which the recipe names"
-                    )
-                archive.extractall(folder, members)
-            complete.touch()
-    return folder
+
+    def unpack() -> None:
+        with zipfile.ZipFile(_fetched(framework, toolbox)) as archive:
+            members = [name for name in archive.namelist() if name.startswith(wanted)]
+            missing = [one for one in wanted if not any(name.startswith(one) for name in members)]
+            if missing:
+                raise CompileError(
+                    f"{framework.filename} has no {', '.join(missing)}, which the recipe names"
+                )
+            archive.extractall(folder, members)
+
+    # Recipes that want different files of the same framework share the folder.
+    return create_in_place(folder, unpack, marker=f".complete-{named[:12]}")
 
 
 def relinked_folder(static: StaticDependency, work: Path) -> Path:
@@ -162,17 +155,15 @@ def relink(
         CompileError: the part lacks what the recipe says of it, or the library does not link.
     """
     part = toolbox.ensure(static.part)
-    folder = relinked_folder(static, work)
     archives = sorted(map(str, part.glob(static.archive)))
     missing = [inside for inside in (static.headers, *static.licence_files) if not (part / inside).exists()]
     for inside in [*([] if archives else [static.archive]), *missing]:
         raise CompileError(f"part {static.part} has no {inside}, which the recipe names")
-    if not folder.is_dir():
-        fresh = folder.with_name(f".{folder.name}")
-        shutil.rmtree(fresh, ignore_errors=True)
-        library = fresh / "usr/lib" / static.soname
+
+    def link_library(folder: Path) -> None:
+        library = folder / "usr/lib" / static.soname
         library.parent.mkdir(parents=True)
-        newer = _newer_functions(commands, fresh, work, environment)
+        newer = _newer_functions(commands, folder.parent, work, environment)
         checked(
             [
                 *(str(commands.cc), "-shared", "-o", str(library), f"-Wl,-soname,{static.soname}"),
@@ -184,19 +175,16 @@ def relink(
             work,
             environment,
         )
-        shutil.rmtree(newer.parent)
         library.with_name(library.name.partition(".so")[0] + ".so").symlink_to(static.soname)
         shutil.copytree(
-            part / static.headers, fresh / "usr/include", ignore=shutil.ignore_patterns("*.a", "*.so*")
+            part / static.headers, folder / "usr/include", ignore=shutil.ignore_patterns("*.a", "*.so*")
         )
-        fresh.rename(folder)
-    return folder
+
+    return create_once(relinked_folder(static, work), link_library)
 
 
-def _newer_functions(commands: Commands, folder: Path, work: Path, environment: Mapping[str, str]) -> Path:
+def _newer_functions(commands: Commands, scratch: Path, work: Path, environment: Mapping[str, str]) -> Path:
     """An archive of what newer headers make objects ask for; the linker takes of it what is asked for alone."""
-    scratch = folder / "newer"
-    scratch.mkdir()
     objects = [scratch / f"{source.stem}.o" for source in _NEWER]
     for source, unit in zip(_NEWER, objects, strict=True):
         compiler = commands.cc if source.suffix == ".c" else commands.cxx

@@ -5,8 +5,6 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from filelock import FileLock
-
 from builder.compile import Progress
 from builder.compile.cost import keep_cost
 from builder.compile.frontends import build_variables, write_cmake_toolchain
@@ -19,6 +17,7 @@ from builder.model.build import Build
 from builder.model.libraries import BuiltDependency
 from builder.source import prepare
 from builder.toolbox.toolbox import Toolbox
+from builder.whole import create_once
 
 
 def build_library(
@@ -32,32 +31,26 @@ def build_library(
         CompileError: it does not build, or lacks what the recipe says of it.
     """
     final = library_folder(library, build, toolbox)
-    final.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{final}.lock"):
-        if not final.is_dir():
-            work = toolbox.home / "work" / final.name
-            work.mkdir(parents=True, exist_ok=True)
-            end_leftovers(work)
-            progress(f"{library.name} {library.version}", 0, 0)
-            tree = prepare(library.name, library.source, toolbox.home)
-            check_cmake_variables(
-                library.options, tree, f"recipe {build.recipe.name}, library {library.name}"
-            )
-            commands = write_wrappers(build, toolbox, work / "bin", tuned=False)
-            environment = build_variables(build, commands, toolbox, work, python, jobs)
-            write_cmake_toolchain(
-                work / "toolchain.cmake", commands, [work / "build"], dict(_variables(library))
-            )
-            configure = ["cmake", "-G", "Ninja", "-S", str(tree), "-B", str(work / "build")]
-            run_logged(configure, environment, work, progress)
-            targets = [option for target in library.targets for option in ("--target", target)]
-            run_logged(["cmake", "--build", str(work / "build"), *targets], environment, work, progress)
-            fresh = final.with_name(f".{final.name}")
-            shutil.rmtree(fresh, ignore_errors=True)
-            _collect(library, tree, work / "build", fresh)
-            keep_cost(work, fresh)
-            fresh.rename(final)
-            shutil.rmtree(work, ignore_errors=True)
+    work = toolbox.home / "work" / final.name
+
+    def compile_library(folder: Path) -> None:
+        work.mkdir(parents=True, exist_ok=True)
+        end_leftovers(work)
+        progress(f"{library.name} {library.version}", 0, 0)
+        tree = prepare(library.name, library.source, toolbox.home)
+        check_cmake_variables(library.options, tree, f"recipe {build.recipe.name}, library {library.name}")
+        commands = write_wrappers(build, toolbox, work / "bin", tuned=False)
+        environment = build_variables(build, commands, toolbox, work, python, jobs)
+        write_cmake_toolchain(work / "toolchain.cmake", commands, [work / "build"], dict(_variables(library)))
+        configure = ["cmake", "-G", "Ninja", "-S", str(tree), "-B", str(work / "build")]
+        run_logged(configure, environment, work, progress)
+        targets = [option for target in library.targets for option in ("--target", target)]
+        run_logged(["cmake", "--build", str(work / "build"), *targets], environment, work, progress)
+        _collect(library, tree, work / "build", folder)
+        keep_cost(work, folder)
+
+    create_once(final, compile_library, durable=True)
+    shutil.rmtree(work, ignore_errors=True)
     return final
 
 

@@ -5,18 +5,18 @@ A machine where arm64 binaries "just run" would prove nothing more, and most mac
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import subprocess
-import tempfile
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-
-from filelock import FileLock
 
 from builder.errors import VerifyError
 from builder.toolbox.toolbox import Toolbox
 from builder.toolbox.tools import python_name
+from builder.whole import create_once
 
 
 class EmulatedPython:
@@ -129,39 +129,25 @@ def test_requirements(toolbox: Toolbox, lock: Path, tag: str) -> Path:
     Raises:
         VerifyError: pip refuses one.
     """
-    import hashlib
-    import sys
-
     named = hashlib.sha256(lock.read_bytes()).hexdigest()[:12]
     folder = toolbox.home / "envs" / f"{lock.stem}-{named}"
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{folder}.lock"):
-        if not folder.is_dir():
-            fresh = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-            platforms = [f"--platform=manylinux_2_{minor}_aarch64" for minor in (17, 27, 28)]
-            done = subprocess.run(
-                [
-                    *(sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "--quiet"),
-                    *("--require-hashes", "--no-deps", "--only-binary", ":all:", "--no-compile"),
-                    *("--implementation", "cp", "--python-version", python_name(tag).removeprefix("python")),
-                    *(
-                        *platforms,
-                        "--platform=manylinux2014_aarch64",
-                        "--target",
-                        str(fresh),
-                        "-r",
-                        str(lock),
-                    ),
-                ],
-                capture_output=True,
-                text=True,
-                check=False,
-                cwd=folder.parent,
-            )
-            if done.returncode:
-                shutil.rmtree(fresh, ignore_errors=True)
-                raise VerifyError(f"{lock.name} could not be installed: {done.stderr.strip()[-800:]}")
-            write_bytecode(toolbox, tag, fresh)
-            fresh.chmod(0o755)
-            fresh.rename(folder)
-    return folder
+
+    def install(path: Path) -> None:
+        platforms = [f"--platform=manylinux_2_{minor}_aarch64" for minor in (17, 27, 28)]
+        done = subprocess.run(
+            [
+                *(sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "--quiet"),
+                *("--require-hashes", "--no-deps", "--only-binary", ":all:", "--no-compile"),
+                *("--implementation", "cp", "--python-version", python_name(tag).removeprefix("python")),
+                *(*platforms, "--platform=manylinux2014_aarch64", "--target", str(path), "-r", str(lock)),
+            ],
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=path.parent,
+        )
+        if done.returncode:
+            raise VerifyError(f"{lock.name} could not be installed: {done.stderr.strip()[-800:]}")
+        write_bytecode(toolbox, tag, path)
+
+    return create_once(folder, install)

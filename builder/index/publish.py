@@ -15,6 +15,7 @@ from builder.index.client import Index, Published
 from builder.index.local import index_program
 from builder.model.base import Frozen
 from builder.model.build import Build
+from builder.whole import write_text
 from builder.workshop import Wheel
 
 EVIDENCE = frozenset({"audit", "emulation"})
@@ -77,8 +78,5 @@ def upload_session(home: Path, matrix: str, files: tuple[str, ...]) -> Session:
         if kept.files == files:
             return kept
     fresh = Session(name=secrets.token_urlsafe(24), files=files)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_suffix(".fresh")
-    beside.write_text(json.dumps(fresh.model_dump(mode="json")), encoding="utf-8")
-    beside.replace(path)
+    write_text(path, json.dumps(fresh.model_dump(mode="json")))
     return fresh

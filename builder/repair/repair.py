@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 import sys
-import tempfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,6 +30,7 @@ from builder.errors import RepairError
 from builder.model.build import Build
 from builder.repair.marks import mark
 from builder.toolbox.toolbox import Toolbox
+from builder.whole import create_once
 
 REPAIR_VERSION = 2
 """Raised by hand when the same raw wheel would be repaired to other bytes; it enters the wheel digest."""
@@ -50,33 +49,27 @@ def repair(build: Build, raw: Path, toolbox: Toolbox, work: Path, out: Path) -> 
         RepairError: no manylinux policy fits, the wheel needs a newer glibc than its recipe allows, a graft has no
             licence, or a build folder's name is compiled in. ``out`` does not exist then.
     """
-    out.parent.mkdir(parents=True, exist_ok=True)
-    for leftover in out.parent.glob(f".{out.name}-*"):
-        shutil.rmtree(leftover, ignore_errors=True)
-    scratch = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
-    try:
-        grafted = scratch / "grafted"
+
+    def repair_into(finished: Path) -> None:
+        finished.mkdir()
+        grafted = finished.parent / "grafted"
         grafted.mkdir()
         for dependency in build.dependencies:
             lay_out_dependency(dependency, toolbox, work)
-        with _deterministic(build.source.epoch):
-            lean = _without_debug(raw, toolbox, scratch / raw.name)
-            middle, platforms = _graft(build, lean, toolbox, work, grafted)
-            finished = scratch / "finished"
-            finished.mkdir()
-            mark(build, middle, platforms, toolbox, work, finished)
+        try:
+            with _deterministic(build.source.epoch):
+                lean = _without_debug(raw, toolbox, finished.parent / raw.name)
+                middle, platforms = _graft(build, lean, toolbox, work, grafted)
+                mark(build, middle, platforms, toolbox, work, finished)
+        except (AuditwheelError, ValueError, subprocess.CalledProcessError) as error:
+            # auditwheel raises ValueError for a library it cannot find, CalledProcessError for a failed patchelf.
+            raise RepairError(f"auditwheel: {error}") from error
         wheels = list(finished.iterdir())
         if len(wheels) != 1:
             raise RepairError(f"repair left {len(wheels)} files instead of one wheel")
-        shutil.rmtree(out, ignore_errors=True)
-        finished.chmod(0o755)
-        finished.rename(out)
-        return out / wheels[0].name
-    except (AuditwheelError, ValueError, subprocess.CalledProcessError) as error:
-        # auditwheel tells of a library it cannot find by ValueError, of a failed patchelf by CalledProcessError.
-        raise RepairError(f"auditwheel: {error}") from error
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+
+    [wheel] = create_once(out, repair_into, durable=True).iterdir()
+    return wheel
 
 
 @contextmanager

@@ -22,6 +22,7 @@ from requests.adapters import HTTPAdapter
 from urllib3.util import Retry
 
 from builder.errors import ToolboxError
+from builder.whole import create_once
 
 APT_HELPER = Path("/usr/lib/apt/apt-helper")
 _CHUNK = 1 << 20
@@ -89,32 +90,35 @@ def fetch_debian(mirror: Mirror, path: str, sha256: str, target: Path) -> None:
     Raises:
         ToolboxError: no mirror has the file with this hash.
     """
-    reasons = []
-    for base in mirror.bases:
-        with tempfile.TemporaryDirectory(dir=target.parent, prefix=".apt-") as scratch:
-            fresh = Path(scratch) / "file"
-            done = subprocess.run(
-                [
-                    str(APT_HELPER),
-                    *("-o", "Acquire::Retries=4", "-o", "APT::Sandbox::User="),
-                    *("-o", f"Dir::State={scratch}", "-o", f"Dir::Cache={scratch}"),
-                    *("download-file", base + path, str(fresh), f"SHA256:{sha256}"),
-                ],
-                capture_output=True,
-                text=True,
-                check=False,
-            )
-            if done.returncode == 0 and sha256_of(fresh) == sha256:
-                fresh.chmod(0o644)
-                fresh.rename(target)
+
+    def download(file: Path) -> None:
+        reasons = []
+        for base in mirror.bases:
+            with tempfile.TemporaryDirectory(dir=file.parent) as state:
+                done = subprocess.run(
+                    [
+                        str(APT_HELPER),
+                        *("-o", "Acquire::Retries=4", "-o", "APT::Sandbox::User="),
+                        *("-o", f"Dir::State={state}", "-o", f"Dir::Cache={state}"),
+                        *("download-file", base + path, str(file), f"SHA256:{sha256}"),
+                    ],
+                    capture_output=True,
+                    text=True,
+                    check=False,
+                )
+            if done.returncode == 0 and sha256_of(file) == sha256:
+                file.chmod(0o644)
                 return
-            said = [
+            file.unlink(missing_ok=True)
+            errors = [
                 line
                 for line in done.stdout.splitlines() + done.stderr.splitlines()
                 if line[:2] in ("E:", "Er")
             ]
-            reasons.append(" ".join(said) or f"apt-helper ended with {done.returncode}")
-    raise ToolboxError(f"{path} could not be fetched: {'; '.join(reasons)}")
+            reasons.append(" ".join(errors) or f"apt-helper ended with {done.returncode}")
+        raise ToolboxError(f"{path} could not be fetched: {'; '.join(reasons)}")
+
+    create_once(target, download)
 
 
 @cache
@@ -159,22 +163,23 @@ def fetch_pypi(project: str, filename: str, sha256: str, target: Path) -> None:
     Raises:
         ToolboxError: no index lists it, or the bytes differ from the pin.
     """
-    reasons = []
-    for index in pip_indexes():
-        # A folder of its own for each attempt: two builds may want the same file at once.
-        with tempfile.TemporaryDirectory(dir=target.parent, prefix=".pypi-") as scratch:
-            fresh = Path(scratch) / filename
+
+    def download(file: Path) -> None:
+        reasons = []
+        for index in pip_indexes():
+            file.unlink(missing_ok=True)
             try:
-                _download_pypi(index, project, filename, fresh)
+                _download_pypi(index, project, filename, file)
             except ToolboxError as error:
                 reasons.append(str(error))
                 continue
-            found = sha256_of(fresh)
+            found = sha256_of(file)
             if found == sha256:
-                fresh.rename(target)
                 return
             reasons.append(f"its sha256 is {found}, pinned is {sha256}")
-    raise ToolboxError(f"{filename} could not be fetched: {'; '.join(reasons)}")
+        raise ToolboxError(f"{filename} could not be fetched: {'; '.join(reasons)}")
+
+    create_once(target, download)
 
 
 def _download_pypi(index: str | None, project: str, filename: str, target: Path) -> None:

@@ -9,12 +9,9 @@ to the tool's own folder (patchelf), so that no library of the host takes part.
 from __future__ import annotations
 
 import shutil
-import tempfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-
-from filelock import FileLock
 
 from builder.errors import ToolboxError
 from builder.settings import home_dir
@@ -28,6 +25,7 @@ from builder.toolbox.unpack import (
     settle_headers,
     unpack_deb,
 )
+from builder.whole import create_once
 
 Report = Callable[[str], None]
 
@@ -61,23 +59,14 @@ class Toolbox:
             ToolboxError: a file cannot be had, does not match its pin or cannot be unpacked.
         """
         final = self.path(part)
-        if final.is_dir():
-            return final
-        final.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{final}.lock"):
-            if not final.is_dir():
-                for leftover in final.parent.glob(f".{part}-*"):
-                    shutil.rmtree(leftover, ignore_errors=True)
-                files = self.fetch(part)
-                self._report(f"unpacking {part}")
-                fresh = Path(tempfile.mkdtemp(prefix=f".{part}-", dir=final.parent))
-                try:
-                    self._unpack(part, files, fresh, final)
-                    fresh.chmod(0o755)
-                    fresh.rename(final)
-                finally:
-                    shutil.rmtree(fresh, ignore_errors=True)
-        return final
+
+        def unpack(folder: Path) -> None:
+            files = self.fetch(part)
+            self._report(f"unpacking {part}")
+            folder.mkdir()
+            self._unpack(part, files, folder, final)
+
+        return create_once(final, unpack)
 
     def fetch(self, part: str) -> list[Path]:
         """Download the pinned files of ``part``; each is kept by its sha256 and checked against it."""
@@ -91,7 +80,6 @@ class Toolbox:
 
         def fetch_one(file: PinnedFile) -> None:
             target = self._download(file)
-            target.parent.mkdir(parents=True, exist_ok=True)
             if debian:
                 fetch_debian(self.mirror, file.path, file.sha256, target)
             else:
