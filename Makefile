@@ -44,6 +44,9 @@ nightly: setup ## build and publish MATRIX=quick without serving
 serve: $(if $(filter s3,$(STORE)),$(VENV)/.tested,$(VENV)/.installed) ## serve the index on 127.0.0.1:8080; STORE=s3 to try it on S3
 	$(if $(filter s3,$(STORE)),$(BIN)/python -m scripts.serve_s3,$(BIN)/armwheels-index serve)
 
+docs: $(VENV)/.installed ## write docs/reference from the code
+	$(BIN)/python -m scripts.reference
+
 check: $(VENV)/.tested ## lint, types, import rules and the fast tests: under 3 minutes
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -58,4 +61,4 @@ test: $(VENV)/.tested ## everything: checks, real servers, a real cross-compile,
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/pytest -n 2 --dist loadfile -p no:cacheprovider
 
-.PHONY: help setup run nightly serve check test
+.PHONY: help setup run nightly serve docs check test

@@ -1,6 +1,6 @@
 """What a page costs: CPU microseconds of the server a request, beside pypiserver in the same run.
 
-    .venv/bin/python scripts/bench_pages.py --files 2000
+    .venv/bin/python -m scripts.bench_pages --files 2000
 
 One project of FILES wheels and one of 40 are published to an index in a temporary folder and laid into a folder
 for pypiserver (fetched by uv). Each server then answers the same requests over one kept connection.

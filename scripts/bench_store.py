@@ -1,6 +1,6 @@
 """What a large wheel costs a running index: seconds up and down, and the server's peak memory.
 
-    ARMWHEELS_TOKEN=... .venv/bin/python scripts/bench_store.py --url http://127.0.0.1:8080 --pid PID --mib 1024
+    ARMWHEELS_TOKEN=... .venv/bin/python -m scripts.bench_store --url http://127.0.0.1:8080 --pid PID --mib 1024
 
 The wheel is one stored member of random-looking bytes. It is uploaded as twine would, then fetched whole from
 ``/files/`` and compared by its sha256. The figures are printed as JSON.

@@ -1,6 +1,6 @@
 """Estimates what a build would cost without the compile cache, from a sample of its units.
 
-    .venv/bin/python scripts/cold_cost.py WORK [--one-in 20]
+    .venv/bin/python -m scripts.cold_cost WORK [--one-in 20]
 
 WORK is the work folder of a build that CMake and ninja made, below the state folder. Every so many compile
 commands are run again without ccache, their objects thrown away, and their CPU time is scaled up; beside it stands

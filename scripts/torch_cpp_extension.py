@@ -1,6 +1,6 @@
 """Builds an extension of a torch wheel by torch.utils.cpp_extension itself, with the cross compiler, and runs it.
 
-    .venv/bin/python scripts/torch_cpp_extension.py WHEEL
+    .venv/bin/python -m scripts.torch_cpp_extension WHEEL
 
 torch runs under emulation and asks for a compiler by name, as on an Arm machine; what answers is the cross compiler
 of this one. Ends with 0 if the extension was built, loaded, and right.

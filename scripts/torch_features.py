@@ -1,6 +1,6 @@
 """Puts what two torch wheels can do side by side, as a Markdown table: which features each was built with.
 
-    .venv/bin/python scripts/torch_features.py WHEEL [WHEEL…]
+    .venv/bin/python -m scripts.torch_features WHEEL [WHEEL…]
 
 Both are installed and asked under emulation, on the CPU that --target names; nothing is taken from build files.
 """
@@ -12,7 +12,7 @@ import json
 import sys
 from pathlib import Path
 
-from emulated_torch import said
+from scripts.emulated_torch import said
 
 ASKED = """
 import json, re

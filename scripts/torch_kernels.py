@@ -1,6 +1,6 @@
 """Which library's kernel a torch wheel calls for which operation and data type, as a Markdown table.
 
-    .venv/bin/python scripts/torch_kernels.py WHEEL [WHEEL…]
+    .venv/bin/python -m scripts.torch_kernels WHEEL [WHEEL…]
 
 Each wheel is installed and run under emulation, with oneDNN's verbose log switched on around one call: the table
 names the implementation that the log does. Where the log is silent, the kernel is BLAS's or PyTorch's own.
@@ -14,7 +14,7 @@ import re
 import sys
 from pathlib import Path
 
-from emulated_torch import said
+from scripts.emulated_torch import said
 
 ASKED = """
 import json, warnings

@@ -1,6 +1,6 @@
 """Runs a wheel's tests where it promises to run: bullseye's C library (2.31) and libstdc++ (GLIBCXX_3.4.28).
 
-    .venv/bin/python scripts/try_on_bullseye.py WHEEL
+    .venv/bin/python -m scripts.try_on_bullseye WHEEL
 
 The emulated userland of every other test is newer. Bullseye's own Python is 3.9, so a CPython 3.11 is first
 cross-compiled against bullseye, once. Ends with 0 if every check passed.

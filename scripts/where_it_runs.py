@@ -1,6 +1,6 @@
 """Where a torch wheel's workloads run: in units tuned for its target, or in those that all targets share.
 
-    .venv/bin/python scripts/where_it_runs.py WHEEL TREE [--patterns 0.99]
+    .venv/bin/python -m scripts.where_it_runs WHEEL TREE [--patterns 0.99]
 
 TREE is the source tree that WHEEL was compiled in: `work/…/src` of the state folder, or a copy of it (`cp -al`)
 taken after libtorch_cpu.so was linked, since a build that ends takes it away. The workloads of `armwheels bench`

@@ -1,0 +1,316 @@
+"""Writes docs/reference from the code that it describes; `make docs` runs it.
+
+    .venv/bin/python -m scripts.reference            # write the pages
+    .venv/bin/python -m scripts.reference --check    # write nothing; exit code 1 if a page differs
+
+The builder and the index server must not import each other, so this script stands outside both.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import asyncio
+import re
+import sys
+import tempfile
+import tomllib
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import typer
+
+import builder.cli
+import index_server.cli
+from builder.errors import ArmwheelsError
+from builder.model.matrix import Matrix
+from builder.model.recipe import Recipe
+from builder.targets import _Table as TargetTable
+from builder.toolbox.tools import Toolchains
+from index_server import model as stored
+from index_server.api.app import create_app
+from index_server.errors import IndexServerError, RequestError
+from index_server.settings import load_settings
+from index_server.store.folder import DirectoryStore
+from scripts.reference_markdown import Keys, link, markdown, object_section, page, summary, table
+
+ROOT = Path(__file__).resolve().parents[1]
+FOLDER = ROOT / "docs/reference"
+
+
+# Configuration files
+
+
+def recipes() -> str:
+    keys = Keys(Recipe, without=("followed",))
+    return page("Recipes", "`configs/recipes/NAME.toml`, one file for each recipe.", keys.text)
+
+
+def matrices() -> str:
+    return page(
+        "Matrices", "`configs/matrices.toml`, one table for each matrix.", Keys(Matrix, "[NAME]").text
+    )
+
+
+def targets() -> str:
+    return page(
+        "Targets", "`configs/targets.toml`, one table for each CPU.", Keys(TargetTable, "[NAME]").text
+    )
+
+
+def toolchains() -> str:
+    return page("Toolchains", "`configs/toolchains.toml`.", Keys(Toolchains).text)
+
+
+# Exit codes and commands
+
+
+def subclasses(base: type[Exception]) -> Iterator[type[Exception]]:
+    for each in base.__subclasses__():
+        yield each
+        yield from subclasses(each)
+
+
+def exit_codes() -> str:
+    meanings: dict[int, dict[str, str]] = defaultdict(dict)
+    for command, base in (("armwheels", ArmwheelsError), ("armwheels-index", IndexServerError)):
+        meanings[0][command] = "Success."
+        meanings[2][command] = "The command line is wrong: an unknown option, a missing argument."
+        for error in subclasses(base):
+            if "exit_code" in vars(error):
+                meanings[vars(error)["exit_code"]][command] = summary(error.__doc__)
+    meanings[1]["armwheels"] = "A verdict against a wheel: an audit, a test or a build failed."
+    meanings[130]["armwheels-index"] = "Stopped by Ctrl-C."
+    both = ("armwheels", "armwheels-index")
+    rows = [(str(code), *(by.get(command, "") for command in both)) for code, by in sorted(meanings.items())]
+    return page("Exit codes", table(("code", *(f"`{command}`" for command in both)), rows))
+
+
+def commands() -> str:
+    parts = []
+    for app in (builder.cli.app, index_server.cli.app):
+        group = typer.main.get_group(app)
+        parts.append(f"## {group.name}\n\n{_help(group.help, group.epilog)}")
+        for name, command in group.commands.items():
+            context = typer.Context(command, info_name=f"{group.name} {name}")
+            records = [parameter.get_help_record(context) for parameter in command.params]
+            rows = [(f"`{record[0]}`", record[1]) for record in records if record]
+            parts += [
+                f"### {group.name} {name}",
+                "    " + context.get_usage().removeprefix("Usage: "),
+                _help(command.help, command.epilog),
+                table(("argument or option", "meaning"), rows) if rows else "",
+            ]
+    return page("Commands", *parts)
+
+
+def _help(*texts: str | None) -> str:
+    text = markdown("\n\n".join(filter(None, texts)))
+    return re.sub(r"\[/?bold\]|\[/\]", "`", re.sub(r"^ +", "", text, flags=re.MULTILINE))
+
+
+# HTTP and the store
+
+PAGES = (
+    ("/", "the channels, their snapshots, and the commands to copy; for people"),
+    ("/{channel}/{target}/", "the projects that one target sees; for people"),
+    ("/{channel}/{target}/simple/", "the index of a channel for one target (PEP 503, PEP 691)"),
+    ("/{channel}/{target}/simple/{project}/", "the files of a project"),
+    ("/{channel}/{target}+{backend}/simple/…", "the same; wheels of that backend come first"),
+    ("/snapshots/{id}/{target}/simple/…", "the index of one snapshot, which never changes"),
+    ("/staging/{session}/simple/…", "what an upload session holds"),
+    ("/files/{sha256}/{filename}", "a wheel; ranges and conditions (RFC 9110)"),
+    ("/files/{sha256}/{filename}.metadata", "its METADATA (PEP 658, PEP 714)"),
+    ("/openapi.json", "the OpenAPI document of the routes below"),
+)
+
+ACCESS = """\
+Reads need no token, unless the server runs with `ARMWHEELS_READS=token`. Every request that writes needs one, as
+`Authorization: Bearer TOKEN` or as the password of the user `__token__` (Basic). A token has scopes:
+
+| scope | allows |
+| --- | --- |
+| `upload:PROJECT` | uploading files of a project; with any project, making snapshots and discarding sessions |
+| `evidence` | adding evidence |
+| `move:CHANNEL` | moving a channel, and approving for it |
+| `lease` | taking and ending leases |
+| `yank` | yanks and quarantines |
+| `cache` | reading and writing the compile cache |
+| `read` | reading, and nothing else |
+| `admin` | everything |
+
+`PROJECT` and `CHANNEL` may hold `*` and `?`. A token made without a scope has `upload:*`, `evidence`, `move:*`."""
+
+REFUSALS = """\
+`/upload/` refuses in plain text, one reason a line, since twine and uv print the answer. Every other refusal is a
+problem document (RFC 9457) with a member `reasons`, a list of all reasons."""
+
+LAYOUT: tuple[tuple[str, type[stored.Stored] | str], ...] = (
+    ("files/{sha256}/{filename}", "A wheel."),
+    ("files/{sha256}/{filename}.metadata", "Its METADATA."),
+    (
+        "files/{sha256}/again-{n}/{filename}",
+        "The same wheel, uploaded again after it was collected; also `.metadata`.",
+    ),
+    ("records/{project}/{filename}.json", stored.Record),
+    ("builds/{wheel digest}.json", stored.FilePointer),
+    ("sessions/{session}/files/{filename}.json", stored.SessionFile),
+    ("sessions/{session}/requests/{sha256 of the idempotency key}.json", stored.SnapshotRequest),
+    ("sessions/{session}/fate.json", stored.Fate),
+    ("shards/{sha256}.json", stored.Shard),
+    ("snapshots/{id}.json", stored.Snapshot),
+    ("journal/{channel}/{serial}.json", stored.Move),
+    ("journal/_status/{serial}.json", stored.StatusEntry),
+    ("journal/_leases/{serial}.json", stored.LeaseEntry),
+    ("journal/_collected/{serial}.json", stored.TombEntry),
+    ("evidence/{sha256}/{kind}/{number}.json", stored.Evidence),
+    (
+        "verdicts/{project}/{sha256}.{kind}.{number}.{passed or failed}",
+        "Whether that evidence passed; an empty object.",
+    ),
+    ("approvals/{channel}/{snapshot}/{token id}.json", stored.Approval),
+    ("judgements/{sha256}.json", stored.Judgement),
+    ("intents/{snapshot}/{random}.json", stored.Intent),
+    ("tokens/{sha256 of the secret}.json", stored.Token),
+    ("revocations/{sha256 of the secret}.json", stored.Revocation),
+    ("channels/{journal}.json", stored.Hint),
+    (
+        "cache/{first two characters}/{key}",
+        "An object of the builders' compile cache; may be removed at any time.",
+    ),
+)
+
+
+def openapi() -> dict[str, Any]:
+    """The server's OpenAPI document."""
+
+    async def ask(store: DirectoryStore) -> dict[str, Any]:
+        transport = httpx2.ASGITransport(app=create_app(store, load_settings()))
+        async with httpx2.AsyncClient(transport=transport, base_url="http://index") as client:
+            document: dict[str, Any] = (await client.get("/openapi.json")).json()
+            return document
+
+    with tempfile.TemporaryDirectory() as folder:
+        return asyncio.run(ask(DirectoryStore(Path(folder))))
+
+
+def http_api() -> str:
+    document = openapi()
+    routes = []
+    bodies: dict[str, str] = {}
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            content = operation.get("requestBody", {}).get("content", {})
+            body = content.get("application/json", {}).get("schema", {}).get("$ref", "").rpartition("/")[2]
+            if body:
+                bodies[body] = object_section(body, document["components"]["schemas"][body])
+            query = [
+                f"`?{each['name']}=`" for each in operation.get("parameters", ()) if each["in"] == "query"
+            ]
+            sent = ", ".join([*([link(body, body)] if body else []), *query])
+            routes.append((f"`{method.upper()} {path}`", sent, summary(operation.get("description"))))
+    refusals: dict[str, list[str]] = defaultdict(list)
+    for error in subclasses(RequestError):
+        if "status" in vars(error):
+            refusals[str(vars(error)["status"])].append(summary(error.__doc__))
+    return page(
+        "HTTP API",
+        "## Pages and files",
+        table(("path", "content"), [(f"`{path}`", content) for path, content in PAGES]),
+        f"## Access\n\n{ACCESS}",
+        "## Routes",
+        table(("request", "sends", "effect"), routes),
+        f"## Refusals\n\n{REFUSALS}",
+        table(("status", "meaning"), [(code, " Or: ".join(said)) for code, said in sorted(refusals.items())]),
+        "## Bodies",
+        *bodies.values(),
+    )
+
+
+def store_layout() -> str:
+    rows, sections = [], {}
+    for key, content in LAYOUT:
+        if isinstance(content, str):
+            rows.append((f"`{key}`", "", content))
+            continue
+        schema = content.model_json_schema()
+        rows.append((f"`{key}`", link(content.__name__, content.__name__), summary(content.__doc__)))
+        for name, definition in {content.__name__: schema, **schema.get("$defs", {})}.items():
+            sections[name] = object_section(name, definition)
+    return page(
+        "Store layout",
+        "Objects are JSON with sorted keys. All but `channels/` and `cache/` are written once. Times are UTC, "
+        "sizes are bytes.",
+        table(("key", "object", "content"), rows),
+        "## Objects",
+        *sections.values(),
+    )
+
+
+# Modules
+
+
+def modules() -> str:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    layers = {
+        contract["containers"][0]: contract["layers"]
+        for contract in project["tool"]["importlinter"]["contracts"]
+        if contract["type"] == "layers"
+    }
+    parts = [
+        "Layers are listed from the top. A module imports only from layers below its own. Modules on one line that "
+        "are separated by `|` do not import each other."
+    ]
+    for package in ("builder", "index_server"):
+        paths = [
+            path for path in sorted((ROOT / package).rglob("*.py")) if (path.parent / "__init__.py").is_file()
+        ]
+        rows = [
+            (f"`{path.relative_to(ROOT)}`", summary(ast.get_docstring(ast.parse(path.read_text()))))
+            for path in paths
+        ]
+        parts += [
+            f"## {package}",
+            "\n".join(f"    {layer}" for layer in layers[package]),
+            table(("module", "content"), rows),
+        ]
+    return page("Modules", *parts)
+
+
+REFERENCE: Mapping[str, Callable[[], str]] = {
+    "commands.md": commands,
+    "exit-codes.md": exit_codes,
+    "http-api.md": http_api,
+    "matrices.md": matrices,
+    "modules.md": modules,
+    "recipes.md": recipes,
+    "store-layout.md": store_layout,
+    "targets.md": targets,
+    "toolchains.md": toolchains,
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 if a page differs")
+    check = parser.parse_args().check
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    differing = []
+    for name, make in REFERENCE.items():
+        path, text = FOLDER / name, make()
+        if not path.is_file() or path.read_text(encoding="utf-8") != text:
+            differing.append(str(path.relative_to(ROOT)))
+            if not check:
+                path.write_text(text, encoding="utf-8")
+    print("\n".join(differing) or "docs/reference is current")
+    if check and differing:
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

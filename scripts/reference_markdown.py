@@ -1,0 +1,162 @@
+"""Markdown, and JSON Schemas as Markdown tables: what `scripts/reference.py` writes its pages with."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from pydantic import BaseModel
+
+GENERATED = "<!-- Written by `make docs`. Edit the code that this page describes, not the page. -->"
+
+Schema = Mapping[str, Any]  # a JSON Schema
+
+
+# Markdown
+
+
+def page(title: str, *parts: str) -> str:
+    return "\n\n".join((f"# {title}", GENERATED, *(part.strip("\n") for part in parts if part))) + "\n"
+
+
+def table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = (headings, ["---"] * len(headings), *rows)
+    return "\n".join("| " + " | ".join(map(_cell, line)) + " |" for line in lines)
+
+
+def _cell(text: str) -> str:
+    return re.sub(r"\s*\n\s*", " ", text.strip()).replace("|", "\\|")
+
+
+def link(text: str, heading: str) -> str:
+    """A link to a heading of the same page, by the anchor that GitHub gives it."""
+    anchor = re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+    return f"[{text}](#{anchor})"
+
+
+def markdown(docstring: str | None) -> str:
+    """A docstring (reStructuredText) as Markdown."""
+    text = re.sub(r":pep:`(\d+)`", r"PEP \1", (docstring or "").strip())
+    text = re.sub(r":\w+:`~?([^`]+)`", r"`\1`", text)
+    return text.replace("``", "`")
+
+
+def summary(docstring: str | None) -> str:
+    """The first paragraph."""
+    return markdown(docstring).partition("\n\n")[0]
+
+
+# JSON Schemas: configuration files, request bodies, stored objects
+
+
+def json_type(schema: Schema) -> str:
+    """The type of a value, in words; an object with a section of its own is a link to it."""
+    if "$ref" in schema:
+        name = schema["$ref"].rpartition("/")[2]
+        return link(name, name)
+    if "anyOf" in schema:
+        return " or ".join(json_type(each) for each in schema["anyOf"])
+    if "enum" in schema or "const" in schema:
+        return " or ".join(f"`{json.dumps(each)}`" for each in schema.get("enum", [schema.get("const")]))
+    if schema.get("type") == "array":
+        return f"list of {several(json_type(schema['items']))}" if "items" in schema else "list"
+    if "additionalProperties" in schema and schema["additionalProperties"] is not False:
+        return f"{several(json_type(schema['additionalProperties']))} by name"
+    return str(schema.get("type", "any"))
+
+
+def several(kind: str) -> str:
+    """The plural of a type, if it is a word."""
+    return f"{kind}s" if kind.isalpha() else kind
+
+
+def meaning(field: Schema) -> str:
+    """What a key means, with its limits."""
+    limits = [
+        f"{words} {field[key]:g}"
+        for key, words in (("minimum", "at least"), ("exclusiveMinimum", "above"), ("maximum", "at most"))
+        if key in field
+    ]
+    return " ".join(
+        filter(None, (markdown(field.get("description")), f"({', '.join(limits)})" if limits else ""))
+    )
+
+
+def object_section(name: str, schema: Schema) -> str:
+    """The fields of a request body or a stored object."""
+    required = schema.get("required", ())
+    rows = [
+        (f"`{key}`", json_type(field), "" if key in required else "optional", meaning(field))
+        for key, field in schema.get("properties", {}).items()
+    ]
+    return f"### {name}\n\n{markdown(schema.get('description'))}\n\n{table(('field', 'type', '', 'meaning'), rows)}"
+
+
+class Keys:
+    """The keys of a TOML file: a section for each table, its keys in the order of the model."""
+
+    def __init__(self, model: type[BaseModel], root: str = "", *, without: Sequence[str] = ()) -> None:
+        schema = model.model_json_schema(by_alias=True)
+        self._definitions: Mapping[str, Schema] = schema.get("$defs", {})
+        self._headings: dict[str, str] = {}  # by definition
+        self._without = without
+        self.text = "\n\n".join(self._sections(schema, root, f"`{root}`" if root else "Top level"))
+
+    def _sections(self, schema: Schema, path: str, heading: str) -> Iterator[str]:
+        """The section of a table, then those of the tables below it that have none yet."""
+        below: dict[str, str] = {}  # definition -> path
+        rows = []
+        for key, field in schema.get("properties", {}).items():
+            if key not in self._without:
+                kind = self._type(field, f"{path.strip('[]')}.{key}".strip("."), below)
+                rows.append(
+                    (f"`{key}`", kind, _default(field, key in schema.get("required", ())), meaning(field))
+                )
+        yield f"## {heading}\n\n{markdown(schema.get('description'))}"
+        yield table(("key", "type", "default", "meaning"), rows)
+        for definition, place in below.items():
+            yield from self._sections(self._definitions[definition], place, self._headings[definition])
+
+    def _type(self, field: Schema, path: str, below: dict[str, str]) -> str:
+        """A type in TOML's words; a table is a link to its section."""
+        values = field.get("additionalProperties") or next(
+            iter(field.get("patternProperties", {}).values()), None
+        )
+        if "$ref" in field:
+            return self._table(field["$ref"], f"[{path}]", below, "table")
+        if "oneOf" in field:
+            kinds = field["discriminator"]["mapping"].items()
+            links = [
+                self._table(ref, f"[{path}]", below, f"`{kind}`", f', `kind = "{kind}"`')
+                for kind, ref in kinds
+            ]
+            return f"table of the kind {' or '.join(links)}"
+        if "anyOf" in field:
+            return " or ".join(
+                self._type(each, path, below) for each in field["anyOf"] if each != {"type": "null"}
+            )
+        if "$ref" in field.get("items", {}):
+            return self._table(field["items"]["$ref"], f"[[{path}]]", below, "array of tables")
+        if "items" in field:
+            return f"list of {several(self._type(field['items'], path, below))}"
+        if values:
+            return f"{several(self._type(values, f'{path}.NAME', below))} by name"
+        return json_type(field)
+
+    def _table(self, reference: str, place: str, below: dict[str, str], text: str, kind: str = "") -> str:
+        definition = reference.rpartition("/")[2]
+        if definition not in self._headings:
+            self._headings[definition] = f"`{place}`{kind}"
+            below[definition] = place
+        return link(text, self._headings[definition])
+
+
+def _default(field: Schema, required: bool) -> str:
+    default = field.get("default")
+    if required:
+        return "required"
+    if default is None or isinstance(default, list | dict):
+        return ""
+    return f"`{str(default).lower()}`" if isinstance(default, bool) else f"`{default}`"
