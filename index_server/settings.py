@@ -1,30 +1,68 @@
-"""Reads ``configs/`` and the environment; the edge where files become frozen data."""
+"""Reads the environment variables of the index, and makes the settings of a server from them and ``configs/``."""
 
 from __future__ import annotations
 
 import os
 import re
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import orjson
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import SchemaError
 
+from index_server.configs import load_configs
 from index_server.errors import ConfigError
 from index_server.targets import Targets
 
 ROOT = Path(__file__).resolve().parents[1]
-RESERVED = frozenset({"api", "files", "healthz", "openapi.json", "snapshots", "staging", "upload"})
-_NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*\Z")
+
+
+@dataclass(frozen=True)
+class Variable:
+    """An environment variable that the index reads."""
+
+    name: str
+    meaning: str
+    default: str  # for people; the code beside each variable applies it
+
+    def value(self) -> str | None:
+        """The value; None where the variable is unset or empty."""
+        return os.environ.get(self.name) or None
+
+
+HOME = Variable("ARMWHEELS_HOME", "The state folder.", "`var` in the project's folder")
+CONFIGS = Variable("ARMWHEELS_CONFIGS", "The folder of configuration.", "`configs` in the project's folder")
+STORE = Variable(
+    "ARMWHEELS_STORE",
+    "Where the index keeps its objects: `file:FOLDER` or `s3://BUCKET/PREFIX`.",
+    "`file:` and the folder `store` in `ARMWHEELS_HOME`",
+)
+S3_ENDPOINT = Variable(
+    "ARMWHEELS_S3_ENDPOINT", "The URL of an S3 store that is not AWS's: `http://HOST:PORT`.", "AWS's own"
+)
+READS = Variable("ARMWHEELS_READS", "Who may read: `open` for everybody, `token` for valid tokens.", "`open`")
+UPLOADS_PER_SECOND = Variable(
+    "ARMWHEELS_UPLOADS_PER_SECOND", "Uploads that one token may make in a second, on average.", "`20`"
+)
+VARIABLES = (
+    HOME,
+    CONFIGS,
+    STORE,
+    S3_ENDPOINT,
+    READS,
+    UPLOADS_PER_SECOND,
+    Variable("AWS_ACCESS_KEY_ID", "The access key of an S3 store, read by boto3.", "boto3's other sources"),
+    Variable("AWS_SECRET_ACCESS_KEY", "Its secret, read by boto3.", "boto3's other sources"),
+    Variable("AWS_DEFAULT_REGION", "Its region, read by boto3.", "`us-east-1` with `ARMWHEELS_S3_ENDPOINT`"),
+)
+"""Every environment variable that the index reads, for the reference."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """All that a server is told from outside."""
+    """What a server knows about its machine and its configuration."""
 
     store: str
     targets: Targets
@@ -33,66 +71,83 @@ class Settings:
 
 
 def load_settings() -> Settings:
-    """Read the settings of this machine.
+    """Read ``configs/`` and the environment.
 
     Raises:
-        ConfigError: a file is missing or wrong.
+        ConfigError: a file or a variable has faults.
     """
-    configs = Path(os.environ.get("ARMWHEELS_CONFIGS") or ROOT / "configs").resolve()
-    schema = configs / "passport.schema.json"
+    configs = load_configs(configs_folder())
+    schema = configs_folder() / "passport.schema.json"
+    try:
+        text = schema.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{schema}: cannot be read: {error}") from error
     return Settings(
         store=store_address(),
-        targets=Targets.from_mapping(_read_toml(configs / "targets.toml")),
-        channels=channels_from(_read_toml(configs / "channels.toml")),
-        passport=passport_validator(_read(schema), origin=schema),
+        targets=Targets.from_tables(configs.targets),
+        channels={name: channel.description for name, channel in configs.channels.items()},
+        passport=passport_validator(text, origin=schema),
     )
 
 
-def store_address() -> str:
-    """``ARMWHEELS_STORE``, else ``store`` in ``ARMWHEELS_HOME``, else in the project's own ``var``."""
-    return os.environ.get("ARMWHEELS_STORE") or f"file:{_home() / 'store'}"
+def configs_folder() -> Path:
+    """The folder of configuration."""
+    return Path(CONFIGS.value() or ROOT / "configs").resolve()
 
 
-def s3_endpoint() -> str | None:
-    """``ARMWHEELS_S3_ENDPOINT``, for a store that is not AWS's own; the keys are in the usual ``AWS_*``.
-
-    Raises:
-        ConfigError: it is no URL.
-    """
-    endpoint = os.environ.get("ARMWHEELS_S3_ENDPOINT") or None
-    if endpoint and not re.match(r"https?://[^/\s]+", endpoint):
-        raise ConfigError(f"ARMWHEELS_S3_ENDPOINT is {endpoint!r}; write http://HOST:PORT or https://HOST")
-    return endpoint
+def home_folder() -> Path:
+    """The state folder."""
+    return Path(HOME.value() or ROOT / "var").resolve()
 
 
 def scratch_folder() -> Path:
-    """Where uploads wait while they are checked, for a store that is no folder: ``ARMWHEELS_HOME/scratch``."""
-    return _home() / "scratch"
+    """Where uploads to an S3 store wait while they are checked, and downloads of the mirror."""
+    return home_folder() / "scratch"
 
 
-def _home() -> Path:
-    return Path(os.environ.get("ARMWHEELS_HOME") or ROOT / "var").resolve()
+def store_address() -> str:
+    """The address of the store, for :func:`index_server.store.address.open_store`."""
+    return STORE.value() or f"file:{home_folder() / 'store'}"
 
 
-def channels_from(data: Mapping[str, Any]) -> dict[str, str]:
-    """Channel names with their descriptions.
+def s3_endpoint() -> str | None:
+    """The URL of an S3 store that is not AWS's, or None.
 
     Raises:
-        ConfigError: with every fault.
+        ConfigError: the variable holds no URL.
     """
-    faults = [
-        f"channel {name!r}: a name is lower-case letters, digits and single dashes, and no page of the server"
-        for name in data
-        if not _NAME.match(name) or name in RESERVED
-    ]
-    faults += [
-        f"channel {name!r}: needs a table with a description"
-        for name, table in data.items()
-        if not isinstance(table, dict) or not isinstance(table.get("description"), str)
-    ]
-    if faults:
-        raise ConfigError("channels.toml:\n" + "\n".join(f"  {fault}" for fault in faults))
-    return {name: table["description"] for name, table in data.items()}
+    endpoint = S3_ENDPOINT.value()
+    if endpoint and not re.match(r"https?://[^/\s]+", endpoint):
+        raise ConfigError(f"{S3_ENDPOINT.name} is {endpoint!r}; write http://HOST:PORT or https://HOST")
+    return endpoint
+
+
+def reads_need_token() -> bool:
+    """Whether readers need a token.
+
+    Raises:
+        ConfigError: the variable is neither ``open`` nor ``token``.
+    """
+    reads = READS.value() or "open"
+    if reads not in ("open", "token"):
+        raise ConfigError(f"{READS.name} is {reads!r}; it is either 'open' or 'token'")
+    return reads == "token"
+
+
+def uploads_per_second() -> float:
+    """How many uploads one token may make in a second, on average.
+
+    Raises:
+        ConfigError: the variable is not a number above 0.
+    """
+    spelled = UPLOADS_PER_SECOND.value() or "20"
+    try:
+        rate = float(spelled)
+    except ValueError:
+        rate = 0.0
+    if not 0 < rate < 1e6:
+        raise ConfigError(f"{UPLOADS_PER_SECOND.name} is {spelled!r}; it is a number above 0")
+    return rate
 
 
 def passport_validator(text: str, *, origin: Path) -> Draft202012Validator:
@@ -107,17 +162,3 @@ def passport_validator(text: str, *, origin: Path) -> Draft202012Validator:
     except (orjson.JSONDecodeError, SchemaError) as error:
         raise ConfigError(f"{origin}: not a JSON Schema: {error}") from error
     return Draft202012Validator(schema)
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read: {error}") from error
-
-
-def _read_toml(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(_read(path))
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path}: not valid TOML: {error}") from error

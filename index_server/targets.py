@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
-from index_server.errors import ConfigError
+from index_server.configs import TargetTable
 
 
 @dataclass(frozen=True)
@@ -45,29 +44,11 @@ class Targets:
         self._aliases = {alias: target for target in self.by_name.values() for alias in target.aliases}
 
     @classmethod
-    def from_mapping(cls, data: Mapping[str, Any]) -> Targets:
-        """Read the tables of ``targets.toml``; keys that concern the builder alone are passed over.
-
-        Raises:
-            ConfigError: with every fault.
-        """
-        faults: list[str] = []
-        targets = [_target(name, table, faults) for name, table in data.items() if isinstance(table, Mapping)]
-        names = {target.name for target in targets}
-        spelled: set[str] = set(names)
-        for target in targets:
-            faults += [
-                f"{target.name}: also_runs names the unknown target {other!r}"
-                for other in target.also_runs
-                if other not in names
-            ]
-            faults += [f"alias {alias!r} has two meanings" for alias in target.aliases if alias in spelled]
-            spelled.update(target.aliases)
-        if not targets:
-            faults.append("names no target")
-        if faults:
-            raise ConfigError("targets.toml:\n" + "\n".join(f"  {fault}" for fault in faults))
-        return cls(targets)
+    def from_tables(cls, tables: Mapping[str, TargetTable]) -> Targets:
+        """The targets of ``targets.toml``."""
+        return cls(
+            Target(name, table.description, table.aliases, table.also_runs) for name, table in tables.items()
+        )
 
     def resolve(self, name: str) -> Target | None:
         """The target with this name or alias."""
@@ -80,14 +61,3 @@ class Targets:
         if target is None or (plus and not backend):
             return None
         return Lens(target, backend or None)
-
-
-def _target(name: str, table: Mapping[str, Any], faults: list[str]) -> Target:
-    lists: dict[str, tuple[str, ...]] = {}
-    for key in ("aliases", "also_runs"):
-        value = table.get(key, [])
-        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-            faults.append(f"{name}: {key} must be a list of names")
-            value = []
-        lists[key] = tuple(value)
-    return Target(name, str(table.get("description", "")), lists["aliases"], lists["also_runs"])

@@ -19,6 +19,7 @@ import orjson
 from packaging.utils import canonicalize_name
 
 from index_server.catalog.catalog import Catalog
+from index_server.configs import RESERVED
 from index_server.errors import NotFoundError, RequestError, StoreAwayError
 from index_server.model import SESSION, Record, Snapshot
 from index_server.pages import people as landing
@@ -30,7 +31,6 @@ from index_server.pages.simple import Page, project_page, root_page
 from index_server.rules.marks import NONE, ProjectMarks
 from index_server.rules.retention import Promise, Terms
 from index_server.rules.views import backends, view, visible
-from index_server.settings import RESERVED
 from index_server.targets import Lens, Targets
 
 Scope = MutableMapping[str, Any]

@@ -17,11 +17,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
-from typing import Any
 
 from packaging.version import Version
 
-from index_server.errors import ConfigError
 from index_server.model import Record
 from index_server.rules.leases import Lease
 
@@ -54,23 +52,6 @@ class Terms:
     def after(self, day: str, days: int | None) -> str:
         """The day ``days`` days after ``day``."""
         return FOREVER if days is None else str(date.fromisoformat(day[:10]) + timedelta(days=days))
-
-
-def terms_from(data: Mapping[str, Any]) -> Terms:
-    """Read ``retention_days`` from the tables of ``channels.toml``.
-
-    Raises:
-        ConfigError: with every fault.
-    """
-    days = {name: table.get("retention_days") for name, table in data.items() if isinstance(table, Mapping)}
-    faults = [
-        f"  channel {name!r}: retention_days is a whole number of days, or absent to keep for ever"
-        for name, value in days.items()
-        if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 0)
-    ]
-    if faults:
-        raise ConfigError("\n".join(["channels.toml:", *faults]))
-    return Terms(days)
 
 
 def stays(channel: str, moves: Iterable[tuple[str, str]]) -> list[Stay]:

@@ -16,9 +16,10 @@ from rich.filesize import decimal
 from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TransferSpeedColumn
 
 from index_server.catalog.catalog import Catalog
+from index_server.configs import load_configs
 from index_server.errors import CheckFailedError, ConfigError
-from index_server.policy import load_matrices, load_policy
-from index_server.settings import load_settings, scratch_folder
+from index_server.policy import load_policy
+from index_server.settings import configs_folder, load_settings, scratch_folder
 from index_server.store.address import open_store
 from index_server.upkeep.collector import Collector, Report
 from index_server.upkeep.mirror import Mirror, World
@@ -129,14 +130,14 @@ def worlds_of(matrix: str) -> list[World]:
     Raises:
         ConfigError: there is no such matrix.
     """
-    cells = load_matrices().get(matrix, {}).get("cells", [])
+    known = load_configs(configs_folder()).matrices
+    if matrix not in known:
+        raise ConfigError(
+            f"matrices.toml has no matrix {matrix!r}; it has {', '.join(sorted(known)) or 'none'}"
+        )
     worlds = {
-        (target, python)
-        for cell in cells
-        for target, python in itertools.product(cell.get("targets", []), cell.get("pythons", []))
+        world for cells in known[matrix].cells for world in itertools.product(cells.targets, cells.pythons)
     }
-    if not worlds:
-        raise ConfigError(f"matrices.toml has no matrix {matrix!r} with targets and Pythons")
     return [World(target, python) for target, python in sorted(worlds)]
 
 

@@ -11,26 +11,21 @@ import pytest
 from index_server.settings import ROOT, Settings, passport_validator
 from index_server.store.folder import DirectoryStore
 from index_server.store.interface import ObjectStore
-from index_server.targets import Targets
+from index_server.targets import Target, Targets
 from scripts.seaweed import Seaweed
 from tests.helpers.stores import MemoryStore, moto_store, seaweed_store
 
-TARGETS = {
-    "generic": {"description": "any", "aliases": ["armv8-a"], "also_runs": []},
-    "neoverse-n1": {"description": "N1", "aliases": ["graviton2"], "also_runs": ["generic"]},
-    "neoverse-v1": {
-        "description": "V1",
-        "aliases": ["graviton3"],
-        "also_runs": ["neoverse-n1", "generic"],
-        "flags": ["for the builder alone"],
-    },
-}
+TARGETS = (
+    Target("generic", "any", ("armv8-a",), ()),
+    Target("neoverse-n1", "N1", ("graviton2",), ("generic",)),
+    Target("neoverse-v1", "V1", ("graviton3",), ("neoverse-n1", "generic")),
+)
 STORE_KINDS = ["directory", "memory", "moto"]
 
 
 @pytest.fixture(scope="session")
 def targets() -> Targets:
-    return Targets.from_mapping(TARGETS)
+    return Targets(TARGETS)
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from index_server.errors import ConfigError
 from index_server.model import Record
-from index_server.policy import gates_from, load_policy
+from index_server.policy import load_policy
 from index_server.rules.gates import Candidate, Cell, Gates, passed, reasons
 from index_server.settings import ROOT
 from tests.helpers.records import any_record, make_record
@@ -153,31 +153,6 @@ def test_this_projects_gates() -> None:
     cells = {str(cell) for cell in policy.gates["stable"].required}
     assert "numpy-2.4.6-cp311-neoverse-v1-openblas" in cells
     assert not policy.reads_need_token
-
-
-def test_all_faults_of_the_gates_come_together() -> None:
-    channels = {
-        "stable": {
-            "gates": {
-                "form": ["nightly"], "from": ["weekly"], "required": ["huge", "odd"], "evidence": "audit",
-                "approvals": True,
-            }
-        },
-        "late": {"gates": 1},
-    }  # fmt: skip
-    with pytest.raises(ConfigError) as caught:
-        gates_from(channels, {"odd": {"cells": [{"recipe": "x"}]}})
-    said = str(caught.value)
-    for fault in (
-        "stable.gates.form: unknown key; did you mean 'from'?",
-        "no channel 'weekly'",
-        "no matrix 'huge'",
-        "odd.cells: each needs recipe",
-        "stable.gates.evidence: must be a list",
-        "stable.gates.approvals: must be a number",
-        "late.gates: must be a table",
-    ):
-        assert fault in said
 
 
 @pytest.mark.parametrize(

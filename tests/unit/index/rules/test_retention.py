@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from datetime import date, timedelta
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from index_server.errors import ConfigError
 from index_server.model import LeasedFile
 from index_server.rules.leases import Lease
-from index_server.rules.retention import FOREVER, Promise, Terms, World, stays, successor, terms_from
+from index_server.rules.retention import FOREVER, Promise, Terms, World, stays, successor
 from tests.helpers.records import make_record
 
 DAYS = 3
@@ -99,15 +97,10 @@ def test_leases_hold_files_for_ever_and_then_some_days() -> None:
     assert World(TERMS, (), [ended]).leased() == {key: "2026-11-08"}
 
 
-def test_terms_come_from_the_channels() -> None:
-    terms = terms_from({"nightly": {"retention_days": 30}, "stable": {}})
-    assert terms.days == {"nightly": 30, "stable": None}
-    assert terms.grace == 30
-    assert terms_from({"stable": {}}).grace is None
-    assert terms_from({"nightly": {"retention_days": 0}}).grace == 1
-    with pytest.raises(ConfigError) as caught:
-        terms_from({"a": {"retention_days": -1}, "b": {"retention_days": True}, "c": {"retention_days": "9"}})
-    assert len(str(caught.value).splitlines()) == 4
+def test_what_no_channel_holds_stays_for_the_longest_retention_and_a_day_at_least() -> None:
+    assert Terms({"nightly": 30, "stable": None}).grace == 30
+    assert Terms({"stable": None}).grace is None
+    assert Terms({"nightly": 0}).grace == 1
 
 
 def test_promises_of_a_page() -> None:

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from index_server.errors import ConfigError
 from index_server.model import Record
 from index_server.rules.views import backends, offers, view, visible
-from index_server.targets import Lens, Targets
+from index_server.targets import Lens, Target, Targets
 from tests.helpers.records import any_record, make_record
 
-TARGETS = Targets.from_mapping(
-    {
-        "generic": {"aliases": ["armv8-a"]},
-        "neoverse-n1": {"also_runs": ["generic"], "aliases": ["graviton2"]},
-        "neoverse-v1": {"also_runs": ["neoverse-n1", "generic"]},
-    }
+TARGETS = Targets(
+    [
+        Target("generic", "", ("armv8-a",), ()),
+        Target("neoverse-n1", "", ("graviton2",), ("generic",)),
+        Target("neoverse-v1", "", (), ("neoverse-n1", "generic")),
+    ]
 )
 lenses = st.builds(
     Lens, st.sampled_from(list(TARGETS.by_name.values())), st.sampled_from([None, "openblas", "acl"])
@@ -62,19 +60,6 @@ def test_lens_spelling() -> None:
     assert look("graviton2+acl").slug == "neoverse-n1+acl"
     assert TARGETS.lens("generic+") is None
     assert TARGETS.lens("itanium") is None
-
-
-def test_all_faults_of_the_targets_file_at_once() -> None:
-    tables = {
-        "a": {"aliases": ["b"], "also_runs": ["nowhere"]},
-        "b": {"aliases": "b"},
-    }
-    with pytest.raises(ConfigError) as caught:
-        Targets.from_mapping(tables)
-    for fault in ("unknown target 'nowhere'", "'b' has two meanings", "aliases must be a list"):
-        assert fault in str(caught.value)
-    with pytest.raises(ConfigError, match="names no target"):
-        Targets.from_mapping({})
 
 
 @given(st.lists(any_record(), max_size=12), lenses)
