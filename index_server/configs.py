@@ -185,6 +185,9 @@ class TargetTable(Table):
     cache: CacheTable | None = None
     """Sizes of the caches; of several products the smallest."""
 
+    sve_bits: Count | None = None
+    """The length of the SVE vectors in bits; absent without SVE."""
+
     emulator: EmulatorTable | None = None
     """The CPU model of qemu-user; absent where there is none."""
 

@@ -123,21 +123,34 @@ def fetch_debian(mirror: Mirror, path: str, sha256: str, target: Path) -> None:
 
 @cache
 def pip_settings() -> dict[str, str]:
-    """pip's own settings on this machine, by name (``index-url``, ``cert``, …); later sources win."""
-    listing = subprocess.run(
-        [sys.executable, "-m", "pip", "--disable-pip-version-check", "config", "list"],
-        capture_output=True,
-        text=True,
-        check=False,
-    ).stdout
+    """The options that files and variables give to ``pip install`` on this machine, by name.
+
+    pip prints each value as a Python literal. Of several files it prints all values, in no useful order, so it is
+    asked again which one counts. A later section overrides an earlier one (pip's user guide, "Configuration").
+
+    Raises:
+        ToolboxError: pip cannot read its own configuration.
+    """
+    listed: dict[str, list[str]] = {}
+    for line in _pip_config("list").splitlines():
+        key, _, literal = line.partition("=")
+        listed.setdefault(key, []).append(str(ast.literal_eval(literal)))
     settings: dict[str, str] = {}
-    for line in listing.splitlines():
-        key, found, value = line.partition("=")
-        section, _, name = key.rpartition(".")
-        if found and section in ("global", ":env:"):
-            # pip prints each value as a Python literal.
-            settings[name] = str(ast.literal_eval(value))
+    for section in ("global.", "install.", ":env:."):
+        for key, values in listed.items():
+            if key.startswith(section):
+                value = values[0] if len(values) == 1 else _pip_config("get", key).removesuffix("\n")
+                if value:  # pip passes over empty ones, too
+                    settings[key.removeprefix(section)] = value
     return settings
+
+
+def _pip_config(*arguments: str) -> str:
+    command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "config", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise ToolboxError(f"pip cannot read its configuration: {done.stderr.strip()}")
+    return done.stdout
 
 
 def pip_indexes() -> tuple[str | None, ...]:

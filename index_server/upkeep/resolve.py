@@ -5,6 +5,7 @@ No address stands here: the upstream is the index that pip is set up with on thi
 
 from __future__ import annotations
 
+import ast
 import os
 import subprocess
 import sys
@@ -19,7 +20,7 @@ from urllib.parse import unquote, urlsplit
 
 from packaging.tags import Tag, compatible_tags, cpython_tags
 
-from index_server.errors import ResolveError
+from index_server.errors import ConfigError, ResolveError
 from index_server.names import parse_name
 
 GLIBC = 28  # of 2.28: what most of the wheels that are built here run on
@@ -48,23 +49,46 @@ class Wanted:
     size: int | None
 
 
-@cache
 def upstream_of_pip() -> Upstream:
-    """What pip is set up with on this machine, by its own word."""
-    listing = subprocess.run(
-        [sys.executable, "-m", "pip", "--disable-pip-version-check", "config", "list"],
-        capture_output=True,
-        text=True,
-        check=False,
-    ).stdout
-    settings: dict[str, str] = {}
-    for line in listing.splitlines():
-        key, found, value = line.partition("=")
-        section, _, name = key.rpartition(".")
-        if found and section in ("global", ":env:"):
-            settings[name] = value.strip("'\"")
+    """The indexes that ``pip install`` uses on this machine.
+
+    Raises:
+        ConfigError: pip cannot read its own configuration.
+    """
+    settings = pip_settings()
     extra = [url for url in settings.get("extra-index-url", "").split() if url.startswith("http")]
-    return Upstream(settings.get("index-url") or None, tuple(extra), settings.get("cert") or None)
+    return Upstream(settings.get("index-url"), tuple(extra), settings.get("cert"))
+
+
+def pip_settings() -> dict[str, str]:
+    """The options that files and variables give to ``pip install`` on this machine, by name.
+
+    pip prints each value as a Python literal. Of several files it prints all values, in no useful order, so it is
+    asked again which one counts. A later section overrides an earlier one (pip's user guide, "Configuration").
+
+    Raises:
+        ConfigError: pip cannot read its own configuration.
+    """
+    listed: dict[str, list[str]] = {}
+    for line in _pip_config("list").splitlines():
+        key, _, literal = line.partition("=")
+        listed.setdefault(key, []).append(str(ast.literal_eval(literal)))
+    settings: dict[str, str] = {}
+    for section in ("global.", "install.", ":env:."):
+        for key, values in listed.items():
+            if key.startswith(section):
+                value = values[0] if len(values) == 1 else _pip_config("get", key).removesuffix("\n")
+                if value:  # pip passes over empty ones, too
+                    settings[key.removeprefix(section)] = value
+    return settings
+
+
+def _pip_config(*arguments: str) -> str:
+    command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "config", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise ConfigError(f"pip cannot read its configuration: {done.stderr.strip()}")
+    return done.stdout
 
 
 def closure(

@@ -1,15 +1,19 @@
-"""Faults of ``configs/`` that the builder and the index must both refuse, and how they say so."""
+"""What the builder and the index read alike: ``configs/`` with its faults, and pip's configuration."""
 
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from builder.errors import ToolboxError
+from builder.toolbox import fetch
 from index_server.configs import load_configs
 from index_server.errors import ConfigError
 from index_server.settings import ROOT
+from index_server.upkeep.resolve import upstream_of_pip
 
 V1_RUNS = 'aliases = ["graviton3", "graviton3e"]\nalso_runs = ["neoverse-n1", "generic"]'
 MISSPELT = [
@@ -114,3 +118,78 @@ def test_the_faults_of_all_files_come_together(configs: Path) -> None:
         "targets.toml: not valid TOML",
     ):
         assert part in message
+
+
+SIMPLE = "https://{}.invalid/simple"
+
+
+@pytest.fixture
+def indexes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., tuple[str | None, ...]]:
+    """Writes files of pip's, the one for all users first, and gives the indexes that both halves read from them."""
+    for name in ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    # A folder that sorts after the file of PIP_CONFIG_FILE, and is read before it.
+    monkeypatch.setenv("XDG_CONFIG_DIRS", str(tmp_path / "zzz"))
+    monkeypatch.setenv("PIP_CONFIG_FILE", str(tmp_path / "pip.conf"))
+
+    def read(last: str, first: str = "") -> tuple[str | None, ...]:
+        (tmp_path / "zzz" / "pip").mkdir(parents=True)
+        (tmp_path / "zzz" / "pip" / "pip.conf").write_text(first, encoding="utf-8")
+        (tmp_path / "pip.conf").write_text(last, encoding="utf-8")
+        fetch.pip_settings.cache_clear()
+        of_builder = fetch.pip_indexes()
+        fetch.pip_settings.cache_clear()
+        of_index = upstream_of_pip()
+        assert of_builder == (of_index.default, *of_index.extra)
+        return of_builder
+
+    return read
+
+
+def named(*names: str) -> tuple[str, ...]:
+    return tuple(SIMPLE.format(name) for name in names)
+
+
+def test_extra_indexes_may_stand_on_several_lines(indexes: Callable[..., tuple[str | None, ...]]) -> None:
+    lines = "".join(f"\n    {url}" for url in named("one", "two", "it's"))
+    conf = f"[global]\nindex-url = {SIMPLE.format('main')}\nextra-index-url ={lines}\n"
+    assert indexes(conf) == named("main", "one", "two", "it's")
+
+
+@pytest.mark.parametrize("separator", [" ", "\n", "\n  "])
+def test_extra_indexes_of_a_variable(
+    indexes: Callable[..., tuple[str | None, ...]], monkeypatch: pytest.MonkeyPatch, separator: str
+) -> None:
+    monkeypatch.setenv("PIP_EXTRA_INDEX_URL", separator.join(named("one", "two")))
+    conf = f"[global]\nindex-url = {SIMPLE.format('main')}\nextra-index-url = {SIMPLE.format('other')}\n"
+    assert indexes(conf) == named("main", "one", "two")
+
+
+def test_a_variable_comes_before_install_and_install_before_global(
+    indexes: Callable[..., tuple[str | None, ...]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    conf = (
+        f"[install]\nindex-url = {SIMPLE.format('install')}\n[global]\nindex-url = {SIMPLE.format('all')}\n"
+    )
+    first = f"[global]\nextra-index-url = {SIMPLE.format('first')}\n"
+    assert indexes(conf, first) == named("install", "first")
+    monkeypatch.setenv("PIP_INDEX_URL", SIMPLE.format("variable"))
+    fetch.pip_settings.cache_clear()
+    assert fetch.pip_indexes() == named("variable", "first")
+    assert upstream_of_pip().default == SIMPLE.format("variable")
+
+
+def test_the_last_file_that_pip_reads_counts(indexes: Callable[..., tuple[str | None, ...]]) -> None:
+    conf = f"[global]\nindex-url = {SIMPLE.format('last')}\n"
+    first = f"[global]\nindex-url = {SIMPLE.format('first')}\n"
+    assert indexes(conf, first) == named("last")
+
+
+def test_a_configuration_that_pip_cannot_read_is_refused(
+    indexes: Callable[..., tuple[str | None, ...]],
+) -> None:
+    with pytest.raises(ToolboxError, match="pip cannot read"):
+        indexes("index-url = x\n")
+    with pytest.raises(ConfigError, match="pip cannot read"):
+        upstream_of_pip()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from index_server.settings import Settings
 from index_server.upkeep import commands as upkeep
 from index_server.upkeep import mirror
 from index_server.upkeep.mirror import Mirror, Mirrored, World, serving
-from index_server.upkeep.resolve import Upstream, best_wheel, python_version
+from index_server.upkeep.resolve import Upstream, best_wheel, python_version, upstream_of_pip
 from tests.helpers.stores import MemoryStore
 from tests.helpers.wheels import make_wheel, tuned_wheel
 
@@ -351,28 +351,17 @@ def test_what_the_command_needs(given: tuple[list[str], None], reason: str) -> N
         upkeep.mirror(given[0], target=given[1])
 
 
-def test_pip_says_where_others_wheels_come_from(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fresh_pip: Callable[[], Upstream]
-) -> None:
+def test_pip_says_where_others_wheels_come_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = tmp_path / "pip.conf"
     config.write_text(
         "[global]\nindex-url = http://index.invalid/simple\n"
         "extra-index-url = file:///nowhere http://more.invalid/simple\n"
     )
     monkeypatch.setenv("PIP_CONFIG_FILE", str(config))
-    found = fresh_pip()
+    found = upstream_of_pip()
     assert found.default == "http://index.invalid/simple"
     assert "http://more.invalid/simple" in found.extra
     assert not [url for url in found.extra if url.startswith("file:")]
-
-
-@pytest.fixture
-def fresh_pip() -> Iterator[Callable[[], Upstream]]:
-    from index_server.upkeep.resolve import upstream_of_pip
-
-    upstream_of_pip.cache_clear()
-    yield upstream_of_pip
-    upstream_of_pip.cache_clear()
 
 
 def test_a_wheel_for_a_newer_glibc_is_taken_where_that_is_said() -> None:
