@@ -280,7 +280,13 @@ def modules() -> str:
     return page("Modules", *parts)
 
 
+def contents() -> str:
+    names = [name for name in REFERENCE if name != "README.md"]
+    return page("Reference", "\n".join(f"- [{name}]({name})" for name in names))
+
+
 REFERENCE: Mapping[str, Callable[[], str]] = {
+    "README.md": contents,
     "commands.md": commands,
     "exit-codes.md": exit_codes,
     "http-api.md": http_api,

@@ -11,13 +11,8 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
-from markdown_it import MarkdownIt
-from markdown_it.token import Token
 
-ROOT = Path(__file__).parents[3]
-DOCUMENTS = sorted(
-    path for pattern in ("*.md", "docs/**/*.md", "scripts/*.md") for path in ROOT.glob(pattern)
-)
+from tests.helpers.documents import DOCUMENTS, ROOT, code_of, tokens
 
 # Folders of the repository: a path in backticks or in a command that begins with one of them must exist.
 FOLDERS = ("builder", "configs", "docs", "examples", "index_server", "scripts", "tests")
@@ -26,13 +21,6 @@ PATH = re.compile(rf"(?<![\w/.-])(?:{'|'.join(FOLDERS)})/[\w./*:-]*")
 PLACEHOLDER = re.compile(r"\b[A-Z]{2,}\b")
 OWN_FILE = re.compile(r"/my[-_]")
 ADDRESS = {"link_open": "href", "image": "src"}
-
-
-def tokens(document: Path) -> Iterator[Token]:
-    """All tokens of a document, those inside paragraphs and headings too."""
-    for token in MarkdownIt("commonmark").enable("table").parse(document.read_text()):
-        yield token
-        yield from token.children or ()
 
 
 @cache
@@ -67,10 +55,8 @@ def broken_links(document: Path) -> Iterator[str]:
 
 
 def broken_paths(document: Path) -> Iterator[str]:
-    for token in tokens(document):
-        if token.type not in ("code_inline", "code_block", "fence"):
-            continue
-        for path in PATH.findall(token.content):
+    for code in code_of(document):
+        for path in PATH.findall(code):
             if OWN_FILE.search(path):
                 continue
             name, _, test = path.partition("::")

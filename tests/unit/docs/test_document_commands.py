@@ -1,0 +1,60 @@
+"""Every command, option and make target that the documents name exists."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import typer
+
+import builder.cli
+import index_server.cli
+from tests.helpers.documents import DOCUMENTS, ROOT, code_of
+
+APPS = {"armwheels": builder.cli.app, "armwheels-index": index_server.cli.app}
+OPTIONS = {
+    program: {
+        name: {option for parameter in command.params for option in parameter.opts} | {"--help"}
+        for name, command in typer.main.get_group(app).commands.items()
+    }
+    for program, app in APPS.items()
+}
+TARGETS = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+COMMAND = re.compile(r"(?<![\w/.-])(?:\.venv/bin/)?(armwheels(?:-index)?) ([a-z]+)\b([^\n;&|#(]*)")
+MAKE = re.compile(r"(?<![\w-])make ([a-z]+)\b")
+
+
+def faults(code: str) -> Iterator[str]:
+    """What no program knows in a piece of code; what stands behind ` -- ` belongs to another program."""
+    for program, name, rest in COMMAND.findall(code.replace("\\\n", " ")):
+        if name not in OPTIONS[program]:
+            yield f"{program} {name}: no such command"
+            continue
+        given = set(re.findall(r"(?<!\S)--?[a-z][a-z-]*", rest.partition(" -- ")[0]))
+        yield from (
+            f"{program} {name} {option}: no such option" for option in sorted(given - OPTIONS[program][name])
+        )
+    yield from (f"make {target}: no such target" for target in MAKE.findall(code) if target not in TARGETS)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_commands_exist(document: Path) -> None:
+    assert [fault for code in code_of(document) for fault in faults(code)] == []
+
+
+@pytest.mark.parametrize(
+    ("code", "count"),
+    [
+        ("armwheels plan --matrix quick", 0),
+        ("armwheels plan --matrixx quick", 1),
+        ("armwheels gone", 1),
+        (".venv/bin/armwheels python --target a \\\n  --venv v -- -m pip install --index-url x", 0),
+        ("armwheels-index token --name ci --gone", 1),
+        ("make run", 0),
+        ("make gone MATRIX=small", 1),
+    ],
+)
+def test_what_counts_as_a_fault(code: str, count: int) -> None:
+    assert len(list(faults(code))) == count
