@@ -12,7 +12,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -43,20 +43,19 @@ class Mirror:
     ``ARMWHEELS_DEBIAN_MIRROR`` names one where the host is not Debian or its own mirror lacks a suite.
     """
 
-    @property
+    @cached_property
     def bases(self) -> tuple[str, ...]:
         """Base addresses, each ending in a slash, best first.
 
         Raises:
             ToolboxError: apt is not configured with a Debian mirror.
         """
-        return _mirror_bases(os.environ.get("ARMWHEELS_DEBIAN_MIRROR"))
+        if named := os.environ.get("ARMWHEELS_DEBIAN_MIRROR"):
+            return (named.rstrip("/") + "/",)
+        return _bases_of_apt()
 
 
-@cache
-def _mirror_bases(named: str | None) -> tuple[str, ...]:
-    if named:
-        return (named.rstrip("/") + "/",)
+def _bases_of_apt() -> tuple[str, ...]:
     try:
         listing = subprocess.run(
             [

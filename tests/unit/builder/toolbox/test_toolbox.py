@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from builder.errors import ConfigError
-from builder.toolbox.fetch import _mirror_bases
 from builder.toolbox.pins import PinnedFile, Pins, debian_parts, load_pins
 from builder.toolbox.tools import load_toolchains
 from builder.toolbox.unpack import make_symlinks_relative
@@ -49,10 +48,6 @@ def test_links_to_the_root_stay_inside(tmp_path: Path) -> None:
     make_symlinks_relative(tmp_path)
     assert (tmp_path / "usr/lib/libm.so").read_text() == "m"
     assert (tmp_path / "usr/lib/kept.so").readlink() == Path("libm.so")
-
-
-def test_a_named_mirror_goes_before_apts() -> None:
-    assert _mirror_bases("http://mirror.test/debian") == ("http://mirror.test/debian/",)
 
 
 def test_pythons_carry_cibuildwheels_own_identifiers() -> None:
