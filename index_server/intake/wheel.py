@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from email.message import Message
 from email.parser import BytesParser
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import orjson
 from jsonschema import Draft202012Validator
@@ -28,6 +28,7 @@ from packaging.version import InvalidVersion, Version
 from index_server.intake.archive import Member, ZipFaultError, read_archive, read_member, unpack
 from index_server.model import Tuned
 from index_server.names import WheelName
+from index_server.rules.passport import disagreements
 from index_server.targets import Targets
 
 MAX_METADATA = 4 << 20
@@ -232,57 +233,19 @@ def _check_passport(
         faults.append(f"passport: {where}: {fault.message[:300]}")
     if errors:
         return None
-    try:
-        version = Version(data["version"])
-    except InvalidVersion:
-        faults.append(f"passport: version {data['version']!a} is not a version (PEP 440)")
-        return None
-    faults += [f"passport: {reason}" for ok, reason in _agreements(data, version, name, targets) if not ok]
+    found = disagreements(data, name, targets)
     if data["digests"]["wheel"].endswith("\n"):  # Python's `$` in the schema's patterns lets it through
-        faults.append("passport: digests.wheel ends in a line break")
+        found.append("digests.wheel ends in a line break")
+    if found:
+        faults += [f"passport: {fault}" for fault in found]
         return None
     return Tuned(
         build=data["build"],
         recipe=data["recipe"],
-        version=str(version),
+        version=str(Version(data["version"])),
         python=data["python"],
         target=data["target"],
         backend=data["backend"],
         default_backend=data["default_backend"],
         wheel_digest=data["digests"]["wheel"],
     )
-
-
-def _agreements(
-    data: dict[str, Any], version: Version, name: WheelName, targets: Targets
-) -> list[tuple[bool, str]]:
-    """What must hold between a passport and the file name, with the reason where it does not."""
-    target, backend, python = data["target"], data["backend"], data["python"]
-    local = target.replace("-", ".")
-    if not data["default_backend"]:
-        local += "." + backend.replace("-", ".")
-    meant = Version(f"{version.public}+{local}")
-    build = f"{name.project}-{data['version']}-{python}-{target}"
-    suffix = "_" + data["digests"]["wheel"][:8]
-    free_threaded = python.endswith("t")
-    return [
-        (target in targets.by_name, f"target {target} is not one of this index"),
-        (version.local is None, "version has a local part; only the file name may"),
-        (name.version == meant, f"the file name says version {name.version}, and the passport means {meant}"),
-        (
-            name.python_tag == python.removesuffix("t") and name.abi_tag.endswith("t") == free_threaded,
-            f"the file name says {name.python_tag}-{name.abi_tag}, and the passport {python}",
-        ),
-        (
-            re.fullmatch(r"[0-9]+" + suffix, name.build_tag) is not None,
-            f"the build tag is {name.build_tag!r}; the wheel digest asks for a number and {suffix!r}",
-        ),
-        (
-            data["build"] == build or data["build"].startswith(build + "-"),
-            f"build {data['build']} is not the cell of this project, version, Python and target ({build}-...)",
-        ),
-        (
-            all(part.endswith("_aarch64") for part in name.platform_tag.split(".")),
-            f"the platform {name.platform_tag} is not aarch64",
-        ),
-    ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,8 +13,11 @@ from builder.errors import ToolboxError
 from builder.toolbox import fetch
 from index_server.configs import load_configs
 from index_server.errors import ConfigError
-from index_server.settings import ROOT
+from index_server.intake.wheel import read_wheel
+from index_server.names import parse_name
+from index_server.settings import ROOT, load_settings
 from index_server.upkeep.resolve import upstream_of_pip
+from tests.helpers.wheels import make_passport, make_wheel
 
 V1_RUNS = 'aliases = ["graviton3", "graviton3e"]\nalso_runs = ["neoverse-n1", "generic"]'
 MISSPELT = [
@@ -193,3 +197,40 @@ def test_a_configuration_that_pip_cannot_read_is_refused(
         indexes("index-url = x\n")
     with pytest.raises(ConfigError, match="pip cannot read"):
         upstream_of_pip()
+
+
+PASSPORTS = [
+    # version, build tag and tags of the file name; what the passport states; whether the two agree
+    ("1.0+neoverse.v1", "1_3fa9c2d1", "cp311-cp311", {}, True),
+    ("1.0+neoverse.v1", "12_3fa9c2d1", "cp311-cp311", {}, True),
+    ("1.0+neoverse.v1", "1_3fa9c2d1", "cp311-abi3", {}, True),
+    ("1.0+neoverse.v1", "1_3fa9c2d1", "cp39-abi3", {"python": "cp313"}, True),
+    ("1.0+neoverse.v1", "1_3fa9c2d1", "cp313-abi3", {}, False),
+    ("1.0+neoverse.v1", "1_3fa9c2d1", "cp312-cp312", {}, False),
+    ("1.0+neoverse.v1", "1_3fa9c2d1", "cp313-cp313t", {"python": "cp313t"}, True),
+    ("1.0+neoverse.v1", "1_3fa9c2d1", "cp313-cp313", {"python": "cp313t"}, False),
+    ("1.0+neoverse.v1", "1_3fa9c2d1", "cp313-cp313t", {"python": "cp313"}, False),
+    ("1.0+neoverse.v1", "1_3fa9c2d1", "cp313-abi3", {"python": "cp313t"}, False),
+    ("1.0+neoverse.v1", "1_ffffffff", "cp311-cp311", {}, False),
+    ("1.0+neoverse.v1", "1", "cp311-cp311", {}, False),
+    ("1.0+neoverse.v1", "1x_3fa9c2d1", "cp311-cp311", {}, False),
+    ("1.1+neoverse.v1", "1_3fa9c2d1", "cp311-cp311", {}, False),
+    ("1.0", "1_3fa9c2d1", "cp311-cp311", {}, False),
+    ("1.0+neoverse.n1", "1_3fa9c2d1", "cp311-cp311", {}, False),
+    ("1.0+neoverse.v1.acl", "1_3fa9c2d1", "cp311-cp311", {"backend": "acl", "default_backend": False}, True),
+    ("1.0+neoverse.v1", "1_3fa9c2d1", "cp311-cp311", {"backend": "acl", "default_backend": False}, False),
+    ("1.0+neoverse.v1.acl", "1_3fa9c2d1", "cp311-cp311", {"backend": "acl"}, False),
+]
+
+
+@pytest.mark.parametrize(("version", "build", "tags", "facts", "agree"), PASSPORTS)
+def test_whether_a_passport_agrees_with_the_file_name(
+    tmp_path: Path, version: str, build: str, tags: str, facts: dict[str, Any], agree: bool
+) -> None:
+    filename = f"demo-{version}-{build}-{tags}-manylinux_2_28_aarch64.whl"
+    wheel = tmp_path / filename
+    wheel.write_bytes(make_wheel(filename, passport=make_passport(**facts)))
+    settings = load_settings()
+    faults = read_wheel(wheel, parse_name(filename), settings.targets, settings.passport).faults
+    assert (faults == []) is agree, faults
+    assert all(fault.startswith("passport: ") for fault in faults)
