@@ -8,13 +8,13 @@ MATRIX ?= quick
 export ARMWHEELS_HOME ?= $(CURDIR)/var
 export PYTHONDONTWRITEBYTECODE = 1
 
-help: ## show what can be made
+help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
 
 # The lock files are made by:
 #   uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
 #     --no-annotate --group build pyproject.toml -o requirements.lock
-# and, with what the tests need besides, by the same with `--group dev -c requirements.lock` into requirements-dev.lock.
+# requirements-dev.lock adds what the tests need; it is made by the same command with `--group dev -c requirements.lock` into requirements-dev.lock.
 # A lock file newer than the stamp makes a fresh environment.
 $(VENV)/.installed: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Armwheels needs Python 3.11 or newer")'
@@ -25,23 +25,23 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 	@touch $@
 
 $(VENV)/.tested: $(VENV)/.installed requirements-dev.lock
-	@echo "adding what the tests need from requirements-dev.lock"
+	@echo "adding the requirements of the tests from requirements-dev.lock"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r requirements-dev.lock
 	@touch $@
 
-setup: $(VENV)/.installed ## install Armwheels and fetch the toolbox into ./var
+setup: $(VENV)/.installed ## install Armwheels into .venv and fetch the tools into var
 	$(BIN)/armwheels doctor --fix --matrix $(MATRIX)
 
-# Exit code 11 says that a build is missing; what was published is served all the same.
-run: setup ## build the quick matrix, publish it, serve it on 127.0.0.1:8080
+# Exit code 11: a build is missing. What was published is served all the same.
+run: setup ## build the matrix quick, publish it, serve it on 127.0.0.1:8080
 	$(BIN)/armwheels nightly --matrix $(MATRIX) || [ $$? -eq 11 ]
 	$(BIN)/armwheels-index serve
 
-nightly: setup ## build and publish MATRIX=quick without serving
+nightly: setup ## build what is new of MATRIX (default: quick) and publish it
 	$(BIN)/armwheels nightly --matrix $(MATRIX)
 
-# STORE=s3 keeps the objects in a SeaweedFS that is started for it, in ARMWHEELS_HOME/seaweedfs.
-serve: $(if $(filter s3,$(STORE)),$(VENV)/.tested,$(VENV)/.installed) ## serve the index on 127.0.0.1:8080; STORE=s3 to try it on S3
+# STORE=s3 starts a SeaweedFS server that keeps its objects in ARMWHEELS_HOME/seaweedfs.
+serve: $(if $(filter s3,$(STORE)),$(VENV)/.tested,$(VENV)/.installed) ## serve the index on 127.0.0.1:8080; with STORE=s3 from SeaweedFS
 	$(if $(filter s3,$(STORE)),$(BIN)/python -m scripts.serve_s3,$(BIN)/armwheels-index serve)
 
 docs: $(VENV)/.installed ## write docs/reference from the code
@@ -54,7 +54,7 @@ check: $(VENV)/.tested ## lint, types, import rules and the fast tests: under 3 
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/pytest -n 2 -m "not slow" -p no:cacheprovider
 
-test: $(VENV)/.tested ## everything: checks, real servers, a real cross-compile, an emulated install
+test: $(VENV)/.tested ## run every test: also real servers, a cross-compile, an emulated install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
