@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
-import errno
-import os
-import socket
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Annotated
 
 import typer
-import uvicorn
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import track
@@ -21,10 +15,13 @@ from rich.table import Table
 from index_server.access import tokens
 from index_server.api.app import create_app
 from index_server.catalog.catalog import Catalog
-from index_server.errors import CheckFailedError, IndexServerError, PortInUseError
+from index_server.errors import CheckFailedError, IndexServerError
+from index_server.limits import load_limits
 from index_server.model import Record
 from index_server.pages import people as landing
 from index_server.policy import load_policy
+from index_server.serving.run import listen
+from index_server.serving.run import serve as run_server
 from index_server.settings import Settings, load_settings, store_address
 from index_server.store.address import open_store
 from index_server.targets import Lens
@@ -41,14 +38,14 @@ app = typer.Typer(
 )
 out = Console()
 err = Console(stderr=True)
-THREADS = 40  # that read the store for pages and files
-GRACE = 10  # seconds that running requests get when the server stops
 
 
 @app.command(epilog="Example: [bold]armwheels-index serve --port 8080[/]")
 def serve(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port to listen on; 0 takes a free one.")] = 8080,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")
+    ] = 8080,
     ready_file: Annotated[
         Path | None, typer.Option(help="File to write the server's URL to once it answers.")
     ] = None,
@@ -59,17 +56,18 @@ def serve(
     store = open_store(settings.store)
     if ready_file is not None:
         ready_file.unlink(missing_ok=True)  # an earlier server's must not be believed
-    listener = _listen(host, port)
+    limits = load_limits()
+    listener = listen(host, port, limits.send_seconds)
     shown = f"[{host}]" if ":" in host else host
     base = f"http://{shown}:{listener.getsockname()[1]}"
-    config = uvicorn.Config(
-        create_app(store, settings, policy),
-        log_level="warning",
-        access_log=False,
-        server_header=False,
-        timeout_graceful_shutdown=GRACE,
+    run_server(
+        create_app(store, settings, policy, limits),
+        listener,
+        limits,
+        base=base,
+        ready_file=ready_file,
+        announce=lambda: _banner(base, settings),
     )
-    _Server(config, base, settings, ready_file).run(sockets=[listener])
 
 
 @app.command(
@@ -157,28 +155,6 @@ app.command(epilog="Example: [bold]armwheels-index mirror pandas --target neover
 )
 
 
-class _Server(uvicorn.Server):
-    """Says when and where it answers."""
-
-    def __init__(
-        self, config: uvicorn.Config, base: str, settings: Settings, ready_file: Path | None
-    ) -> None:
-        super().__init__(config)
-        self._base = base
-        self._settings = settings
-        self._ready_file = ready_file
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        # Threads wait for the store; the default of a few a processor would let one slow store stop all pages.
-        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(THREADS, "store"))
-        await super().startup(sockets)
-        if not self.started:
-            return
-        _banner(self._base, self._settings)
-        if self._ready_file is not None:
-            await asyncio.to_thread(_write_whole, self._ready_file, self._base + "\n")
-
-
 def _banner(base: str, settings: Settings) -> None:
     lens = Lens(landing.default_target(settings.targets.by_name.values()))
     channel = next(iter(settings.channels))
@@ -187,28 +163,6 @@ def _banner(base: str, settings: Settings) -> None:
     for line in (pip, uv):
         out.print(f"  {escape(line)}", highlight=False, soft_wrap=True)
     out.print("Stop it with Ctrl-C.", highlight=False)
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((host, port))
-    except OSError as error:
-        listener.close()
-        if error.errno == errno.EADDRINUSE:
-            advice = f"stop what uses it, or take another: armwheels-index serve --port {port + 1}"
-            raise PortInUseError(f"port {port} on {host} is in use; {advice}") from error
-        raise PortInUseError(f"cannot listen on {host} port {port}: {error.strerror}") from error
-    return listener
-
-
-def _write_whole(path: Path, text: str) -> None:
-    """Write so that a reader sees all of it or nothing."""
-    partial = path.with_name(f"{path.name}.{os.getpid()}")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
 
 
 def main() -> None:

@@ -121,6 +121,13 @@ class NotFoundError(RequestError):
     title = "not found"
 
 
+class SlowBodyError(RequestError):
+    """The client sends its body too slowly (RFC 9110 section 15.5.9)."""
+
+    status = 408
+    title = "the body did not come in time"
+
+
 class ConflictError(RequestError):
     """The request contradicts what is already written."""
 

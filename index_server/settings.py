@@ -46,6 +46,21 @@ READS = Variable("ARMWHEELS_READS", "Who may read: `open` for everybody, `token`
 UPLOADS_PER_SECOND = Variable(
     "ARMWHEELS_UPLOADS_PER_SECOND", "Uploads that one token may make in a second, on average.", "`20`"
 )
+MAX_CONNECTIONS = Variable(
+    "ARMWHEELS_MAX_CONNECTIONS", "Client connections at once, at most; never the last descriptors.", "`1000`"
+)
+MAX_HEADER_BYTES = Variable("ARMWHEELS_MAX_HEADER_BYTES", "Bytes of a request's header, at most.", "`65536`")
+MAX_HEADERS = Variable("ARMWHEELS_MAX_HEADERS", "Fields of a request's header, at most.", "`100`")
+HEADER_TIMEOUT = Variable("ARMWHEELS_HEADER_TIMEOUT", "Seconds in which a header must be whole.", "`20`")
+KEEP_ALIVE = Variable(
+    "ARMWHEELS_KEEP_ALIVE",
+    "Seconds that an idle connection stays open; longer than a proxy in front keeps it.",
+    "`130`",
+)
+BODY_TIMEOUT = Variable("ARMWHEELS_BODY_TIMEOUT", "Seconds in which 16 KiB of a body must come.", "`30`")
+SEND_TIMEOUT = Variable(
+    "ARMWHEELS_SEND_TIMEOUT", "Seconds after which a client that takes nothing is dropped.", "`60`"
+)
 VARIABLES = (
     HOME,
     CONFIGS,
@@ -53,6 +68,13 @@ VARIABLES = (
     S3_ENDPOINT,
     READS,
     UPLOADS_PER_SECOND,
+    MAX_CONNECTIONS,
+    MAX_HEADER_BYTES,
+    MAX_HEADERS,
+    HEADER_TIMEOUT,
+    KEEP_ALIVE,
+    BODY_TIMEOUT,
+    SEND_TIMEOUT,
     Variable("AWS_ACCESS_KEY_ID", "The access key of an S3 store, read by boto3.", "boto3's other sources"),
     Variable("AWS_SECRET_ACCESS_KEY", "Its secret, read by boto3.", "boto3's other sources"),
     Variable("AWS_DEFAULT_REGION", "Its region, read by boto3.", "`us-east-1` with `ARMWHEELS_S3_ENDPOINT`"),

@@ -11,7 +11,7 @@ import orjson
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp
 
 from index_server.access.ratelimit import Buckets
 from index_server.access.readgate import ReadGate
@@ -22,8 +22,9 @@ from index_server.catalog.catalog import Catalog
 from index_server.errors import (
     MalformedError,
     RequestError,
-    TooLargeError,
 )
+from index_server.limits import Limits
+from index_server.middleware.bodies import BodyLimit, BodyPace
 from index_server.pages.site import Site
 from index_server.policy import Policy
 from index_server.settings import Settings
@@ -32,9 +33,12 @@ from index_server.store.interface import ObjectStore
 MAX_BODY = 32 << 20  # bytes of any body but an upload's
 
 
-def create_app(store: ObjectStore, settings: Settings, policy: Policy | None = None) -> ASGIApp:
+def create_app(
+    store: ObjectStore, settings: Settings, policy: Policy | None = None, limits: Limits | None = None
+) -> ASGIApp:
     """The whole server over a store; without a policy, channels have no gates and reads are open."""
     policy = policy or Policy()
+    limits = limits or Limits()
     catalog = Catalog(store, settings.channels)
     api = FastAPI(title="Armwheels index", docs_url=None, redoc_url=None)
     api.state.catalog = catalog
@@ -46,9 +50,10 @@ def create_app(store: ObjectStore, settings: Settings, policy: Policy | None = N
     api.add_exception_handler(RequestError, _refused)
     api.add_exception_handler(RequestValidationError, _malformed)
     api.add_exception_handler(HTTPException, _http_error)
-    api.add_middleware(BodyLimit)
+    api.add_middleware(BodyLimit, limit=MAX_BODY)
     site = Site(catalog, settings.targets, api, policy.retention)
-    return ReadGate(site, Readers(store)) if policy.reads_need_token else site
+    gated = ReadGate(site, Readers(store)) if policy.reads_need_token else site
+    return BodyPace(gated, limits.body_seconds)
 
 
 def _problem(status: int, title: str, reasons: list[str], members: dict[str, object]) -> Response:
@@ -83,26 +88,3 @@ async def _http_error(_: Request, error: Exception) -> Response:
     answer = _problem(error.status_code, str(error.detail), [str(error.detail)], {})
     answer.headers.update(error.headers or {})
     return answer
-
-
-class BodyLimit:
-    """Refuses bodies larger than :data:`MAX_BODY`, except an upload's, which has limits of its own."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"].startswith("/upload"):
-            await self.app(scope, receive, send)
-            return
-        size = 0
-
-        async def counted() -> Message:
-            nonlocal size
-            message = await receive()
-            size += len(message.get("body", b""))
-            if size > MAX_BODY:
-                raise HTTPException(TooLargeError.status, f"the body is larger than {MAX_BODY} bytes")
-            return message
-
-        await self.app(scope, counted, send)

@@ -13,6 +13,7 @@ from index_server.access.tokens import Publisher
 from index_server.catalog.catalog import Catalog
 from index_server.errors import (
     RequestError,
+    SlowBodyError,
     StoreAwayError,
     TooManyError,
     UnauthorizedError,
@@ -69,4 +70,6 @@ DigestPath = Annotated[Sha256, Path()]
 def challenge(error: RequestError) -> dict[str, str]:
     if isinstance(error, StoreAwayError | TooManyError):
         return {"retry-after": str(error.retry_after)}
+    if isinstance(error, SlowBodyError):
+        return {"connection": "close"}
     return {"www-authenticate": 'Basic realm="armwheels"'} if error.status == UnauthorizedError.status else {}

@@ -1,0 +1,1 @@
+"""The HTTP server: the listening socket, the limits of each connection, start and stop."""
