@@ -37,6 +37,10 @@ class StoreError(IndexServerError):
 class MissingObjectError(StoreError):
     """No object has this key."""
 
+    def __init__(self, key: str) -> None:
+        super().__init__(f"{key}: not in the store")
+        self.key = key
+
 
 class UnsafeStoreError(StoreError):
     """The store ignores a condition that keeps two writers apart; nothing may be published to it."""
@@ -174,6 +178,17 @@ class NoSpaceError(RequestError):
     title = "the index has no space left"
 
 
+class DamagedError(StoreError, RequestError):
+    """An object is not what was written; ``detail`` says how and is for the operator alone."""
+
+    status = 500
+    title = "a part of the index is damaged"
+
+    def __init__(self, key: str, detail: str) -> None:
+        super().__init__(f"{key}: damaged: {detail}")
+        self.reasons = (f"damaged: {key}; the operator should run `armwheels-index check`",)
+
+
 class StoreAwayError(StoreError, RequestError):
     """The store does not answer now; ``detail`` says where it is and is for the operator alone."""
 
@@ -184,3 +199,22 @@ class StoreAwayError(StoreError, RequestError):
     def __init__(self, detail: str) -> None:
         super().__init__(detail)
         self.reasons = (f"the index cannot reach its store now; ask again in {self.retry_after} seconds",)
+
+
+class ReadOnlyStoreError(StoreAwayError):
+    """The store can be read and not written."""
+
+    title = "the store cannot be written"
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail)
+        self.reasons = ("the index cannot write to its store now; reading goes on",)
+
+
+def as_answer(error: StoreError) -> RequestError:
+    """What a client is told of a store's failure: never where the store is, nor what it holds."""
+    if isinstance(error, RequestError):
+        return error
+    if isinstance(error, MissingObjectError):  # another object names it
+        return DamagedError(error.key, "it is missing")
+    return StoreAwayError(str(error))

@@ -14,7 +14,7 @@ from typing import Annotated, Literal, Self, TypeVar
 import orjson
 from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
 
-from index_server.errors import StoreError
+from index_server.errors import DamagedError
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 SESSION = re.compile(r"[A-Za-z0-9_-]{22,64}\Z")
@@ -36,12 +36,12 @@ class Stored(BaseModel):
         """Read stored bytes back.
 
         Raises:
-            StoreError: they are not what was written; ``key`` says which object.
+            DamagedError: they are not what was written; ``key`` says which object.
         """
         try:
             return cls.model_validate_json(data)
         except ValidationError as error:
-            raise StoreError(f"{key}: damaged: {error}") from error
+            raise DamagedError(key, str(error)) from error
 
 
 StoredT = TypeVar("StoredT", bound=Stored)
@@ -230,6 +230,14 @@ class Revocation(Stored):
     at: str
 
 
+class StoreMark(Stored):
+    """The object that says that a store is this one and is there."""
+
+    format: Literal[1] = 1
+    id: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
+    at: str
+
+
 class FilePointer(Stored):
     """Where a wheel digest was published."""
 
@@ -238,9 +246,10 @@ class FilePointer(Stored):
 
 
 class Hint(Stored):
-    """The last serial known of a channel; may be behind, never trusted further than that."""
+    """The last serial known of a journal. It may be behind; where it is ahead, entries were lost."""
 
     serial: int
+    sha256: Sha256 | None = None  # of the bytes of that entry; None in hints of older servers
 
 
 def stamp(moment: datetime) -> str:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from index_server.configs import CellsTable, Configs, load_configs
 from index_server.rules.gates import Cell, Gates
 from index_server.rules.retention import Terms
-from index_server.settings import configs_folder, reads_need_token, uploads_per_second
+from index_server.settings import configs_folder, reads_need_token, stale_seconds, uploads_per_second
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +25,7 @@ class Policy:
     reads_need_token: bool = False
     uploads_per_second: float = 20.0  # of one token, on average
     uploads_at_once: int = 500  # of one token
+    stale_seconds: float = 3600.0  # for which pages in memory are served while the store is away
 
 
 def load_policy() -> Policy:
@@ -39,6 +40,7 @@ def load_policy() -> Policy:
         retention=Terms({name: channel.retention_days for name, channel in configs.channels.items()}),
         reads_need_token=reads_need_token(),
         uploads_per_second=uploads_per_second(),
+        stale_seconds=stale_seconds(),
     )
 
 

@@ -61,11 +61,27 @@ BODY_TIMEOUT = Variable("ARMWHEELS_BODY_TIMEOUT", "Seconds in which 16 KiB of a 
 SEND_TIMEOUT = Variable(
     "ARMWHEELS_SEND_TIMEOUT", "Seconds after which a client that takes nothing is dropped.", "`60`"
 )
+STORE_ID = Variable(
+    "ARMWHEELS_STORE_ID",
+    "The id in `store.json` that the store must have; a new or another store is refused.",
+    "any store is taken",
+)
+STORE_TIMEOUT = Variable(
+    "ARMWHEELS_STORE_TIMEOUT", "Seconds of silence after which an S3 store counts as away.", "`3`"
+)
+STALE_SECONDS = Variable(
+    "ARMWHEELS_STALE_SECONDS",
+    "Seconds for which pages in memory are served while the store is away; `0` is never.",
+    "`3600`",
+)
 VARIABLES = (
     HOME,
     CONFIGS,
     STORE,
     S3_ENDPOINT,
+    STORE_ID,
+    STORE_TIMEOUT,
+    STALE_SECONDS,
     READS,
     UPLOADS_PER_SECOND,
     MAX_CONNECTIONS,
@@ -120,6 +136,40 @@ def configs_folder() -> Path:
 def home_folder() -> Path:
     """The state folder."""
     return Path(HOME.value() or ROOT / "var").resolve()
+
+
+def expected_store_id() -> str | None:
+    """The id that the store must have, or None where any store is taken."""
+    return STORE_ID.value()
+
+
+def store_timeout() -> float:
+    """Seconds of silence after which an S3 store counts as away.
+
+    Raises:
+        ConfigError: the variable is no number of seconds.
+    """
+    return _seconds(STORE_TIMEOUT, 3.0, least=0.1)
+
+
+def stale_seconds() -> float:
+    """Seconds for which pages in memory are served while the store is away.
+
+    Raises:
+        ConfigError: the variable is no number of seconds.
+    """
+    return _seconds(STALE_SECONDS, 3600.0, least=0.0)
+
+
+def _seconds(variable: Variable, default: float, *, least: float) -> float:
+    spelled = variable.value() or str(default)
+    try:
+        seconds = float(spelled)
+    except ValueError:
+        seconds = -1.0
+    if not least <= seconds < 1e7:
+        raise ConfigError(f"{variable.name} is {spelled!r}; it is a number of seconds, {least:g} at least")
+    return seconds
 
 
 def scratch_folder() -> Path:

@@ -177,6 +177,7 @@ LAYOUT: tuple[tuple[str, type[stored.Stored] | str], ...] = (
     ("tokens/{sha256 of the secret}.json", stored.Token),
     ("revocations/{sha256 of the secret}.json", stored.Revocation),
     ("channels/{journal}.json", stored.Hint),
+    ("store.json", stored.StoreMark),
     (
         "cache/{first two characters}/{key}",
         "An object of the builders' compile cache; may be removed at any time.",

@@ -10,7 +10,7 @@ import asyncio
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from index_server.access.tokens import Readers
-from index_server.errors import UnauthorizedError
+from index_server.errors import StoreAwayError, StoreError, UnauthorizedError, as_answer
 
 OPEN = frozenset({"/healthz"})  # tells nothing but serials, and watchers have no token
 
@@ -33,7 +33,14 @@ class ReadGate:
         try:
             await asyncio.to_thread(self._readers.check, header.decode("latin-1") or None)
         except UnauthorizedError as error:
-            await _refuse(send, f"{error}\n".encode(), head=scope["method"] == "HEAD")
+            again = (b"www-authenticate", b'Basic realm="armwheels"')
+            await _refuse(send, 401, again, f"{error}\n".encode(), head=scope["method"] == "HEAD")
+            return
+        except StoreError as error:  # nobody can say whether the token is valid
+            answer = as_answer(error)
+            again = (b"retry-after", str(StoreAwayError.retry_after).encode())
+            text = "\n".join(answer.reasons) + "\n"
+            await _refuse(send, 503, again, text.encode(), head=scope["method"] == "HEAD")
             return
 
         async def private(message: Message) -> None:
@@ -48,12 +55,12 @@ class ReadGate:
         await self._app(scope, receive, private)
 
 
-async def _refuse(send: Send, body: bytes, *, head: bool) -> None:
+async def _refuse(send: Send, status: int, header: tuple[bytes, bytes], body: bytes, *, head: bool) -> None:
     headers = [
-        (b"www-authenticate", b'Basic realm="armwheels"'),
+        header,
         (b"content-type", b"text/plain; charset=utf-8"),
         (b"content-length", str(len(body)).encode()),
         (b"cache-control", b"no-store"),
     ]
-    await send({"type": "http.response.start", "status": 401, "headers": headers})
+    await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": b"" if head else body})

@@ -7,6 +7,8 @@ documents (RFC 9457) with ``reasons``.
 
 from __future__ import annotations
 
+import logging
+
 import orjson
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -22,6 +24,9 @@ from index_server.catalog.catalog import Catalog
 from index_server.errors import (
     MalformedError,
     RequestError,
+    StoreAwayError,
+    StoreError,
+    as_answer,
 )
 from index_server.limits import Limits
 from index_server.middleware.bodies import BodyLimit, BodyPace
@@ -30,6 +35,7 @@ from index_server.policy import Policy
 from index_server.settings import Settings
 from index_server.store.interface import ObjectStore
 
+_log = logging.getLogger(__name__)
 MAX_BODY = 32 << 20  # bytes of any body but an upload's
 
 
@@ -48,10 +54,11 @@ def create_app(
     for routes in (uploads, snapshots, evidence, channels, leases, cache, health):
         api.include_router(routes.router)
     api.add_exception_handler(RequestError, _refused)
+    api.add_exception_handler(StoreError, _store_failed)
     api.add_exception_handler(RequestValidationError, _malformed)
     api.add_exception_handler(HTTPException, _http_error)
     api.add_middleware(BodyLimit, limit=MAX_BODY)
-    site = Site(catalog, settings.targets, api, policy.retention)
+    site = Site(catalog, settings.targets, api, policy.retention, policy.stale_seconds)
     gated = ReadGate(site, Readers(store)) if policy.reads_need_token else site
     return BodyPace(gated, limits.body_seconds)
 
@@ -73,6 +80,15 @@ async def _refused(_: Request, error: Exception) -> Response:
     answer = _problem(error.status, error.title, list(error.reasons), error.members)
     answer.headers.update(challenge(error))
     return answer
+
+
+async def _store_failed(request: Request, error: Exception) -> Response:
+    if not isinstance(error, StoreError):
+        raise error
+    answer = as_answer(error)
+    if not isinstance(answer, StoreAwayError):  # which is logged where it was met
+        _log.error("%s %s: %s", request.method, request.url.path, error)
+    return await _refused(request, answer)
 
 
 async def _malformed(_: Request, error: Exception) -> Response:

@@ -30,6 +30,7 @@ from index_server.errors import (
     NoSpaceError,
     NotFoundError,
     RequestError,
+    StoreAwayError,
     TooManyError,
 )
 from index_server.intake import upload as intake
@@ -105,7 +106,7 @@ async def _take(
         raise BadUploadError("the connection ended before the file did; nothing is stored") from None
     except OSError as error:
         if error.errno not in NO_ROOM:
-            raise
+            raise StoreAwayError(f"the upload cannot be written: {error}") from error
         raise NoSpaceError("the index has no space left for this file; nothing is stored") from error
 
 

@@ -2,7 +2,7 @@
 
 A journal in a folder is looked at each time: one ``stat``. A journal in a store over a network is looked at
 once in ``look_every`` seconds, in a thread, and whoever asks meanwhile waits for that one look. What was
-written through this server is known at once.
+written through this server is known at once. While the store is away, looks go on, and nobody waits long for one.
 """
 
 from __future__ import annotations
@@ -10,6 +10,10 @@ from __future__ import annotations
 import asyncio
 import time
 from typing import Protocol
+
+from index_server.errors import StoreError
+
+AWAY_WAIT = 0.25  # seconds that a request waits for a look while the store is known to be away
 
 
 class Followed(Protocol):
@@ -33,17 +37,34 @@ class Follower:
         self._every = every
         self._looked: dict[str, float] = {}  # journal -> when
         self._looks: dict[str, asyncio.Task[None]] = {}
+        self._failed: dict[str, StoreError] = {}  # journal -> why the last look failed
+
+    def age(self, journal: Followed) -> float:
+        """Seconds since the last look that succeeded."""
+        looked = self._looked.get(journal.name)
+        return float("inf") if looked is None else time.monotonic() - looked
 
     async def serial(self, journal: Followed) -> int:
-        """The serial that the journal had reached at most ``every`` seconds ago."""
+        """The serial that the journal had reached at most ``every`` seconds ago.
+
+        Raises:
+            StoreError: the look failed.
+        """
         if not self._every:
-            return journal.serial
+            serial = journal.serial
+            self._looked[journal.name] = time.monotonic()
+            return serial
         looked = self._looked.get(journal.name)
         if looked is None or time.monotonic() - looked >= self._every:
             look = self._looks.get(journal.name)
             if look is None:
                 look = self._looks[journal.name] = asyncio.create_task(self._look(journal))
-            await asyncio.shield(look)
+            away = journal.name in self._failed
+            await asyncio.wait([look], timeout=AWAY_WAIT if away else None)
+            if look.done():
+                look.result()
+            if journal.name in self._failed:
+                raise self._failed[journal.name]
         return journal.known_serial
 
     async def _look(self, journal: Followed) -> None:
@@ -51,5 +72,8 @@ class Follower:
             begun = time.monotonic()
             await asyncio.to_thread(getattr, journal, "serial")
             self._looked[journal.name] = begun
+            self._failed.pop(journal.name, None)
+        except StoreError as error:
+            self._failed[journal.name] = error
         finally:
             del self._looks[journal.name]

@@ -105,6 +105,11 @@ def away_page(reason: str) -> bytes:
     return _page("Not now", ["<h1>Not now</h1>", f"<p>{escape(reason)}</p>"])
 
 
+def damaged_page(reason: str) -> bytes:
+    """What a person sees where an object of the store is damaged."""
+    return _page("Damaged", ["<h1>Damaged</h1>", f"<p>{escape(reason)}</p>"])
+
+
 def refused_page(reason: str) -> bytes:
     """What a person sees where something is kept back."""
     return _page("Kept back", ["<h1>Kept back</h1>", f"<p>{escape(reason)}</p>"])

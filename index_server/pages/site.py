@@ -2,12 +2,18 @@
 
 Pages are rendered when first asked for and kept by path. A kept page of a channel is good while the channel's
 serial is, and so this server follows moves made through another (see :mod:`index_server.pages.follow`).
+
+While the store is away, a kept page that was right when the store was last seen is served with its staleness in
+``X-Armwheels-Stale`` and ``Age`` (RFC 9111 section 5.1), both in seconds, for ``stale_seconds`` at most.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
+import math
 import re
+import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from dataclasses import dataclass, replace
@@ -20,11 +26,11 @@ from packaging.utils import canonicalize_name
 
 from index_server.catalog.catalog import Catalog
 from index_server.configs import RESERVED
-from index_server.errors import NotFoundError, RequestError, StoreAwayError
+from index_server.errors import NotFoundError, RequestError, StoreAwayError, StoreError, as_answer
 from index_server.model import SESSION, Record, Snapshot
 from index_server.pages import people as landing
 from index_server.pages.files import Headers, Send, StoredFile, send_bytes, send_file
-from index_server.pages.follow import Follower
+from index_server.pages.follow import Followed, Follower
 from index_server.pages.negotiation import HTML, JSON, TEXT, etag_matches, negotiate_encoding, negotiate_type
 from index_server.pages.promises import Epoch, Promises, gone_error
 from index_server.pages.simple import Page, project_page, root_page
@@ -37,6 +43,8 @@ Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 KEPT_BYTES = 256 << 20  # of rendered pages
+STALE_SECONDS = 3600.0  # for which kept pages are served while the store is away
+_log = logging.getLogger(__name__)
 _SITE_PATHS = RESERVED - {"api", "healthz", "openapi.json", "upload"}
 _FOR_PEOPLE: Headers = [
     (b"content-type", b"text/html; charset=utf-8"),
@@ -57,6 +65,7 @@ class Kept:
     serial: int = 0
     marked: int = 0  # the serial of the journal of yanks and quarantines
     promised: Epoch | None = None  # what its promises were made from, if it makes any
+    rendered: float = 0.0  # when, by the monotonic clock
     private: bool = False  # a session's: neither kept nor found by search engines
 
 
@@ -89,11 +98,19 @@ Answer = Kept | Redirect | Text | StoredFile | Problem
 class Site:
     """The handler; ``inner`` answers all that is not a page or a file."""
 
-    def __init__(self, catalog: Catalog, targets: Targets, inner: App, terms: Terms | None = None) -> None:
+    def __init__(
+        self,
+        catalog: Catalog,
+        targets: Targets,
+        inner: App,
+        terms: Terms | None = None,
+        stale_seconds: float = STALE_SECONDS,
+    ) -> None:
         self._catalog = catalog
         self._promises = Promises(catalog, terms or Terms({}))
         self._targets = targets
         self._inner = inner
+        self._stale_seconds = stale_seconds
         self._follower = Follower(catalog.store.look_every)
         self._kept: OrderedDict[str, Kept] = OrderedDict()
         self._weight = 0
@@ -106,24 +123,31 @@ class Site:
         if scope["type"] != "http" or scope["method"] not in ("GET", "HEAD") or self._is_inner(scope["path"]):
             await self._inner(scope, receive, send)
             return
+        begun = False
+
+        async def watched(message: MutableMapping[str, Any]) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
+
         try:
-            await self._answer(scope, receive, send)
-        except StoreAwayError as error:
-            wait: Headers = [*_FOR_PEOPLE, (b"retry-after", str(error.retry_after).encode())]
-            page = landing.away_page("; ".join(error.reasons))
-            await send_bytes(send, error.status, wait, page, head=scope["method"] == "HEAD")
+            await self._answer(scope, receive, watched)
+        except StoreError as error:
+            if begun:  # the client sees that the file is cut off, and asks for the rest
+                _log.warning("%s breaks off: %s", scope["path"], error)
+                return
+            await _send_failure(send, error, head=scope["method"] == "HEAD")
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
         head = scope["method"] == "HEAD"
-        answer: Answer | None = await self._fresh(scope["path"])
-        if answer is None:
-            base = f"{scope['scheme']}://{_host(scope, headers)}"
-            answer = await asyncio.to_thread(self._find, scope["path"], base)
-            if isinstance(answer, Kept) and not answer.private:
-                self._keep(scope["path"], answer)
+        stale: float | None = None
+        try:
+            answer = await self._current(scope, headers)
+        except StoreError as error:
+            answer, stale = self._last_known(scope["path"], error)
         if isinstance(answer, Kept):
-            await _send_page(send, answer, headers, head=head)
+            await _send_page(send, answer, headers, stale, head=head)
         elif isinstance(answer, StoredFile):
             await send_file(receive, send, self._catalog.store, answer, headers, head=head)
         elif isinstance(answer, Redirect):
@@ -145,7 +169,37 @@ class Site:
         first = path.split("/", 2)[1] if path.startswith("/") else ""
         return first in RESERVED and first not in _SITE_PATHS
 
+    async def _current(self, scope: Scope, headers: dict[bytes, str]) -> Answer:
+        """The answer as it is now."""
+        kept = await self._fresh(scope["path"])
+        if kept is not None:
+            return kept
+        base = f"{scope['scheme']}://{_host(scope, headers)}"
+        begun = time.monotonic()
+        answer = await asyncio.to_thread(self._find, scope["path"], base)
+        if isinstance(answer, Kept) and not answer.private:
+            self._keep(scope["path"], replace(answer, rendered=begun))
+        return answer
+
     # What is kept
+
+    def _last_known(self, path: str, error: StoreError) -> tuple[Kept, float]:
+        """While the store is away, the kept page that it last confirmed, and how many seconds ago that was.
+
+        Raises:
+            StoreError: ``error``, where there is no such page, or the store failed otherwise.
+        """
+        kept = self._kept.get(path)
+        if kept is None or not isinstance(as_answer(error), StoreAwayError):
+            raise error
+        journals: list[tuple[Followed, int]] = [(self._catalog.status.journal, kept.marked)]
+        if kept.channel is not None:
+            journals.append((self._catalog.journal(kept.channel), kept.serial))
+        age = max(self._follower.age(journal) for journal, _ in journals)
+        stale = min(age, time.monotonic() - kept.rendered)
+        if stale > self._stale_seconds or any(journal.known_serial != at for journal, at in journals):
+            raise error
+        return kept, stale
 
     async def _fresh(self, path: str) -> Kept | None:
         kept = self._kept.get(path)
@@ -333,13 +387,30 @@ def _host(scope: Scope, headers: dict[bytes, str]) -> str:
     return f"{server[0]}:{server[1]}"
 
 
-async def _send_page(send: Send, kept: Kept, headers: dict[bytes, str], *, head: bool) -> None:
+async def _send_failure(send: Send, error: StoreError, *, head: bool) -> None:
+    """What is told of a store that fails: 503 while it is away, 500 where an object is damaged."""
+    answer = as_answer(error)
+    if isinstance(answer, StoreAwayError):
+        wait = (b"retry-after", str(answer.retry_after).encode())
+        page = landing.away_page("; ".join(answer.reasons))
+        await send_bytes(send, answer.status, [*_FOR_PEOPLE, wait], page, head=head)
+        return
+    _log.error("%s", error)
+    page = landing.damaged_page("; ".join(answer.reasons))
+    await send_bytes(send, answer.status, _FOR_PEOPLE, page, head=head)
+
+
+async def _send_page(
+    send: Send, kept: Kept, headers: dict[bytes, str], stale: float | None, *, head: bool
+) -> None:
     """Negotiate, revalidate, answer (PEP 691: an Accept that nothing matches is 406)."""
+    seconds = b"" if stale is None else str(math.ceil(stale)).encode()
     media = negotiate_type(headers.get(b"accept"))
     common: Headers = [
         (b"vary", b"Accept, Accept-Encoding"),
         (b"cache-control", b"no-store" if kept.private else b"no-cache"),
         *([(b"x-robots-tag", b"noindex")] if kept.private else []),
+        *([(b"age", seconds), (b"x-armwheels-stale", seconds)] if seconds else []),
     ]
     if media is None:
         offered = f"this page comes as {JSON}, {HTML} or {TEXT}\n"

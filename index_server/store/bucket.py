@@ -8,6 +8,9 @@ How the promises of :mod:`index_server.store.folder` are kept here:
   random mark in the object's metadata, by which a refused writer recognises itself.
 * A store that ignores the conditions would keep none of this, so :meth:`S3Store.probe` asks before anything
   else does.
+* A store that is silent is away after seconds, not minutes: a socket that brings nothing for
+  ``ARMWHEELS_STORE_TIMEOUT`` seconds has failed, a request is repeated for :data:`PATIENCE` seconds at most, and
+  after that one call in :data:`PAUSE` seconds tries again for all. A slow store that goes on sending is waited for.
 * A file goes out in parts of :data:`PART` bytes and comes in by chunks, so that memory stays bounded. Broken
   downloads go on where they broke: objects never change.
 """
@@ -22,7 +25,7 @@ from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from secrets import token_hex
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import boto3
 import botocore.session
@@ -38,7 +41,8 @@ from index_server.errors import (
     StoreError,
     UnsafeStoreError,
 )
-from index_server.store.interface import CHUNK, check_key
+from index_server.store.breaker import Breaker
+from index_server.store.interface import check_key
 from index_server.store.scratch import ScratchFolder
 
 if TYPE_CHECKING:
@@ -49,6 +53,10 @@ if TYPE_CHECKING:
 PART = 16 << 20  # bytes of a part, and of the largest object that is written by one PUT
 ABANDONED = timedelta(days=1)  # age at which a multipart upload is nobody's; a live one takes minutes
 TRIES = 4  # of one request, by botocore; and of one download without progress
+PATIENCE = 5.0  # seconds after which a request that failed is not repeated
+PAUSE = 1.0  # seconds between the tries while the store is away
+WRITING = 5  # times the usual silence is allowed to a store that takes a large part
+STREAMED = 128 << 10  # bytes of a file handed on at a time: a slow store must not look like a stalled server
 CONNECTIONS = 64
 WRITER = "armwheels-writer"  # metadata: the mark of the call that wrote the object
 _log = logging.getLogger(__name__)
@@ -57,6 +65,7 @@ _TAKEN = frozenset({"412", "PreconditionFailed", "NoSuchUpload"})
 _BUSY = frozenset({"409", "ConditionalRequestConflict", "OperationAborted"})
 _FULL = frozenset({"XMinioStorageFull", "QuotaExceeded", "InsufficientStorage", "507"})
 _AWAY = frozenset({429, 500, 502, 503, 504})
+_BEGUN = "armwheels_begun"  # in a request's context: when it was first sent
 
 
 class S3Store:
@@ -64,12 +73,17 @@ class S3Store:
 
     look_every = 1.0
 
-    def __init__(self, client: S3Client, bucket: str, prefix: str, scratch: Path) -> None:
+    def __init__(
+        self, client: S3Client, bucket: str, prefix: str, scratch: Path, sender: S3Client | None = None
+    ) -> None:
+        """``sender`` is the client for large parts, whose answers a living store may take long to give."""
         self.client = client
+        self._sender = sender or client
+        self._breaker = Breaker(PAUSE)
         self._bucket = bucket
         self._prefix = f"{check_key(prefix)}/" if prefix else ""
         try:
-            scratch.mkdir(parents=True, exist_ok=True)
+            scratch.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._scratch = ScratchFolder(scratch)
         except OSError as error:
             raise StoreError(f"{scratch}: cannot hold uploads: {error.strerror}") from error
@@ -77,8 +91,10 @@ class S3Store:
     def create(self, key: str, data: bytes) -> bool:
         name = self._name(key)
 
+        client = self.client if len(data) <= STREAMED else self._sender
+
         def put(mark: str) -> None:
-            self.client.put_object(
+            client.put_object(
                 Bucket=self._bucket, Key=name, Body=data, IfNoneMatch="*", Metadata={WRITER: mark}
             )
 
@@ -105,10 +121,16 @@ class S3Store:
         if start < stop:
             yield from self._stream(key, start, stop)
         elif self.size(key) is None:
-            raise MissingObjectError(f"{key}: not in the store")
+            raise MissingObjectError(key)
+
+    def version(self, key: str) -> object | None:
+        name = self._name(key)
+        with self._speaking("HEAD", key), suppress(MissingObjectError), _absent(key):
+            return self.client.head_object(Bucket=self._bucket, Key=name)["ETag"]
+        return None
 
     def keys(self, prefix: str) -> Iterator[str]:
-        top = f"{self._name(prefix.removesuffix('/'))}/"
+        top = f"{self._name(prefix.removesuffix('/'))}/" if prefix else self._prefix
         pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=top)
         with self._speaking("LIST", prefix):
             names = [each["Key"] for page in pages for each in page.get("Contents", ())]
@@ -231,7 +253,7 @@ class S3Store:
             )
             upload = begun["UploadId"]
             try:
-                self.client.complete_multipart_upload(
+                self._sender.complete_multipart_upload(
                     Bucket=self._bucket,
                     Key=name,
                     UploadId=upload,
@@ -250,7 +272,7 @@ class S3Store:
         file.seek(0)
         parts: list[CompletedPartTypeDef] = []
         for number in range(1, -(-size // PART) + 1):
-            answer = self.client.upload_part(
+            answer = self._sender.upload_part(
                 Bucket=self._bucket, Key=name, UploadId=upload, PartNumber=number, Body=file.read(PART)
             )
             part: CompletedPartTypeDef = {"PartNumber": number, "ETag": answer["ETag"]}
@@ -276,7 +298,7 @@ class S3Store:
                 body, stop = self._open(key, at, stop)
             try:
                 with closing(body):
-                    while chunk := body.read(CHUNK):
+                    while chunk := body.read(STREAMED):
                         at, failures = at + len(chunk), 0
                         yield chunk
             except FlexibleChecksumError as error:
@@ -308,10 +330,17 @@ class S3Store:
 
     @contextmanager
     def _speaking(self, verb: str, key: str) -> Iterator[None]:
-        """Turn what boto3 raises into the store's own errors."""
+        """Turn what boto3 raises into the store's own errors; while the store is away, few calls are made."""
+        if not self._breaker.admits():
+            raise StoreAwayError(f"the store did not answer a moment ago: {verb} {self._place(key)}")
         try:
             yield
+            self._breaker.succeeded()
+        except MissingObjectError:
+            self._breaker.succeeded()
+            raise
         except ClientError as error:
+            self._breaker.succeeded()
             said = f"{verb} {self._place(key)}: {_code(error)}: {error.response['Error'].get('Message', '')}"
             if _code(error) in _FULL:
                 raise NoSpaceError("the index has no space left for this; nothing is stored") from error
@@ -319,6 +348,7 @@ class S3Store:
                 raise _away(f"the store fails: {said}") from error
             raise StoreError(said) from error
         except (HTTPClientError, UnconnectedError) as error:
+            self._breaker.failed()
             raise _away(f"the store does not answer: {verb} {self._place(key)}: {error}") from error
         except BotoCoreError as error:
             raise StoreError(f"{verb} {self._place(key)}: {error}") from error
@@ -332,7 +362,7 @@ def _absent(key: str) -> Iterator[None]:
     except ClientError as error:
         if _code(error) not in _ABSENT:
             raise
-        raise MissingObjectError(f"{key}: not in the store") from error
+        raise MissingObjectError(key) from error
 
 
 def _away(said: str) -> StoreAwayError:
@@ -352,8 +382,26 @@ def _moment(spelled: str) -> datetime:
         return parse_timestamp(spelled)
 
 
-def open_bucket(bucket: str, prefix: str, *, endpoint: str | None, scratch: Path) -> S3Store:
+def _begin(context: dict[str, Any], **_: object) -> None:
+    context[_BEGUN] = time.monotonic()
+
+
+def _give_up(request_dict: dict[str, Any], **_: object) -> bool | None:
+    """Keep botocore from repeating a request for too long; None leaves it to botocore."""
+    return False if time.monotonic() - request_dict["context"][_BEGUN] >= PATIENCE else None
+
+
+def bound_retries(client: S3Client) -> None:
+    """Let a client repeat a request for :data:`PATIENCE` seconds at most."""
+    client.meta.events.register("before-call.s3", _begin)
+    veto: Any = _give_up  # the stubs know no handler that answers
+    client.meta.events.register_first("needs-retry.s3", veto)
+
+
+def open_bucket(bucket: str, prefix: str, *, endpoint: str | None, scratch: Path, timeout: float) -> S3Store:
     """Open a store that is known to keep its promises; keys and region are taken from ``AWS_*`` as usual.
+
+    ``timeout`` is how many seconds the store may be silent before it counts as away.
 
     Raises:
         StoreError: there is no such bucket, or no right to use it.
@@ -362,8 +410,8 @@ def open_bucket(bucket: str, prefix: str, *, endpoint: str | None, scratch: Path
     """
     config = Config(
         retries={"mode": "standard", "total_max_attempts": TRIES},
-        connect_timeout=5,
-        read_timeout=60,
+        connect_timeout=timeout,
+        read_timeout=timeout,
         max_pool_connections=CONNECTIONS,
         s3={"addressing_style": "path" if endpoint else "auto"},
     )
@@ -372,10 +420,16 @@ def open_bucket(bucket: str, prefix: str, *, endpoint: str | None, scratch: Path
         core.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=_moment)
         session = boto3.session.Session(botocore_session=core)
         region = session.region_name or ("us-east-1" if endpoint else None)
-        client = session.client("s3", endpoint_url=endpoint, region_name=region, config=config)
+        patient = config.merge(Config(connect_timeout=timeout * WRITING, read_timeout=timeout * WRITING))
+        client, sender = (
+            session.client("s3", endpoint_url=endpoint, region_name=region, config=each)
+            for each in (config, patient)
+        )
     except (BotoCoreError, ValueError) as error:
         raise StoreError(f"s3://{bucket} cannot be opened: {error}") from error
-    store = S3Store(client, bucket, prefix, scratch)
+    for each in (client, sender):
+        bound_retries(each)
+    store = S3Store(client, bucket, prefix, scratch, sender)
     store.check_bucket()
     store.probe()
     store.sweep()

@@ -2,66 +2,90 @@
 
 from __future__ import annotations
 
+import errno
+import logging
 import os
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
-from index_server.errors import MissingObjectError, NoSpaceError, StoreError
+from index_server.errors import (
+    MissingObjectError,
+    NoSpaceError,
+    ReadOnlyStoreError,
+    StoreAwayError,
+    StoreError,
+)
 from index_server.store.interface import CHUNK, NO_ROOM, check_key
 from index_server.store.scratch import ScratchFolder
 
+PRIVATE = 0o700  # of the store's folders; its files are 0600
+_SCRATCH = ".tmp"
+_ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EISDIR})
+_log = logging.getLogger(__name__)
+
 
 class DirectoryStore:
-    """Objects as files below one folder; several processes may share it.
+    """Objects as files below one folder; several processes of one user may share it.
 
     An object is written to a temporary file, synced, and linked to its name: ``link`` fails where the name
-    is taken, so it is the arbiter between writers. A full disk is a :class:`NoSpaceError`.
+    is taken, so it is the arbiter between writers. A full disk is a :class:`NoSpaceError`, a disk mounted
+    read-only a :class:`ReadOnlyStoreError`, any other failure of the disk a :class:`StoreAwayError`.
     """
 
     look_every = 0.0
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        temporary = root / ".tmp"
+        temporary = root / _SCRATCH
         try:
+            root.parent.mkdir(parents=True, exist_ok=True)
+            self._make_folder(root, above=True)
             self._make_folder(temporary)
-            self._scratch = ScratchFolder(temporary)
         except OSError as error:
-            raise StoreError(f"{root}: cannot be used as a store: {error.strerror}") from error
+            if error.errno != errno.EROFS or not root.is_dir():
+                raise StoreError(f"{root}: cannot be used as a store: {error.strerror}") from error
+        self._scratch = ScratchFolder(temporary)
 
     def create(self, key: str, data: bytes) -> bool:
         target = self._path(key)
-        if target.exists():  # saves the writing; the link below decides
-            _sync(target.parent)  # its writer may have died before it could
-            return False
-        with _room(), self.scratch() as path:
-            path.write_bytes(data)
-            return self._link(path, target)
+        with _writing(key):
+            if target.exists():  # saves the writing; the link below decides
+                _sync(target.parent)  # its writer may have died before it could
+                return False
+            with self._scratch.file() as path:
+                path.write_bytes(data)
+                return self._link(path, target)
 
     def create_from(self, key: str, path: Path) -> bool:
-        with _room():
+        with _writing(key):
             return self._link(path, self._path(key))
 
     def get(self, key: str) -> bytes:
-        try:
-            return self._path(key).read_bytes()
-        except FileNotFoundError:
-            raise MissingObjectError(f"{key}: not in the store") from None
+        path = self._path(key)
+        with _reading(key):
+            return path.read_bytes()
 
     def size(self, key: str) -> int | None:
-        try:
-            return self._path(key).stat().st_size
-        except (FileNotFoundError, NotADirectoryError):
-            return None
+        path = self._path(key)
+        with suppress(MissingObjectError), _reading(key):
+            return path.stat().st_size
+        return None
+
+    def version(self, key: str) -> object | None:
+        path = self._path(key) if key else self.root
+        with suppress(MissingObjectError), _reading(key):
+            stat = path.stat()
+            place = stat.st_dev, stat.st_ino
+            return (*place, stat.st_mtime_ns, stat.st_size) if key else place
+        return None
 
     def read(self, key: str, start: int, stop: int) -> Iterator[bytes]:
-        try:
-            file = self._path(key).open("rb", buffering=0)
-        except FileNotFoundError:
-            raise MissingObjectError(f"{key}: not in the store") from None
-        with file:
+        path = self._path(key)
+        with _reading(key):
+            file = path.open("rb", buffering=0)
+        with file, _reading(key):
             file.seek(start)
             left = stop - start
             while left > 0 and (chunk := file.read(min(CHUNK, left))):
@@ -69,34 +93,52 @@ class DirectoryStore:
                 yield chunk
 
     def keys(self, prefix: str) -> Iterator[str]:
-        top = self._path(prefix.removesuffix("/"))
-        found = []
-        for folder, _, names in os.walk(top):
-            base = Path(folder).relative_to(self.root).as_posix()
-            found += [f"{base}/{name}" for name in names]
-        yield from sorted(found)
+        top = self._path(prefix.removesuffix("/")) if prefix else self.root
+        yield from sorted(path.relative_to(self.root).as_posix() for path in self._walk(top) if path != top)
 
     def put_hint(self, key: str, data: bytes) -> None:
         target = self._path(key)
-        with _room(), self.scratch() as path:
+        with _writing(key), self._scratch.file() as path:
             self._make_folder(target.parent)
             path.write_bytes(data)
             path.replace(target)
 
     def remove(self, key: str) -> None:
         target = self._path(key)
-        with suppress(FileNotFoundError, NotADirectoryError):
+        with _writing(key), suppress(FileNotFoundError, NotADirectoryError):
             target.unlink()
             _sync(target.parent)
 
     def written_at(self, key: str) -> datetime | None:
-        try:
-            return datetime.fromtimestamp(self._path(key).stat().st_mtime, UTC)
-        except (FileNotFoundError, NotADirectoryError):
-            return None
+        path = self._path(key)
+        with suppress(MissingObjectError), _reading(key):
+            return datetime.fromtimestamp(path.stat().st_mtime, UTC)
+        return None
 
-    def scratch(self) -> AbstractContextManager[Path]:
-        return self._scratch.file()
+    @contextmanager
+    def scratch(self) -> Iterator[Path]:
+        with ExitStack() as ends:
+            with _writing(_SCRATCH):  # what the borrower does with it fails by itself
+                path = ends.enter_context(self._scratch.file())
+            yield path
+
+    def exposed(self) -> Iterator[str]:
+        """What of the store other users of the machine may look into; nothing where the top is closed to them."""
+        if self.root.stat().st_mode & 0o077:
+            yield f"{self.root}: other users may look into the store; chmod -R go= {self.root}"
+
+    def _walk(self, top: Path) -> Iterator[Path]:
+        """All files below ``top``. Nothing is passed over: a folder that vanishes or cannot be read is no end."""
+
+        def fail(error: OSError) -> None:
+            if error.filename == str(top) and error.errno in _ABSENT:
+                return
+            raise _away(str(top), error)
+
+        for folder, folders, names in os.walk(top, onerror=fail):
+            if folder == str(self.root) and _SCRATCH in folders:
+                folders.remove(_SCRATCH)
+            yield from (Path(folder, name) for name in names)
 
     def _path(self, key: str) -> Path:
         return self.root / check_key(key)
@@ -113,25 +155,50 @@ class DirectoryStore:
         _sync(target.parent)
         return written
 
-    def _make_folder(self, folder: Path) -> None:
-        """Make a folder so that it survives a crash: each new one is synced into its parent."""
+    def _make_folder(self, folder: Path, *, above: bool = False) -> None:
+        """Make a folder so that it survives a crash: each new one is synced into its parent.
+
+        The store's own folder is made at opening alone: later it would hide that the disk is gone.
+        """
         if folder.is_dir():
             return
-        self._make_folder(folder.parent)
+        if folder == self.root and not above:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(folder))
+        if folder != self.root:
+            self._make_folder(folder.parent)
         with suppress(FileExistsError):
-            folder.mkdir()
+            folder.mkdir(mode=PRIVATE)
         _sync(folder.parent)
 
 
 @contextmanager
-def _room() -> Iterator[None]:
-    """Turn a full disk into the answer that clients get."""
+def _reading(key: str) -> Iterator[None]:
+    """Tell an object that is absent from a disk that fails."""
     try:
         yield
     except OSError as error:
-        if error.errno not in NO_ROOM:
-            raise
-        raise NoSpaceError("the index has no space left for this; nothing is stored") from error
+        if error.errno in _ABSENT:
+            raise MissingObjectError(key) from None
+        raise _away(key, error) from error
+
+
+@contextmanager
+def _writing(key: str) -> Iterator[None]:
+    """Turn a disk that is full, read-only, gone or failing into the answer that clients get."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in NO_ROOM:
+            raise NoSpaceError("the index has no space left for this; nothing is stored") from error
+        if error.errno == errno.EROFS:
+            raise ReadOnlyStoreError(f"{key}: the store is mounted read-only") from error
+        raise _away(key, error) from error
+
+
+def _away(key: str, error: OSError) -> StoreAwayError:
+    message = f"the store's disk fails: {key}: {error.strerror or error}"
+    _log.warning("%s", message)
+    return StoreAwayError(message)
 
 
 def _sync(path: Path) -> None:

@@ -6,7 +6,8 @@ The interface is small so that every kind can keep the same promises:
 * What ``create`` acknowledged survives a crash; what it did not acknowledge is there whole or not at all.
 * ``put_hint`` replaces, and only hints may be replaced: nothing depends on their being new.
 * ``scratch`` lends a local file for bytes on their way in; it vanishes with its process.
-* A store that does not answer is a :class:`StoreAwayError`, a full one a :class:`NoSpaceError`.
+* A store that does not answer is a :class:`StoreAwayError`, a full one a :class:`NoSpaceError`. No failure reads as
+  absence; that the store itself may be absent is :mod:`index_server.store.guard`'s concern.
 
 :mod:`index_server.store.folder` has the kind for one machine, :mod:`index_server.store.bucket` the kind for many.
 """
@@ -24,6 +25,7 @@ from typing import Protocol
 from index_server.errors import StoreError
 
 CHUNK = 1 << 20  # bytes handed on at a time
+MARK = "store.json"  # the object that says that the store is there
 NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _SEGMENT = re.compile(r"[A-Za-z0-9_!+-][A-Za-z0-9_.!+-]{0,254}\Z")
 
@@ -59,7 +61,7 @@ class ObjectStore(Protocol):
         """
 
     def keys(self, prefix: str) -> Iterator[str]:
-        """All keys below ``prefix`` (which ends in ``/``), sorted."""
+        """All keys below ``prefix``, sorted, with what strays there; it ends in ``/``, or is empty for all."""
 
     def put_hint(self, key: str, data: bytes) -> None:
         """Write an object, whether or not the key is taken."""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
+
+_NOT_OURS = frozenset({errno.EISDIR, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT})
 
 
 class ScratchFolder:
@@ -34,21 +37,27 @@ class ScratchFolder:
         """A new file and the descriptor that holds its lock."""
         while True:
             path = self._folder / secrets.token_hex(12)
-            lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+            lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             fcntl.flock(lock, fcntl.LOCK_EX)
             if os.fstat(lock).st_nlink:  # a sweeper may have come between open and lock
                 return path, lock
             os.close(lock)
 
     def _sweep(self) -> None:
-        """Remove the files whose process is gone."""
+        """Remove the files whose process is gone; what cannot be removed here is in nobody's way."""
+        if not self._folder.is_dir():  # of a store that is read-only and was never written to
+            return
         for path in self._folder.iterdir():
-            with suppress(FileNotFoundError):
+            try:
                 lock = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-                try:
-                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    path.unlink(missing_ok=True)
-                except BlockingIOError:
-                    pass  # another server is writing it
-                finally:
-                    os.close(lock)
+            except OSError as error:  # a folder, another user's file, a read-only disk, or just gone
+                if error.errno not in _NOT_OURS:
+                    raise
+                continue
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                path.unlink(missing_ok=True)
+            except BlockingIOError:
+                pass  # another server is writing it
+            finally:
+                os.close(lock)

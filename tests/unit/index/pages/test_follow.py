@@ -7,6 +7,7 @@ import threading
 
 import pytest
 
+from index_server.errors import StoreAwayError
 from index_server.pages import follow
 from index_server.pages.follow import Follower
 
@@ -80,3 +81,37 @@ def test_a_look_that_fails_fails_for_all_who_waited_and_is_made_again(clock: lis
     assert len(book.looks) == 1
     book.fails = False
     assert asyncio.run(follower.serial(book)) == 1
+
+
+def test_while_the_store_is_away_nobody_waits_long_for_a_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(follow, "AWAY_WAIT", 0.01)
+    book, answers = Book(), threading.Event()
+    follower = Follower(0.001)
+
+    class Silent(Book):
+        @property
+        def serial(self) -> int:
+            self.looks.append(0)
+            if len(self.looks) > 1:
+                answers.wait(20)
+            if self.fails:
+                raise StoreAwayError("away")
+            return book.written
+
+    silent = Silent()
+    silent.fails = True
+    silent.known_serial = 1
+
+    async def away_and_back() -> int:
+        for _ in range(5):  # the first waits for its look; of the others one looks, and none waits for it
+            with pytest.raises(StoreAwayError):
+                await follower.serial(silent)
+        assert len(silent.looks) == 2
+        assert follower.age(silent) == float("inf")
+        silent.fails = False
+        answers.set()
+        await asyncio.sleep(0.1)
+        return await follower.serial(silent)
+
+    assert asyncio.run(away_and_back()) == 1
+    assert follower.age(silent) < 20

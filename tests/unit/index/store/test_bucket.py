@@ -35,7 +35,7 @@ LARGE = os.urandom(250_000)
 @pytest.fixture
 def store(make_store: Callable[[str], ObjectStore], monkeypatch: pytest.MonkeyPatch) -> S3Store:
     monkeypatch.setattr(s3, "PART", SMALL_PART)
-    monkeypatch.setattr(s3, "CHUNK", SMALL_PART // 2)
+    monkeypatch.setattr(s3, "STREAMED", SMALL_PART // 2)
     monkeypatch.setattr("moto.s3.models.S3_UPLOAD_PART_MIN_SIZE", SMALL_PART)
     monkeypatch.setattr("time.sleep", lambda seconds: None)
     made = make_store("moto")
@@ -289,3 +289,26 @@ def test_a_store_that_is_away_is_not_named_to_clients(store: S3Store) -> None:
     with pytest.raises(StoreAwayError, match=BUCKET) as caught:
         store.size("files/f")
     assert BUCKET not in "".join(caught.value.reasons)
+
+
+@pytest.mark.parametrize(("patience", "sent"), [(0.0, 1), (60.0, s3.TRIES)])
+def test_a_silent_store_is_asked_for_a_bounded_time_and_then_left_alone(
+    store: S3Store, monkeypatch: pytest.MonkeyPatch, patience: float, sent: int
+) -> None:
+    monkeypatch.setattr(s3, "PATIENCE", patience)
+    s3.bound_retries(store.client)
+    requests = []
+
+    def silent(request: AWSRequest, **_: Any) -> None:
+        requests.append(request.url)
+        raise ReadTimeoutError(endpoint_url=request.url)
+
+    events = store.client.meta.events
+    events.register_first("before-send.s3", silent)
+    for _ in range(3):
+        with pytest.raises(StoreAwayError):
+            store.size("files/f")
+    assert len(requests) == sent
+    events.unregister("before-send.s3", silent)
+    monkeypatch.setattr(store._breaker, "_failed", None)
+    assert store.size("files/f") is None

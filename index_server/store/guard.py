@@ -1,0 +1,170 @@
+"""Tells a store that is away from one that is empty.
+
+An unmounted folder and an emptied bucket answer every question: nothing is there. So each store holds
+``store.json`` with a random id, written once. Where an object is absent, or a listing ends, :class:`GuardedStore`
+looks whether that mark is still there before it lets anybody conclude anything.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from datetime import UTC, datetime
+from pathlib import Path
+from secrets import token_hex
+from typing import Protocol
+
+from index_server.errors import (
+    DamagedError,
+    MissingObjectError,
+    ReadOnlyStoreError,
+    StoreAwayError,
+    StoreError,
+)
+from index_server.model import StoreMark, stamp
+from index_server.store.interface import MARK, ObjectStore
+from index_server.store.objects import find
+
+BELIEVED = 0.2  # seconds that a store over a network is believed to be there; a folder is asked each time
+_log = logging.getLogger(__name__)
+
+
+class Versioned(ObjectStore, Protocol):
+    """A store that can tell whether an object is still the same one."""
+
+    def version(self, key: str) -> object | None:
+        """What differs between two objects of one key, None where there is none; ``""`` is the store's own place.
+
+        It costs no more than :meth:`size`.
+        """
+
+
+class GuardedStore:
+    """A store whose word that something is absent counts only while its mark is there."""
+
+    def __init__(self, inner: Versioned, address: str, now: Callable[[], float] = time.monotonic) -> None:
+        self.inner = inner
+        self._address = address
+        self._now = now
+        self._believed_until = 0.0
+        self.id = self._mark_id()
+        self._witness = MARK if inner.size(MARK) is not None else ""  # "": an old store that cannot be marked
+        self._version = inner.version(self._witness)
+
+    @property
+    def look_every(self) -> float:
+        return self.inner.look_every
+
+    def create(self, key: str, data: bytes) -> bool:
+        return self.inner.create(key, data)
+
+    def create_from(self, key: str, path: Path) -> bool:
+        return self.inner.create_from(key, path)
+
+    def get(self, key: str) -> bytes:
+        try:
+            return self.inner.get(key)
+        except MissingObjectError:
+            self._vouch()
+            raise
+
+    def size(self, key: str) -> int | None:
+        size = self.inner.size(key)
+        if size is None:
+            self._vouch()
+        return size
+
+    def read(self, key: str, start: int, stop: int) -> Iterator[bytes]:
+        try:
+            yield from self.inner.read(key, start, stop)
+        except MissingObjectError:
+            self._vouch()
+            raise
+
+    def keys(self, prefix: str) -> Iterator[str]:
+        names = list(self.inner.keys(prefix))
+        self._vouch()  # whatever is not listed is absent
+        return iter(names)
+
+    def put_hint(self, key: str, data: bytes) -> None:
+        self.inner.put_hint(key, data)
+
+    def remove(self, key: str) -> None:
+        self.inner.remove(key)
+
+    def written_at(self, key: str) -> datetime | None:
+        at = self.inner.written_at(key)
+        if at is None:
+            self._vouch()
+        return at
+
+    def scratch(self) -> AbstractContextManager[Path]:
+        return self.inner.scratch()
+
+    def _mark_id(self) -> str | None:
+        """The id of the store; a store without a mark gets one. None where it cannot, or cannot be read."""
+        try:
+            mark = find(self.inner, StoreMark, MARK)
+            if mark is None:
+                fresh = StoreMark(id=token_hex(16), at=stamp(datetime.now(UTC)))
+                self.inner.create(MARK, fresh.encode())
+                mark = find(self.inner, StoreMark, MARK)
+        except ReadOnlyStoreError:
+            return None
+        except DamagedError as error:
+            _log.error("%s", error)
+            return None
+        return mark.id if mark else None
+
+    def _vouch(self) -> None:
+        """Go on if the store is there, and is the one that was opened.
+
+        Raises:
+            StoreAwayError: it is not.
+        """
+        if self._now() < self._believed_until:
+            return
+        asked = self._now()
+        version = self.inner.version(self._witness)
+        if version is None:
+            raise self._away("its mark is not there; is the disk mounted, is the bucket the right one?")
+        if version != self._version:
+            self._recognise()
+            self._version = version
+        if self.inner.look_every:
+            self._believed_until = asked + BELIEVED
+
+    def _recognise(self) -> None:
+        """The mark was written anew: a copied or remounted store has the same id, another store has not."""
+        if not self._witness:
+            raise self._away("another folder has taken its place")
+        try:
+            mark = find(self.inner, StoreMark, MARK)
+        except DamagedError as error:
+            _log.error("%s", error)
+            return
+        if mark is None or (self.id is not None and mark.id != self.id):
+            raise self._away("another store has taken its place")
+
+    def _away(self, reason: str) -> StoreAwayError:
+        message = f"the store {self._address} is away: {reason}"
+        _log.warning("%s", message)
+        return StoreAwayError(message)
+
+
+def guarded(store: Versioned, address: str, expected: str | None) -> GuardedStore:
+    """Guard a store that was opened; ``expected`` is the id that it must have, None for any.
+
+    Raises:
+        StoreError: it has another id, or is new.
+    """
+    found = find(store, StoreMark, MARK) if expected else None
+    if expected and (found is None or found.id != expected):
+        held = "no id" if found is None else f"the id {found.id}"
+        raise StoreError(
+            f"{address} has {held}, not {expected} as ARMWHEELS_STORE_ID says: "
+            "mount the right disk, name the right bucket, or unset ARMWHEELS_STORE_ID for a new store"
+        )
+    return GuardedStore(store, address)

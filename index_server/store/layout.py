@@ -1,0 +1,36 @@
+"""Which keys the index writes. What else lies in a store is no object of it: an editor's backup, a README."""
+
+from __future__ import annotations
+
+import re
+
+_SHA256 = "[0-9a-f]{64}"
+_NAME = "[a-z0-9]+(?:-[a-z0-9]+)*"  # of a project, a channel, a kind of evidence
+_WHEEL = r"[A-Za-z0-9][A-Za-z0-9_.!+-]*\.whl"
+_SNAPSHOT = "[0-9]{8}-[1-9][0-9]*"
+_SESSION = "[A-Za-z0-9_-]{22,64}"
+_LAYOUT = {
+    "approvals": rf"{_NAME}/{_SNAPSHOT}/[A-Za-z0-9_-]+\.json",
+    "builds": rf"{_SHA256}(/{_NAME})?\.json",
+    "cache": r"[0-9a-z]{2}/[0-9a-z]{20,128}",
+    "channels": rf"_?{_NAME}\.json",
+    "evidence": rf"{_SHA256}/{_NAME}/[1-9][0-9]*\.json",
+    "files": rf"{_SHA256}/(again-[1-9][0-9]*/)?{_WHEEL}(\.metadata)?",
+    "intents": rf"{_SNAPSHOT}/[0-9a-f]{{24}}\.json",
+    "journal": rf"_?{_NAME}/[1-9][0-9]*\.json",
+    "judgements": rf"{_SHA256}\.json",
+    "probe": "[0-9a-f]{24}",
+    "records": rf"{_NAME}/{_WHEEL}\.json",
+    "revocations": rf"{_SHA256}\.json",
+    "sessions": rf"{_SESSION}/(files/{_WHEEL}\.json|requests/{_SHA256}\.json|fate\.json)",
+    "shards": rf"{_SHA256}\.json",
+    "snapshots": rf"{_SNAPSHOT}\.json",
+    "tokens": rf"{_SHA256}\.json",
+    "verdicts": rf"{_NAME}/{_SHA256}\.{_NAME}\.[1-9][0-9]*\.(passed|failed)",
+}
+_KEY = re.compile("|".join([r"store\.json", *(f"{top}/(?:{rest})" for top, rest in _LAYOUT.items())]))
+
+
+def is_object(key: str) -> bool:
+    """Whether the index writes objects of such a key."""
+    return _KEY.fullmatch(key) is not None
