@@ -9,31 +9,32 @@ from builder.audit import open_wheel
 from builder.compile.bazel_command import BAZEL_VERSION
 from builder.compile.cross import CROSS_VERSION
 from builder.compile.wrappers import BASELINE_CPU, GCC_WRAPPER_VERSION, WRAPPER_VERSION
-from builder.load import load_recipes
+from builder.load import Configs
 from builder.locks import requirements_lock
 from builder.model.expectations import Expectations
 from builder.model.recipe import Recipe
+from builder.model.toolchains import Toolchains
 from builder.plan import Ingredients
 from builder.repair.repair import REPAIR_VERSION, repair_tools
 from builder.source import source_inputs
-from builder.targets import Target, Targets
+from builder.targets import Target
 from builder.toolbox.fetch import sha256_of
 from builder.toolbox.pins import Pins
-from builder.toolbox.tools import Toolchains, load_toolchains
 
 
-def expectations_of(wheel: Path, targets: Targets, target: Target | None) -> Expectations:
+def expectations_of(wheel: Path, configs: Configs, target: Target | None) -> Expectations:
     """What the recipe named in a wheel's passport expects of it; nothing of a wheel that others built.
 
     What a recipe promises for its target is not asked of a wheel that is judged as another target's.
     """
     passport = open_wheel(wheel).passport or {}
-    recipe = load_recipes().get(passport.get("recipe", ""))
+    recipe = configs.recipes.get(passport.get("recipe", ""))
     if recipe is None:
         return Expectations()
     own = passport.get("target", "")
     judged = target.name if target else own
-    return recipe_expectations(recipe, own if judged == own and own in targets else "", load_toolchains())
+    known = judged == own and own in configs.targets
+    return recipe_expectations(recipe, own if known else "", configs.toolchains)
 
 
 def recipe_expectations(recipe: Recipe, target: str, toolchains: Toolchains) -> Expectations:

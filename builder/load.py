@@ -1,52 +1,172 @@
-"""Reads recipes, matrices and targets from ``configs``."""
+"""Reads all files of ``configs/`` together, so that a fault in any of them stops the command that reads them."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
 from builder.errors import ConfigError, SourceError
 from builder.locks import read_followed
-from builder.model.matrix import Matrices, Matrix
-from builder.model.recipe import Recipe
-from builder.settings import configs_dir, load_toml, read_toml, validate
+from builder.model.channel import Channel, Gates
+from builder.model.matrix import Matrix
+from builder.model.recipe import Recipe, RecipeFile
+from builder.model.toolchains import Toolchains
+from builder.plan import recipe_faults, unknown_names
+from builder.settings import configs_dir, load_toml, read_toml, there_are, validate_tables
 from builder.source import pin_folders
 from builder.targets import Targets
-from builder.targets import load as load_target_table
+from builder.targets import load as load_target_tables
+from builder.toolbox.tools import load_toolchains
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Configs:
+    """The content of ``configs/``."""
+
+    recipes: Mapping[str, Recipe]
+    targets: Targets
+    matrices: Mapping[str, Matrix]
+    channels: Mapping[str, Channel]
+    toolchains: Toolchains
+
+    def matrix(self, name: str) -> Matrix:
+        """The matrix of that name.
+
+        Raises:
+            ConfigError: there is none.
+        """
+        return _named("matrix", name, self.matrices)
+
+    def recipe(self, name: str) -> Recipe:
+        """The recipe of that name.
+
+        Raises:
+            ConfigError: there is none.
+        """
+        return _named("recipe", name, self.recipes)
+
+
+def load_configs() -> Configs:
+    """Read every file of ``configs/``.
+
+    Raises:
+        ConfigError: with every fault of every file.
+    """
+    faults: list[str] = []
+
+    def collect(read: Callable[[], T]) -> T | None:
+        try:
+            return read()
+        except ConfigError as error:
+            faults.append(str(error))
+            return None
+
+    recipes = collect(load_recipes)
+    targets = collect(load_targets)
+    matrices = collect(load_matrices)
+    channels = collect(load_channels)
+    toolchains = collect(load_toolchains)
+    if recipes is None or targets is None or matrices is None or channels is None or toolchains is None:
+        raise ConfigError("\n".join(faults))
+    configs = Configs(
+        recipes=recipes, targets=targets, matrices=matrices, channels=channels, toolchains=toolchains
+    )
+    if faults := [*_recipe_faults(configs), *_cell_faults(configs), *_gate_faults(configs)]:
+        raise ConfigError(f"{configs_dir()}: names that no file has\n  " + "\n  ".join(faults))
+    return configs
 
 
 def load_recipes() -> dict[str, Recipe]:
-    """Every recipe of ``configs/recipes``; the faults of all files are reported together."""
+    """Read ``recipes/*.toml`` and what is pinned of the branches they follow.
+
+    Raises:
+        ConfigError: with every fault of all recipes.
+    """
     recipes, faults = {}, []
     for path in sorted((configs_dir() / "recipes").glob("*.toml")):
         try:
-            recipe = pin_folders(load_toml(Recipe, path))
-            recipe = recipe.with_followed(read_followed(recipe.name))
+            recipe = _load_recipe(path)
         except ConfigError as error:
             faults.append(str(error))
-            continue
         except SourceError as error:
             faults.append(f"{path}: {error}")
-            continue
-        if recipe.name != path.stem:
-            faults.append(f"{path}: the recipe's name is '{recipe.name}', the file's is '{path.stem}'")
-        recipes[recipe.name] = recipe
+        else:
+            recipes[recipe.name] = recipe
     if faults:
         raise ConfigError("\n".join(faults))
     return recipes
 
 
-def load_matrix(name: str) -> Matrix:
-    """One matrix by its name.
+def _load_recipe(path: Path) -> Recipe:
+    written = load_toml(RecipeFile, path)
+    if written.name != path.stem:
+        raise ConfigError(f"{path}: the recipe's name is '{written.name}', the file's is '{path.stem}'")
+    return pin_folders(written.with_followed(read_followed(written.name)))
+
+
+def load_matrices() -> dict[str, Matrix]:
+    """Read ``matrices.toml``.
 
     Raises:
-        ConfigError: there is none of that name, or the file has faults.
+        ConfigError: with every fault of the file.
     """
     path = configs_dir() / "matrices.toml"
-    known = validate(Matrices, {"matrices": read_toml(path)}, origin=str(path)).matrices
-    if name not in known:
-        raise ConfigError(f"no matrix '{name}'; there are {', '.join(sorted(known))}")
-    return known[name]
+    return validate_tables(Matrix, read_toml(path), origin=str(path))
+
+
+def load_channels() -> dict[str, Channel]:
+    """Read ``channels.toml``.
+
+    Raises:
+        ConfigError: with every fault of the file.
+    """
+    path = configs_dir() / "channels.toml"
+    return validate_tables(Channel, read_toml(path), origin=str(path))
 
 
 def load_targets() -> Targets:
-    """The CPU targets of ``configs/targets.toml``."""
+    """Read ``targets.toml``.
+
+    Raises:
+        ConfigError: with every fault of the file.
+    """
     path = configs_dir() / "targets.toml"
-    return load_target_table(read_toml(path), origin=str(path))
+    return load_target_tables(read_toml(path), origin=str(path))
+
+
+def _recipe_faults(configs: Configs) -> Iterator[str]:
+    for recipe in configs.recipes.values():
+        yield from recipe_faults(recipe, configs.targets, configs.toolchains.compilers)
+
+
+def _cell_faults(configs: Configs) -> Iterator[str]:
+    for name, matrix in configs.matrices.items():
+        for number, cells in enumerate(matrix.cells):
+            for fault in unknown_names(cells, configs.recipes, configs.targets, configs.toolchains.pythons):
+                yield f"matrices.toml: {name}.cells[{number}].{fault}"
+
+
+def _gate_faults(configs: Configs) -> Iterator[str]:
+    """Names in gates that no channel and no matrix has, and matrices that would demand nothing."""
+    for name, channel in configs.channels.items():
+        gates = channel.gates or Gates()
+        for source in gates.sources:
+            if source not in configs.channels:
+                advice = there_are(source, configs.channels)
+                yield f"channels.toml: {name}.gates.from: no channel '{source}'; {advice}"
+        for required in gates.required:
+            if required not in configs.matrices:
+                advice = there_are(required, configs.matrices)
+                yield f"channels.toml: {name}.gates.required: no matrix '{required}'; {advice}"
+            elif not any(cells.required for cells in configs.matrices[required].cells):
+                yield f"channels.toml: {name}.gates.required: matrix '{required}' has no cells marked required"
+
+
+def _named(what: str, name: str, known: Mapping[str, T]) -> T:
+    if name not in known:
+        raise ConfigError(f"no {what} '{name}'; {there_are(name, known)}")
+    return known[name]

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-
-from pydantic import TypeAdapter, ValidationError
 
 from builder.errors import ConfigError
 from builder.model.sources import Followed
-from builder.settings import configs_dir
+from builder.settings import configs_dir, validate_tables
 
 
 def requirements_lock(recipe: str, purpose: str, tag: str) -> Path:
@@ -31,6 +30,7 @@ def read_followed(recipe: str) -> dict[str, Followed]:
     if not path.is_file():
         return {}
     try:
-        return TypeAdapter(dict[str, Followed]).validate_json(path.read_bytes())
-    except ValidationError as error:
-        raise ConfigError(f"{path}: {error}") from None
+        data = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise ConfigError(f"{path}: not valid JSON: {error}") from error
+    return validate_tables(Followed, data, origin=str(path))

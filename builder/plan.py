@@ -17,6 +17,7 @@ from builder.errors import ConfigError
 from builder.model.build import Build
 from builder.model.matrix import Cells, Matrix
 from builder.model.recipe import Recipe
+from builder.settings import there_are
 from builder.targets import Target, Targets
 
 
@@ -86,41 +87,56 @@ def make_builds(
     return tuple(builds.values())
 
 
-def _unknown(
-    cells: Cells, recipes: Mapping[str, Recipe], targets: Targets, ingredients: Ingredients
+def unknown_names(
+    cells: Cells, recipes: Mapping[str, Recipe], targets: Targets, pythons: Iterable[str]
 ) -> list[str]:
-    """What a block of cells names and nothing defines."""
+    """Faults of a block of cells: names that no recipe, target or Python of ``configs/`` has, by key."""
     recipe = recipes.get(cells.recipe)
     if recipe is None:
-        return [f"no recipe '{cells.recipe}'; there are {', '.join(sorted(recipes))}"]
-    faults = [
-        f"recipe {recipe.name} follows '{name}', which is not pinned; run `armwheels lock --recipe {recipe.name}`"
-        for name in cells.versions
-        if name in recipe.follows and name not in recipe.followed
-    ]
-    faults += [
-        f"recipe {recipe.name} has no {what} '{name}'; it has {', '.join(sorted(known)) or 'none'}"
-        for what, names, known in (
-            ("version", set(cells.versions) - set(recipe.follows), recipe.versions),
-            ("backend", cells.backends, recipe.backends),
+        return [f"recipe: no recipe '{cells.recipe}'; {there_are(cells.recipe, recipes)}"]
+    return [
+        f"{key}: no {what} '{name}'; {there_are(name, known)}"
+        for key, what, names, known in (
+            ("versions", f"version of {recipe.name}", cells.versions, {*recipe.versions, *recipe.follows}),
+            ("backends", f"backend of {recipe.name}", cells.backends, recipe.backends),
+            ("pythons", "Python", cells.pythons, pythons),
+            ("targets", "target", cells.targets, targets.spellings),
         )
         for name in names
         if name not in known
     ]
-    faults += [
-        f"no Python '{python}' in toolchains.toml; there are {', '.join(sorted(ingredients.identifiers))}"
-        for python in cells.pythons
-        if python not in ingredients.identifiers
+
+
+def recipe_faults(recipe: Recipe, targets: Targets, compilers: Iterable[str]) -> list[str]:
+    """Faults of a recipe: names of targets, CPU features or compilers that ``configs/`` does not have."""
+    own_names = list(targets)
+    features = {feature for target in targets.values() for feature in target.features}
+    return [
+        f"recipe {recipe.name}: {key}: no {what} '{name}'; {there_are(name, known)}"
+        for key, what, names, known in (
+            ("promises", "target of that very name", recipe.promises, own_names),
+            ("targets", "target of that very name", recipe.targets, own_names),
+            ("build.dispatched", "target with the feature", recipe.build.dispatched.values(), features),
+            ("build.compiler", "compiler", (recipe.build.compiler,), compilers),
+        )
+        for name in dict.fromkeys(names)
+        if name not in known
     ]
+
+
+def _unknown(
+    cells: Cells, recipes: Mapping[str, Recipe], targets: Targets, ingredients: Ingredients
+) -> list[str]:
+    """Faults of a block of cells: what it names and nothing defines or pins."""
+    faults = unknown_names(cells, recipes, targets, ingredients.identifiers)
+    if cells.recipe not in recipes:
+        return faults
+    recipe = recipes[cells.recipe]
+    faults += recipe_faults(recipe, targets, ingredients.compilers)
     faults += [
-        f"recipe {recipe.name} speaks of '{name}', which is no target's own name"
-        for name in sorted({*recipe.promises, *recipe.targets})
-        if name not in list(targets)
-    ]
-    faults += [
-        f"recipe {recipe.name} dispatches by '{feature}', which no target has"
-        for feature in sorted(set(recipe.build.dispatched.values()))
-        if not any(feature in targets[name] for name in targets)
+        f"recipe {recipe.name} follows '{name}', which is not pinned; run `armwheels lock --recipe {recipe.name}`"
+        for name in cells.versions
+        if name in recipe.follows and name not in recipe.followed
     ]
     faults += [
         f"recipe {recipe.name} has no pinned build requirements for {python}; "
@@ -135,8 +151,6 @@ def _unknown(
         f"recipe {recipe.name} wants the part '{part}', which toolchains.lock does not pin"
         for part in sorted(wanted - set(ingredients.tool_digests))
     ]
-    if recipe.build.compiler not in ingredients.compilers:
-        faults.append(f"recipe {recipe.name} names the unknown compiler '{recipe.build.compiler}'")
     return faults
 
 

@@ -1,33 +1,124 @@
-"""Reads ``configs/`` and the environment; the edge where files become frozen data.
+"""Reads ``configs/`` and the environment: the edge where files and variables become frozen data.
 
-Unknown keys are answered with the nearest known one, and all faults of a file are reported together.
+All faults of a file are reported together. An unknown key is reported with the nearest known key of its table.
 """
 
 from __future__ import annotations
 
 import difflib
 import os
+import re
 import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails
 
 from builder.errors import ConfigError
+from builder.model.base import NAME_PATTERN, Name
 
 ROOT = Path(__file__).resolve().parents[1]
 WHEEL_TESTS = Path(__file__).resolve().parent / "wheel_tests"  # scripts that recipes name under [verify]
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Variable:
+    """An environment variable that the builder reads; ``default`` says what holds without it."""
+
+    name: str
+    meaning: str
+    default: str
+
+
+VARIABLES = (
+    Variable(
+        name="ARMWHEELS_HOME",
+        meaning="State folder: toolbox, caches, built wheels, and the store of the local index.",
+        default="`var` in the project's folder",
+    ),
+    Variable(
+        name="ARMWHEELS_CONFIGS",
+        meaning="Folder of recipes, matrices, targets, toolchains and channels.",
+        default="`configs` in the project's folder",
+    ),
+    Variable(
+        name="ARMWHEELS_INDEX",
+        meaning="URL of the index to publish to.",
+        default="an index on loopback, started for each command",
+    ),
+    Variable(
+        name="ARMWHEELS_TOKEN",
+        meaning="Token for the index of `ARMWHEELS_INDEX`.",
+        default="no token: public reads only",
+    ),
+    Variable(
+        name="ARMWHEELS_APPROVE_AS",
+        meaning="Tokens of other people who approve a promotion, separated by spaces (`armwheels promote`).",
+        default="no approval",
+    ),
+    Variable(
+        name="ARMWHEELS_READS",
+        meaning="`token` makes the local index require a token for reading; then read-only commands make one, too.",
+        default="`open`",
+    ),
+    Variable(
+        name="ARMWHEELS_SHARED_CACHE",
+        meaning="`on` shares the compile cache through `ARMWHEELS_INDEX`; the token needs the scope `cache`.",
+        default="off",
+    ),
+    Variable(
+        name="ARMWHEELS_DEBIAN_MIRROR",
+        meaning="Base URL of a Debian mirror, for hosts whose apt is not set up with one.",
+        default="the mirrors of apt",
+    ),
+    Variable(
+        name="ARMWHEELS_DISTDIR",
+        meaning="Folder in which Bazel looks for archives before it downloads them.",
+        default="`distdir` in the state folder",
+    ),
+    Variable(
+        name="ARMWHEELS_OFFLINE",
+        meaning="`on` forbids Bazel all downloads; the error lists the archives that are missing.",
+        default="off",
+    ),
+    Variable(
+        name="ARMWHEELS_BAZEL_CACHE",
+        meaning="URL of a remote cache for Bazel (`--remote_cache`), besides the local one.",
+        default="the local cache alone",
+    ),
+)
+"""Every variable that the builder reads. The ``licensed`` key of a recipe's backend may name further ones."""
+
+
+def variable(name: str) -> str | None:
+    """The value of one of :data:`VARIABLES`; ``None`` where it is unset or empty.
+
+    Raises:
+        KeyError: the table has no such variable.
+    """
+    if not any(one.name == name for one in VARIABLES):
+        raise KeyError(name)
+    return os.environ.get(name) or None
+
+
 def configs_dir() -> Path:
-    """The folder of recipes, targets and toolchains; ``ARMWHEELS_CONFIGS`` names another one."""
-    return Path(os.environ.get("ARMWHEELS_CONFIGS") or ROOT / "configs").resolve()
+    """The folder of recipes, targets and toolchains."""
+    return Path(variable("ARMWHEELS_CONFIGS") or ROOT / "configs").resolve()
 
 
 def home_dir() -> Path:
-    """The state folder: ``ARMWHEELS_HOME``, else ``var`` in the project's own folder."""
-    return Path(os.environ.get("ARMWHEELS_HOME") or ROOT / "var").resolve()
+    """The state folder."""
+    return Path(variable("ARMWHEELS_HOME") or ROOT / "var").resolve()
+
+
+def index_url() -> str | None:
+    """The URL of a remote index; ``None``: commands use an index on loopback."""
+    return variable("ARMWHEELS_INDEX")
 
 
 def read_toml(path: Path) -> dict[str, Any]:
@@ -40,7 +131,7 @@ def read_toml(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such file") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: not valid TOML: {error}") from error
 
 
@@ -59,26 +150,116 @@ def validate(model: type[ModelT], data: object, *, origin: str) -> ModelT:
     Raises:
         ConfigError: with every fault, one a line.
     """
+    validated: ModelT = _validated(model, data, origin)
+    return validated
+
+
+def validate_tables(model: type[ModelT], data: Mapping[str, object], *, origin: str) -> dict[str, ModelT]:
+    """Validate a file whose every top-level table is a ``model``; returns the tables by name.
+
+    Raises:
+        ConfigError: with every fault of all tables, one a line.
+    """
+    tables: dict[str, ModelT] = _validated(dict[Name, model], data, origin)  # type: ignore[valid-type]
+    return tables
+
+
+def _validated(expected: Any, data: object, origin: str) -> Any:
     try:
-        return model.model_validate(data)
+        return TypeAdapter(expected).validate_python(_as_tuples(data), strict=True)
     except ValidationError as error:
-        known = sorted(_field_names(model))
-        lines = []
-        for fault in error.errors(include_url=False):
-            where = ".".join(str(part) for part in fault["loc"]) or "(top level)"
-            message = fault["msg"].removeprefix("Value error, ")
-            if fault["type"] == "extra_forbidden":
-                near = difflib.get_close_matches(str(fault["loc"][-1]), known, n=1, cutoff=0.5)
-                message = "unknown key" + (f"; did you mean '{near[0]}'?" if near else "")
-            lines.append(f"  {where}: {message}")
-        plural = "fault" if len(lines) == 1 else "faults"
-        raise ConfigError(f"{origin}: {len(lines)} {plural}\n" + "\n".join(lines)) from error
+        lines = [_fault(expected, fault) for fault in error.errors(include_url=False)]
+        count = f"{len(lines)} {'fault' if len(lines) == 1 else 'faults'}"
+        raise ConfigError("\n  ".join([f"{origin}: {count}", *lines])) from error
 
 
-def _field_names(model: type[BaseModel]) -> set[str]:
-    """All keys legal anywhere below ``model``, for spelling advice."""
-    schema = model.model_json_schema()
-    names: set[str] = set(schema.get("properties", {}))
-    for part in schema.get("$defs", {}).values():
-        names |= set(part.get("properties", {}))
-    return names
+def _as_tuples(data: object) -> object:
+    """The same data with tuples in place of lists: validation converts no types, and TOML has lists alone."""
+    if isinstance(data, Mapping):
+        return {key: _as_tuples(value) for key, value in data.items()}
+    return tuple(map(_as_tuples, data)) if isinstance(data, list) else data
+
+
+def _fault(expected: Any, fault: ErrorDetails) -> str:
+    """One fault as ``place: message``."""
+    place, table = _located(expected, fault["loc"])
+    match fault["type"]:
+        case "extra_forbidden":
+            message = _advice(str(fault["loc"][-1]), table)
+        case "missing":
+            message = "the key is missing"
+        case "union_tag_not_found":
+            message = f"the key {fault['ctx']['discriminator']} is missing"
+        case "union_tag_invalid":
+            message = f"{fault['ctx']['discriminator']} must be one of {fault['ctx']['expected_tags']}"
+        case "string_pattern_mismatch" if fault["ctx"]["pattern"] == NAME_PATTERN:
+            message = "a name has lower-case letters, digits and single dashes"
+        case _:
+            message = fault["msg"].removeprefix("Value error, ").replace("Input should be", "must be", 1)
+    return f"{place or '(top level)'}: {message}"
+
+
+def _advice(key: str, table: type[BaseModel] | None) -> str:
+    if table is None:
+        return "unknown key"
+    keys = [field.alias or name for name, field in table.model_fields.items()]
+    return f"unknown key; {nearest(key, keys) or 'this table has ' + ', '.join(keys)}"
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Advice about an unknown name, empty where no known one is near."""
+    near = difflib.get_close_matches(name, sorted(known), n=1)
+    return f"did you mean '{near[0]}'?" if near else ""
+
+
+def there_are(name: str, known: Iterable[str]) -> str:
+    """Advice about an unknown name: the nearest known one, else all of them."""
+    return nearest(name, known) or f"there are {', '.join(sorted(known)) or 'none'}"
+
+
+def _located(expected: Any, location: tuple[int | str, ...]) -> tuple[str, type[BaseModel] | None]:
+    """The place of a fault as the file spells it, and the model of the table that holds its last key."""
+    place, here, table = "", _bare(expected), None
+    for part in location:
+        if isinstance(part, int):
+            place += f"[{part}]"
+            here = _bare(get_args(here)[0])
+        elif get_origin(here) in (Union, UnionType):
+            here = _tagged(here, part)  # pydantic names the member of a union, which the file does not
+        elif part != "[key]":
+            key = part if re.fullmatch(r"[A-Za-z0-9_-]+", part) else f'"{part}"'
+            place += f".{key}" if place else key
+            table = here if isinstance(here, type) and issubclass(here, BaseModel) else None
+            here = _value(here, part)
+    return place, table
+
+
+def _bare(annotation: Any) -> Any:
+    """A type without ``Annotated`` and without ``| None``."""
+    if get_origin(annotation) is Annotated:
+        return _bare(get_args(annotation)[0])
+    if get_origin(annotation) in (Union, UnionType):
+        members = [one for one in get_args(annotation) if one is not NoneType]
+        if len(members) == 1:
+            return _bare(members[0])
+    return annotation
+
+
+def _tagged(union: Any, tag: str) -> Any:
+    """The member of a union whose discriminator has the value ``tag``."""
+    for member in get_args(union):
+        for field in member.model_fields.values():
+            if get_origin(field.annotation) is Literal and tag in get_args(field.annotation):
+                return member
+    return None
+
+
+def _value(annotation: Any, key: str) -> Any:
+    """The type of what stands at ``key`` of a table; ``None`` where the table has no such key."""
+    if get_origin(annotation) is dict:
+        return _bare(get_args(annotation)[1])
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        for name, field in annotation.model_fields.items():
+            if key in (name, field.alias):
+                return _bare(field.annotation)
+    return None

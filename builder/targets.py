@@ -13,17 +13,15 @@ Features
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Annotated
 
 import archspec.cpu
-from packaging.version import InvalidVersion, Version
-from pydantic import Field, field_serializer, field_validator
+from pydantic import field_serializer
 
 from builder.errors import ConfigError
-from builder.model.base import Frozen
-from builder.settings import validate
+from builder.model.base import Frozen, Name
+from builder.model.target import Cache, Emulator, FlagsFrom, TargetTable, parse_version
+from builder.settings import nearest, validate_tables
 
 # Capabilities that name no instruction a compiler puts into a wheel: kernel services, timers, processor
 # state bits, cache maintenance, the behaviour of unaligned accesses, and hints, which every Armv8 CPU
@@ -31,91 +29,6 @@ from builder.settings import validate
 NOT_IN_CODE = frozenset(
     {"afp", "bti", "cpuid", "dcpodp", "dcpop", "dgh", "dit", "ecv", "evtstrm", "ssbs", "uscat"}
 )
-
-Name = Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$", max_length=64)]
-
-
-class FlagsFrom(Frozen):
-    """The machine flags of a compiler from one version on."""
-
-    since: Annotated[str, Field(alias="from")]
-    flags: tuple[str, ...]
-
-    @field_validator("since")
-    @classmethod
-    def _is_version(cls, value: str) -> str:
-        return str(_version(value))
-
-    @field_validator("flags")
-    @classmethod
-    def _one_family(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        if len(value) != 1 or not value[0].startswith("-mcpu="):
-            raise ValueError("one flag family a target: exactly one -mcpu=... and nothing beside it")
-        return value
-
-
-class Features(Frozen):
-    """What to add to archspec's features and what to take away."""
-
-    add: tuple[str, ...] = ()
-    remove: tuple[str, ...] = ()
-
-
-class Cache(Frozen):
-    """Cache sizes in KiB: a core's first and second level, a chip's third (0: none)."""
-
-    l1d: Annotated[int, Field(gt=0)]
-    l2: Annotated[int, Field(gt=0)]
-    l3: Annotated[int, Field(ge=0)]
-
-
-class Emulator(Frozen):
-    """A CPU model of qemu-user, and the features real machines have that the model lacks."""
-
-    cpu: str
-    lacks: tuple[str, ...] = ()
-
-
-class _Table(Frozen):
-    """One table of ``targets.toml``, as written."""
-
-    description: str
-    aliases: tuple[Name, ...]
-    also_runs: tuple[Name, ...]
-    archspec: str
-    above: tuple[Name, ...] = ()
-    parts: tuple[Annotated[str, Field(pattern=r"^0x[0-9a-f]{2}:0x[0-9a-f]{3}$")], ...]
-    features: Features = Features()
-    llvm_cpu: str
-    llvm_attributes: tuple[Annotated[str, Field(pattern=r"^[+-][a-z0-9-]+$")], ...] = ()
-    blas: str
-    acl: str
-    cache: Cache
-    emulator: Emulator | None = None
-    flags: dict[Name, tuple[FlagsFrom, ...]]
-
-    @field_validator("archspec")
-    @classmethod
-    def _known(cls, value: str) -> str:
-        if value not in archspec.cpu.TARGETS:
-            near = difflib.get_close_matches(value, archspec.cpu.TARGETS, n=1)
-            raise ValueError(
-                f"archspec knows no '{value}'" + (f"; did you mean '{near[0]}'?" if near else "")
-            )
-        return value
-
-    @field_validator("flags")
-    @classmethod
-    def _ascending(cls, value: dict[str, tuple[FlagsFrom, ...]]) -> dict[str, tuple[FlagsFrom, ...]]:
-        for compiler, steps in value.items():
-            versions = [_version(step.since) for step in steps]
-            if not versions or versions != sorted(set(versions)):
-                raise ValueError(f"{compiler}: versions must be given, and rise")
-        return value
-
-
-_VECTOR_BYTES = {"a64fx": 64, "neoverse-v1": 32}
-"""SVE vector length by target (their technical reference manuals); all other targets with SVE have 16."""
 
 
 class Target(Frozen):
@@ -131,8 +44,8 @@ class Target(Frozen):
     llvm_cpu: str
     llvm_attributes: tuple[str, ...]
     blas: str
-    acl: str
     cache: Cache
+    sve_bits: int
     emulator: Emulator | None
     compilers: dict[str, tuple[FlagsFrom, ...]]
 
@@ -154,10 +67,10 @@ class Target(Frozen):
                 f"{self.name}: no flags for compiler '{compiler}'; configs/targets.toml has {known}"
             )
         try:
-            asked = _version(version)
+            asked = parse_version(version)
         except ValueError as error:
             raise ConfigError(f"{self.name}: {compiler}: {error}") from None
-        fitting = [step for step in steps if _version(step.since) <= asked]
+        fitting = [step for step in steps if parse_version(step.since) <= asked]
         if not fitting:
             raise ConfigError(
                 f"{compiler} {version} does not know {self.name} ({self.description}); "
@@ -172,12 +85,8 @@ class Target(Frozen):
 
     @property
     def vector_bytes(self) -> int:
-        """The length of its SVE vectors; 0 without SVE."""
-        return _VECTOR_BYTES.get(self.name, 16) if "sve" in self else 0
-
-    def runs_on(self, machine: Target) -> bool:
-        """Whether wheels for this target run on every machine of target ``machine``."""
-        return self <= machine
+        """Length of the SVE vectors in bytes; 0 without SVE."""
+        return self.sve_bits // 8
 
     def __contains__(self, feature: object) -> bool:
         return feature in self.features
@@ -217,9 +126,8 @@ class Targets(Mapping[str, Target]):
         key = name.strip().lower().replace("_", "-")
         found = self._by_name.get(key) or self._by_alias.get(key)
         if found is None:
-            near = difflib.get_close_matches(key, [*self._by_name, *self._by_alias], n=1)
-            advice = f"did you mean '{near[0]}'?" if near else f"targets are {', '.join(self._by_name)}"
-            raise ConfigError(f"no target '{name}'; {advice}")
+            advice = nearest(key, self.spellings)
+            raise ConfigError(f"no target '{name}'; {advice or 'targets are ' + ', '.join(self._by_name)}")
         return found
 
     def __iter__(self) -> Iterator[str]:
@@ -230,6 +138,11 @@ class Targets(Mapping[str, Target]):
 
     def __contains__(self, name: object) -> bool:
         return name in self._by_name or name in self._by_alias
+
+    @property
+    def spellings(self) -> tuple[str, ...]:
+        """All names and aliases."""
+        return (*self._by_name, *self._by_alias)
 
     def directly_above(self, target: Target) -> tuple[Target, ...]:
         """The targets that include ``target`` with no other one between."""
@@ -286,27 +199,24 @@ def load(data: Mapping[str, object], *, origin: str = "configs/targets.toml") ->
         ConfigError: with every fault of the tables; or names that clash or are missing, an order that
             disagrees with features, or an ``also_runs`` list that disagrees with the order.
     """
-    tables: dict[str, _Table] = {}
-    faults: list[str] = []
-    for name, table in data.items():
-        try:
-            tables[name] = validate(_Table, table, origin=f"{origin}, table {name}")
-        except ConfigError as error:
-            faults.append(str(error))
-    if faults:
-        raise ConfigError("\n".join(faults))
-    faults += _name_faults(tables)
+    tables = validate_tables(TargetTable, data, origin=origin)
+    faults = _name_faults(tables)
     if faults:
         raise ConfigError(f"{origin}:\n  " + "\n  ".join(faults))
     below = _order(tables)
     targets = [_target(name, table, below[name]) for name, table in tables.items()]
+    faults += [
+        f"{target}: sve_bits must be given exactly where the features have sve"
+        for target in targets
+        if (target.sve_bits > 0) != ("sve" in target)
+    ]
     faults += _order_faults({target.name: target for target in targets})
     if faults:
         raise ConfigError(f"{origin}:\n  " + "\n  ".join(faults))
     return Targets(targets)
 
 
-def _target(name: str, table: _Table, below: frozenset[str]) -> Target:
+def _target(name: str, table: TargetTable, below: frozenset[str]) -> Target:
     features = set(archspec.cpu.TARGETS[table.archspec].features)
     return Target(
         name=name,
@@ -319,14 +229,14 @@ def _target(name: str, table: _Table, below: frozenset[str]) -> Target:
         llvm_cpu=table.llvm_cpu,
         llvm_attributes=table.llvm_attributes,
         blas=table.blas,
-        acl=table.acl,
         cache=table.cache,
+        sve_bits=table.sve_bits or 0,
         emulator=table.emulator,
         compilers=table.flags,
     )
 
 
-def _name_faults(tables: Mapping[str, _Table]) -> list[str]:
+def _name_faults(tables: Mapping[str, TargetTable]) -> list[str]:
     faults = []
     owner: dict[str, str] = {name: name for name in tables}
     nodes: dict[str, str] = {}
@@ -334,17 +244,24 @@ def _name_faults(tables: Mapping[str, _Table]) -> list[str]:
     for name, table in tables.items():
         for alias in table.aliases:
             if alias in owner:
-                faults.append(f"{name}: alias '{alias}' already names {owner[alias]}")
+                faults.append(f"{name}.aliases: alias '{alias}' already names {owner[alias]}")
             owner.setdefault(alias, name)
         for part in table.parts:
             if part in parts:
-                faults.append(f"{name}: part {part} already names {parts[part]}")
+                faults.append(f"{name}.parts: part {part} already names {parts[part]}")
             parts.setdefault(part, name)
+        if table.archspec not in archspec.cpu.TARGETS:
+            advice = nearest(table.archspec, archspec.cpu.TARGETS)
+            faults.append(
+                f"{name}.archspec: archspec knows no '{table.archspec}'; {advice}".removesuffix("; ")
+            )
         if table.archspec in nodes:
-            faults.append(f"{name}: archspec's {table.archspec} already stands for {nodes[table.archspec]}")
+            faults.append(
+                f"{name}.archspec: archspec's {table.archspec} already stands for {nodes[table.archspec]}"
+            )
         nodes.setdefault(table.archspec, name)
         faults += [
-            f"{name}: {key} names '{other}', which is no target"
+            f"{name}.{key}: no target '{other}'; {nearest(other, tables)}".removesuffix("; ")
             for key, others in (("also_runs", table.also_runs), ("above", table.above))
             for other in others
             if other not in tables
@@ -352,7 +269,7 @@ def _name_faults(tables: Mapping[str, _Table]) -> list[str]:
     return faults
 
 
-def _order(tables: Mapping[str, _Table]) -> dict[str, frozenset[str]]:
+def _order(tables: Mapping[str, TargetTable]) -> dict[str, frozenset[str]]:
     """For each target, the names of all at or below it: archspec's order and our edges, closed."""
     node = {name: archspec.cpu.TARGETS[table.archspec] for name, table in tables.items()}
     below = {
@@ -419,10 +336,3 @@ def _parse_cpuinfo(text: str) -> _Machine:
         parts=frozenset(f"0x{int(maker, 16):02x}:0x{int(part, 16):03x}" for maker, part in pairs),
         features=common,
     )
-
-
-def _version(text: str) -> Version:
-    try:
-        return Version(text)
-    except InvalidVersion:
-        raise ValueError(f"'{text}' is not a version number") from None

@@ -179,9 +179,6 @@ class TargetTable(Table):
     blas: str | None = None
     """The name of the core in OpenBLAS."""
 
-    acl: str | None = None
-    """The name of the architecture in Arm Compute Library."""
-
     cache: CacheTable | None = None
     """Sizes of the caches; of several products the smallest."""
 

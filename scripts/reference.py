@@ -26,10 +26,12 @@ import typer
 import builder.cli
 import index_server.cli
 from builder.errors import ArmwheelsError
+from builder.model.channel import Channel
 from builder.model.matrix import Matrix
-from builder.model.recipe import Recipe
-from builder.targets import _Table as TargetTable
-from builder.toolbox.tools import Toolchains
+from builder.model.recipe import RecipeFile
+from builder.model.target import TargetTable
+from builder.model.toolchains import Toolchains
+from builder.settings import VARIABLES
 from index_server import model as stored
 from index_server.api.app import create_app
 from index_server.errors import IndexServerError, RequestError
@@ -45,13 +47,19 @@ FOLDER = ROOT / "docs/reference"
 
 
 def recipes() -> str:
-    keys = Keys(Recipe, without=("followed",))
+    keys = Keys(RecipeFile)
     return page("Recipes", "`configs/recipes/NAME.toml`, one file for each recipe.", keys.text)
 
 
 def matrices() -> str:
     return page(
         "Matrices", "`configs/matrices.toml`, one table for each matrix.", Keys(Matrix, "[NAME]").text
+    )
+
+
+def channels() -> str:
+    return page(
+        "Channels", "`configs/channels.toml`, one table for each channel.", Keys(Channel, "[NAME]").text
     )
 
 
@@ -65,7 +73,16 @@ def toolchains() -> str:
     return page("Toolchains", "`configs/toolchains.toml`.", Keys(Toolchains).text)
 
 
-# Exit codes and commands
+# Environment variables, exit codes and commands
+
+
+def environment() -> str:
+    rows = [(f"`{one.name}`", one.default, one.meaning) for one in VARIABLES]
+    return page(
+        "Environment variables",
+        "What `armwheels` reads. The `licensed` key of a recipe's backend may name further variables.",
+        table(("variable", "default", "meaning"), rows),
+    )
 
 
 def subclasses(base: type[Exception]) -> Iterator[type[Exception]]:
@@ -288,7 +305,9 @@ def contents() -> str:
 
 REFERENCE: Mapping[str, Callable[[], str]] = {
     "README.md": contents,
+    "channels.md": channels,
     "commands.md": commands,
+    "environment.md": environment,
     "exit-codes.md": exit_codes,
     "http-api.md": http_api,
     "matrices.md": matrices,

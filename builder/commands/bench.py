@@ -33,7 +33,7 @@ from builder.bench.model import BenchReport, Measured, WheelFacts, Workload
 from builder.bench.timing import TimingMachine, is_real, pythons_here
 from builder.errors import ConfigError
 from builder.index.local import open_index
-from builder.load import load_targets
+from builder.load import load_configs
 from builder.toolbox.toolbox import Toolbox
 from builder.whole import write_text
 
@@ -145,7 +145,7 @@ def chosen(workloads: tuple[Workload, ...], only: Sequence[str] | None) -> tuple
 
 def _machine(wheel: Path, target: str | None) -> tuple[Bencher, str]:
     """What to run on, and the Python for it."""
-    known = load_targets()
+    known = load_configs().targets
     here = platform.machine()
     if is_real(here):
         python = python_of(wheel, pythons_here())

@@ -10,12 +10,8 @@ from builder import refresh as lock_room
 from builder import settings
 from builder.commands import console
 from builder.commands.console import out
-from builder.errors import (
-    ConfigError,
-)
-from builder.load import load_recipes
+from builder.load import load_configs
 from builder.toolbox.pins import load_pins
-from builder.toolbox.tools import load_toolchains
 
 
 def lock(
@@ -37,12 +33,10 @@ def lock(
 
     Example: armwheels lock --recipe msgpack; armwheels lock --part ccache
     """
-    toolchains = load_toolchains()
-    recipes = load_recipes()
-    if recipe is not None and recipe not in recipes:
-        raise ConfigError(f"no recipe '{recipe}'; there are {', '.join(recipes)}")
+    configs = load_configs()
+    toolchains = configs.toolchains
     say = console.Live(out).say
-    chosen = [recipes[recipe]] if recipe else list(recipes.values()) if refresh else []
+    chosen = [configs.recipe(recipe)] if recipe else list(configs.recipes.values()) if refresh else []
     fresh = None
     if refresh or part:
         kept = load_pins() if part else None

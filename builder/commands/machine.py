@@ -20,7 +20,7 @@ from builder.emulation.environment import EmulatedPython
 from builder.errors import (
     ConfigError,
 )
-from builder.load import load_targets
+from builder.load import load_configs
 from builder.toolbox.toolbox import Toolbox
 
 
@@ -37,7 +37,7 @@ def targets(
 
     Example: armwheels targets --cpuinfo graviton.txt
     """
-    known = load_targets()
+    known = load_configs().targets
     if not host and cpuinfo is None:
         out.print(targets_view.order(known))
         return
@@ -92,7 +92,7 @@ def python(
     Example: armwheels python --venv var/try -- -m pip install --index-url URL numpy
     """
     toolbox = Toolbox(console.Live(err).say)
-    emulated = EmulatedPython(toolbox, tag, model_of(load_targets()[target]).cpu)
+    emulated = EmulatedPython(toolbox, tag, model_of(load_configs().targets[target]).cpu)
     folder = environment.resolve() if environment else None
     if folder is not None and not folder.is_dir():
         emulated.create_environment(folder)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Annotated
 
 import typer
@@ -17,7 +16,7 @@ from builder.errors import (
 )
 from builder.index.local import open_index
 from builder.index.publish import close_channel
-from builder.load import load_matrix
+from builder.settings import index_url
 
 
 def nightly(
@@ -44,10 +43,8 @@ def nightly(
             on_plan=lambda steps: out.print(console.plan_table(steps), highlight=False, soft_wrap=True),
             on_cell=lambda cell: out.print(console.cell_line(cell), highlight=False, soft_wrap=True),
         )
-    out.print(
-        console.nightly_table(report, os.environ.get("ARMWHEELS_INDEX")), highlight=False, soft_wrap=True
-    )
-    if load_matrix(matrix).closed and not any(cell.build.required for cell in report.missing):
+    out.print(console.nightly_table(report, index_url()), highlight=False, soft_wrap=True)
+    if bench.configs.matrix(matrix).closed and not any(cell.build.required for cell in report.missing):
         advice = close_channel(matrix, builds, bench.toolbox.home, channel=channel)
         if advice:
             out.print(f"what they depend on, where the index is: {advice}", highlight=False, soft_wrap=True)

@@ -14,7 +14,7 @@ from builder.errors import (
     ConfigError,
 )
 from builder.ingredients import gather_ingredients
-from builder.load import load_matrix, load_recipes, load_targets
+from builder.load import load_configs
 from builder.model.build import Build
 from builder.model.recipe import Recipe
 from builder.plan import make_build, make_builds
@@ -26,14 +26,15 @@ class Project:
 
     def __init__(self) -> None:
         self.live = console.Live(out)
+        self.configs = load_configs()
         self.toolbox = Toolbox(self.live.say)
-        self.targets = load_targets()
-        self.recipes = load_recipes()
+        self.targets = self.configs.targets
+        self.recipes = self.configs.recipes
         self.workshop = stages.Workshop(self.toolbox, self.targets)
         self.ingredients = gather_ingredients(self.recipes, self.toolbox.toolchains, self.toolbox.pins)
 
     def builds(self, matrix: str) -> tuple[Build, ...]:
-        return make_builds(load_matrix(matrix), self.recipes, self.targets, self.ingredients)
+        return make_builds(self.configs.matrix(matrix), self.recipes, self.targets, self.ingredients)
 
     def passport(self, wheel: Path) -> tuple[dict[str, Any], Recipe]:
         """The passport of a wheel and the recipe it was made from."""
@@ -58,10 +59,9 @@ class Project:
         if name is None:
             passport, recipe = self.passport(wheel)
             return recipe, passport["version"], passport["python"], passport["target"]
-        if name not in self.recipes:
-            raise ConfigError(f"no recipe {name}; there are {', '.join(self.recipes)}")
-        python = python_of(wheel, list(self.toolbox.toolchains.pythons))
-        return self.recipes[name], next(iter(self.recipes[name].versions)), python, "generic"
+        recipe = self.configs.recipe(name)
+        python = python_of(wheel, list(self.configs.toolchains.pythons))
+        return recipe, next(iter(recipe.versions)), python, "generic"
 
     def examine(self, wheel: Path) -> stages.Wheel:
         """Audit and run a wheel of ours that lies anywhere, as its passport says."""

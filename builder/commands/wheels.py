@@ -22,7 +22,7 @@ from builder.errors import (
 from builder.index.local import open_index
 from builder.index.publish import put_evidence
 from builder.ingredients import expectations_of
-from builder.load import load_targets
+from builder.load import load_configs
 from builder.toolbox.toolbox import Toolbox
 
 
@@ -38,13 +38,13 @@ def audit(
 
     Example: armwheels audit msgpack-1.2.4-cp311-cp311-manylinux2014_aarch64.whl --target graviton3
     """
-    known = load_targets()
-    chosen = known[target] if target else None
+    configs = load_configs()
+    chosen = configs.targets[target] if target else None
     report = auditing.audit_wheel(
         wheel,
-        targets=known,
+        targets=configs.targets,
         target=chosen,
-        expectations=expectations_of(wheel, known, chosen),
+        expectations=expectations_of(wheel, configs, chosen),
         llvm_mc=Toolbox(console.Live(err).say).llvm_mc(),
     )
     if as_json:

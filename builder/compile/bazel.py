@@ -7,7 +7,6 @@ or from the network. A killed build is gone on with: finished actions are kept i
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 from collections.abc import Mapping
@@ -35,6 +34,7 @@ from builder.compile.wrappers import cache_variables, write_wrappers
 from builder.errors import CompileError, ConfigError
 from builder.machine import this_machine
 from builder.model.build import Build
+from builder.settings import variable
 from builder.source import prepare
 from builder.toolbox.toolbox import Toolbox
 from builder.toolbox.tools import python_name
@@ -84,9 +84,9 @@ def places_of(build: Build, home: Path, work: Path) -> Places:
     return Places(
         work=work,
         home=home,
-        distdir=Path(os.environ.get("ARMWHEELS_DISTDIR") or home / "distdir").resolve(),
-        remote_cache=os.environ.get("ARMWHEELS_BAZEL_CACHE") or None,
-        offline=os.environ.get("ARMWHEELS_OFFLINE") == "on",
+        distdir=Path(variable("ARMWHEELS_DISTDIR") or home / "distdir").resolve(),
+        remote_cache=variable("ARMWHEELS_BAZEL_CACHE"),
+        offline=variable("ARMWHEELS_OFFLINE") == "on",
         jobs=jobs,
         memory=int(1024 * needs.memory_per_job_gib * jobs),
     )

@@ -9,7 +9,6 @@ Between the wrapper and the compiler stands ccache, so that a unit that two targ
 
 from __future__ import annotations
 
-import os
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from pathlib import Path
 from builder.compile.cost import cache_log
 from builder.errors import ConfigError
 from builder.model.build import Build
+from builder.settings import index_url, variable
 from builder.toolbox.toolbox import Toolbox
 
 WRAPPER_VERSION = 4
@@ -189,9 +189,9 @@ def cache_variables(build: Build, toolbox: Toolbox, work: Path) -> dict[str, str
     ``work`` are taken relative, so that builds in different folders share.
     """
     shared = {}
-    if os.environ.get("ARMWHEELS_SHARED_CACHE") == "on" and (index := os.environ.get("ARMWHEELS_INDEX")):
+    if variable("ARMWHEELS_SHARED_CACHE") == "on" and (index := index_url()):
         # The index keeps a cache for all its builders; one that does not answer costs nothing but the look.
-        token = os.environ.get("ARMWHEELS_TOKEN", "")
+        token = variable("ARMWHEELS_TOKEN") or ""
         shared["CCACHE_REMOTE_STORAGE"] = f"{index.rstrip('/')}/api/cache|layout=flat|bearer-token={token}"
     tools = "".join(toolbox.pins.digest(tool) for tool in toolbox.toolchains.compilers[build.compiler].tools)
     return {

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from builder.errors import PublishError
 from builder.index.client import Index
+from builder.settings import index_url, variable
 
 
 def _end_with_parent() -> None:
@@ -31,8 +32,8 @@ def open_index(home: Path, *, write: bool = True, scopes: tuple[str, ...] = ()) 
     Raises:
         PublishError: the local index does not start; its own words are in the message.
     """
-    if url := os.environ.get("ARMWHEELS_INDEX"):
-        with Index(url, os.environ.get("ARMWHEELS_TOKEN")) as index:
+    if url := index_url():
+        with Index(url, variable("ARMWHEELS_TOKEN")) as index:
             yield index
         return
     program = index_program()
@@ -62,7 +63,7 @@ def index_program() -> str:
 
 
 def _open_reads() -> bool:
-    return os.environ.get("ARMWHEELS_READS", "open") == "open"
+    return variable("ARMWHEELS_READS") in (None, "open")
 
 
 def _run_token(program: str, environment: dict[str, str], scopes: tuple[str, ...]) -> str:

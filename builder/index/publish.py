@@ -15,6 +15,7 @@ from builder.index.client import Index, Published
 from builder.index.local import index_program
 from builder.model.base import Frozen
 from builder.model.build import Build
+from builder.settings import index_url
 from builder.whole import write_text
 from builder.workshop import Wheel
 
@@ -54,7 +55,7 @@ def close_channel(matrix: str, builds: tuple[Build, ...], home: Path, *, channel
     projects = sorted({build.recipe.project for build in builds})
     glibc = min((build.recipe.build.glibc for build in builds), key=Version)
     command = ["mirror", *projects, "--matrix", matrix, "--glibc", glibc, "--channel", channel]
-    if os.environ.get("ARMWHEELS_INDEX"):
+    if index_url() is not None:
         return " ".join(["armwheels-index", *command])
     environment = {**os.environ, "ARMWHEELS_HOME": str(home)}
     if subprocess.run([index_program(), *command], env=environment, check=False).returncode:

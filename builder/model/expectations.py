@@ -8,33 +8,31 @@ from typing import Annotated
 
 from pydantic import Field, field_validator
 
-from builder.model.base import Frozen
+from builder.model.base import Config, Frozen
 from builder.model.extensions import EXTENSION_NAMES
 
+Bytes = Annotated[int, Field(gt=0)]
 
-class AllowedCode(Frozen):
-    """Code chosen at run time, which may hold instructions beyond the target.
 
-    In a recipe::
+class AllowedCode(Config):
+    """Code that is selected at run time and may hold instructions beyond the target.
+
+    Example::
 
         [[audit.allow]]
         member = "numpy.libs/libscipy_openblas*"
         symbol = ".*_(NEOVERSE[A-Z0-9]+|A64FX)"
-        why = "OpenBLAS picks its kernels by the CPU it finds"
-
-    A compile unit that is built for one choice is named by ``unit``: its functions that no other unit sees.
+        why = "OpenBLAS selects its kernels by the CPU it finds"
     """
 
-    member: Annotated[str, Field(min_length=1, description="glob over paths in the wheel")]
-    symbol: Annotated[
-        str | None,
-        Field(description="regular expression for the whole symbol; without it, all code of the member"),
-    ] = None
-    unit: Annotated[
-        str | None,
-        Field(description="glob over the name of the source file that the code's symbol is local to"),
-    ] = None
+    member: Annotated[str, Field(min_length=1)]
+    """Glob over paths in the wheel; an object of a static archive matches with and without its own name."""
+    symbol: str | None = None
+    """Regular expression for the whole symbol; without this key all code of the member is allowed."""
+    unit: str | None = None
+    """Glob over the name of the source file that the symbol is local to."""
     why: Annotated[str, Field(min_length=1)]
+    """Reason why this code never runs on a CPU that lacks the instructions."""
 
     @field_validator("symbol")
     @classmethod
@@ -47,11 +45,11 @@ class AllowedCode(Frozen):
         return value
 
     def covers_member(self, member: str) -> bool:
-        """Whether the rule speaks of ``member``; an archive's object is matched with and without its part."""
+        """Whether the rule applies to ``member``; an archive's object is matched with and without its part."""
         return fnmatchcase(member, self.member) or fnmatchcase(member.partition("(")[0], self.member)
 
     def covers(self, member: str, symbol: str | None, unit: str | None = None) -> bool:
-        """Whether the rule allows code of ``symbol`` (``None``: none is known there), local to ``unit``."""
+        """Whether the rule allows code of ``symbol`` (``None``: unknown), which is local to ``unit``."""
         if not self.covers_member(member):
             return False
         if self.unit is not None and (unit is None or not fnmatchcase(unit, self.unit)):
@@ -59,10 +57,21 @@ class AllowedCode(Frozen):
         return self.symbol is None or (symbol is not None and re.fullmatch(self.symbol, symbol) is not None)
 
 
-class Supplied(Frozen):
-    """Shared libraries that another distribution has loaded by the time they are needed; sonames.
+class AuditSettings(Config):
+    """Rules of the audit for this recipe's wheels."""
 
-    ``requirement`` (:pep:`508`) is what the wheel's metadata must ask for to be sure of them.
+    allow: tuple[AllowedCode, ...] = ()
+    """Code that is selected at run time and may hold instructions beyond the target."""
+    max_size_bytes: Bytes | None = None
+    """Largest size of the wheel file in bytes; without this key any size passes."""
+    flags: tuple[str, ...] | None = None
+    """Machine flags that each recorded compile unit must carry; without this key those of the passport."""
+
+
+class Supplied(Frozen):
+    """Shared libraries that another distribution has loaded by the time they are needed.
+
+    ``requirement`` (:pep:`508`) is what the wheel's metadata must require; ``libraries`` are sonames.
     """
 
     requirement: str
@@ -70,18 +79,18 @@ class Supplied(Frozen):
 
 
 class Expectations(Frozen):
-    """What a recipe promises of its wheels, beyond what holds for every wheel.
+    """What the audit expects of one wheel, put together from its recipe, its compiler and its target.
 
-    ``promises`` are extension names (:data:`builder.model.extensions.EXTENSION_NAMES`) that must be seen at
-    least once outside code chosen at run time. ``flags`` are machine flags each recorded compile unit must
-    carry; without it the passport's are expected. ``baseline_flags`` are those that units outside a recipe's
-    hot paths carry instead; without it there are no such units. ``supplied`` is what a framework's extension
-    leans on. ``max_size_bytes`` limits the wheel file.
+    ``promises`` are extension names (:data:`builder.model.extensions.EXTENSION_NAMES`) that must occur outside code
+    selected at run time. ``flags`` are machine flags that each recorded compile unit must carry; ``None`` means
+    those of the passport. ``baseline_flags`` are what units outside the recipe's hot paths carry instead; ``None``
+    means that there are no such units. ``supplied`` is what the framework of an extension provides.
+    ``max_size_bytes`` limits the wheel file.
     """
 
     allow: tuple[AllowedCode, ...] = ()
     promises: tuple[str, ...] = ()
-    max_size_bytes: Annotated[int, Field(gt=0)] | None = None
+    max_size_bytes: Bytes | None = None
     flags: tuple[str, ...] | None = None
     baseline_flags: tuple[str, ...] | None = None
     supplied: Supplied | None = None
@@ -89,9 +98,16 @@ class Expectations(Frozen):
     @field_validator("promises")
     @classmethod
     def _known(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        unknown = sorted(set(value) - set(EXTENSION_NAMES))
-        if unknown:
-            raise ValueError(
-                f"no such extension: {', '.join(unknown)}; known are {', '.join(EXTENSION_NAMES)}"
-            )
-        return value
+        return known_extensions(value)
+
+
+def known_extensions(names: tuple[str, ...]) -> tuple[str, ...]:
+    """The same names.
+
+    Raises:
+        ValueError: one of them is no extension that the audit tells apart.
+    """
+    unknown = sorted(set(names) - set(EXTENSION_NAMES))
+    if unknown:
+        raise ValueError(f"no such extension: {', '.join(unknown)}; known are {', '.join(EXTENSION_NAMES)}")
+    return names

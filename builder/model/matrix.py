@@ -6,32 +6,32 @@ from typing import Annotated
 
 from pydantic import Field
 
-from builder.model.base import Frozen, Name, PythonTag
+from builder.model.base import Config, Name, PythonTag
 
 
-class Cells(Frozen):
-    """A block of a matrix: the product of its lists."""
+class Cells(Config):
+    """A block of cells, the product of its lists."""
 
     recipe: Name
+    """Recipe to build, by its file name in ``configs/recipes``."""
     versions: Annotated[tuple[str, ...], Field(min_length=1)]
+    """Versions of the recipe, or names of its ``[follows]`` tables."""
     pythons: Annotated[tuple[PythonTag, ...], Field(min_length=1)]
+    """Python tags of ``toolchains.toml``, such as ``cp311``."""
     targets: Annotated[tuple[Name, ...], Field(min_length=1)]
+    """CPU targets of ``targets.toml``, by name or alias."""
     backends: Annotated[tuple[Name, ...], Field(min_length=1)]
+    """Backends of the recipe."""
     required: bool = False
+    """Whether a missing wheel of this block keeps the channel where it is."""
 
 
-class Matrix(Frozen):
-    """One table of ``configs/matrices.toml``.
-
-    Where it is ``closed``, a night takes in what its wheels depend on, too: one ``--index-url`` is enough.
-    """
+class Matrix(Config):
+    """One table of ``configs/matrices.toml``: a named list of cells."""
 
     description: str
+    """One line about the matrix, for readers of the file."""
     closed: bool = False
+    """Whether a nightly run also mirrors the wheels' dependencies, so that one ``--index-url`` is enough."""
     cells: Annotated[tuple[Cells, ...], Field(min_length=1)]
-
-
-class Matrices(Frozen):
-    """``configs/matrices.toml``: each matrix by its name."""
-
-    matrices: dict[str, Matrix]
+    """Blocks of cells."""

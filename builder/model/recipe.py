@@ -1,4 +1,4 @@
-"""What flows through the stages: recipes, matrices and builds, frozen and free of I/O."""
+"""``configs/recipes/NAME.toml``: how one framework is built. Frozen data."""
 
 from __future__ import annotations
 
@@ -8,146 +8,184 @@ from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 from pydantic import Field, field_validator, model_validator
 
-from builder.model.base import Frozen, Name
-from builder.model.expectations import Expectations
+from builder.model.base import Config, Name
+from builder.model.expectations import AuditSettings, known_extensions
 from builder.model.libraries import Backend, Framework
 from builder.model.sources import Follow, Followed, VersionSource
 
 
-class TargetOptions(Frozen):
-    """What a recipe adds for one target."""
+class TargetOptions(Config):
+    """What the recipe adds for one CPU target."""
 
     options: tuple[str, ...] = ()
+    """Build options of this target alone, after those of the recipe, the version and the backend."""
 
 
-class Needs(Frozen):
-    """What a build takes, as measured: memory of the largest job and disk in GiB, minutes of one processor."""
+class Needs(Config):
+    """Measured resources of a build."""
 
     memory_per_job_gib: Annotated[float, Field(gt=0)] = 0.5
+    """Memory of the largest compile job in GiB; it limits the number of jobs."""
     disk_gib: Annotated[float, Field(gt=0)] = 1
+    """Disk space of the build in GiB."""
     cpu_minutes: Annotated[int, Field(gt=0)] | None = None
+    """Minutes that a cold build takes on one processor, for the estimate of ``armwheels plan``."""
 
     def __str__(self) -> str:
         hours = f", about {self.cpu_minutes / 60:.0f} hours of one core" if self.cpu_minutes else ""
         return f"needs {self.memory_per_job_gib:g} GiB of memory a job, {self.disk_gib:g} GiB of disk{hours}"
 
 
-class Component(Frozen):
-    """A part of a recipe's own build that can be made, linked and run by itself in minutes.
+class Component(Config):
+    """A part of the recipe that ``armwheels build --component NAME`` builds and runs alone.
 
-    The build is configured as ever (``configure`` is what setup.py is given for that) and the ``targets`` of its
-    build files are made. An ``extension`` (C++, in ``builder/wheel_tests``) is compiled against ``includes`` and
-    linked with ``libraries``, paths in the tree, and ``script`` runs them under emulation.
+    The frontend must be ``setuptools``, with CMake below it.
     """
 
     about: str
+    """One line about the component, for readers of the file."""
     configure: tuple[str, ...]
+    """Arguments of ``setup.py`` that configure the build."""
     targets: Annotated[tuple[str, ...], Field(min_length=1)]
+    """CMake targets to build."""
     libraries: Annotated[tuple[str, ...], Field(min_length=1)]
+    """Shared libraries that the targets give, as paths in the source tree."""
     includes: tuple[str, ...]
+    """Include folders of the extension, as paths in the source tree."""
     extension: str
+    """C++ file in ``builder/wheel_tests`` to compile and to link with the libraries."""
     script: str
+    """Script in ``builder/wheel_tests`` to run under emulation."""
 
 
-class BazelStyle(Frozen):
+class BazelStyle(Config):
     """How Bazel makes the wheel of one version.
 
-    ``target`` is built with ``options``. Then either the one file below ``bazel-bin`` that matches ``wheel`` is it,
-    or the program ``packer``, a path below ``bazel-bin``, is given the folder to write it to.
+    The wheel comes either from the program ``packer`` or from the file that matches ``wheel``.
     """
 
     target: str
+    """Label of the Bazel target to build."""
     options: tuple[str, ...] = ()
+    """Bazel options of this version."""
     packer: str | None = None
+    """Program below ``bazel-bin`` that writes the wheel to the folder it is given."""
     wheel: str | None = None
+    """Glob below ``bazel-bin`` that matches the one wheel."""
 
     @model_validator(mode="after")
     def _one_way_to_the_wheel(self) -> BazelStyle:
         if (self.packer is None) == (self.wheel is None):
-            raise ValueError("either `packer` or `wheel` says where the wheel comes from")
+            raise ValueError("exactly one of `packer` and `wheel` must be given")
         return self
 
 
-class BazelSettings(Frozen):
-    """What the frontend ``bazel`` needs to know besides options.
-
-    ``packaged`` are repositories taken from Bazel's own package instead of being downloaded, ``versions`` how each
-    version of the recipe makes its wheel.
-    """
+class BazelSettings(Config):
+    """Settings of the frontend ``bazel``."""
 
     packaged: tuple[str, ...] = ()
+    """Repositories to take from Bazel's own package instead of downloading them."""
     versions: dict[str, BazelStyle]
+    """How Bazel makes the wheel of each version of the recipe."""
 
 
-class BuildSettings(Frozen):
-    """How the package's own build is run.
+class BuildSettings(Config):
+    """How the package's own build runs.
 
-    ``options`` that begin with ``-D`` are CMake variables, whichever frontend calls it. ``programs`` and
-    ``libraries`` are further parts of the toolbox: programs that run here, and headers and libraries for there.
-    ``{part:NAME}``, ``{library:NAME}`` (one the backend builds), ``{site}`` (the build environment's site-packages)
-    and ``{work}`` in options and environment stand for those folders, ``{version}`` for the version, ``{python}``
-    for Python's (``3.11``); ``{l1d}``, ``{l2}`` and ``{l3}`` are the target's caches in bytes, ``{vector-bits}`` is
-    the length of its SVE vectors, 0 without SVE.
-
-    ``hot_paths`` are the units worth tuning, by shell patterns; none means all. ``dispatched`` are those among them
-    that are called only where a CPU feature (archspec's name) was found at run time: a target without it compiles
-    them for the baseline, so that all such targets share them.
+    Options and environment variables may contain these placeholders: ``{part:NAME}`` (folder of a toolbox part),
+    ``{library:NAME}`` (folder of a library that the backend builds), ``{site}`` (site-packages of the build
+    environment), ``{work}`` (work folder), ``{version}``, ``{python}`` (such as ``3.11``), ``{l1d}``, ``{l2}``,
+    ``{l3}`` (caches of the target in bytes) and ``{vector-bits}`` (length of its SVE vectors, 0 without SVE).
     """
 
     frontend: Literal["meson-python", "setuptools", "scikit-build-core", "bazel"]
+    """Build backend of the package."""
     compiler: str
+    """Compiler of ``toolchains.toml``."""
     glibc: Annotated[str, Field(pattern=r"^2\.[0-9]+$")] = "2.28"
+    """Newest glibc that the wheel may require."""
     requires: tuple[str, ...]
+    """Build requirements (:pep:`508`), pinned by ``armwheels lock``."""
     options: tuple[str, ...] = ()
+    """Build options of the frontend; those that begin with ``-D`` are CMake variables or Meson options."""
     cflags: tuple[str, ...] = ()
+    """Compiler options for C and C++."""
     environment: dict[str, str] = Field(default_factory=dict)
+    """Environment variables of the build."""
     meson_properties: dict[str, str] = Field(default_factory=dict)
+    """Properties of Meson's cross file; for ``meson-python`` alone."""
     hot_paths: tuple[str, ...] = ()
+    """Shell patterns of compile units to tune; others are compiled for the baseline. Without it all are tuned."""
     hot_flags: tuple[str, ...] = ()
+    """Compiler options of the tuned units alone."""
     dispatched: dict[str, str] = Field(default_factory=dict)
+    """Patterns of hot units called only where a CPU feature was found; targets without it compile them untuned."""
     programs: tuple[str, ...] = ()
+    """Parts of the toolbox whose programs the build runs."""
     libraries: tuple[str, ...] = ()
+    """Parts of the toolbox with arm64 headers and libraries for the build."""
     needs: Needs = Needs()
+    """Measured resources of a build."""
     bazel: BazelSettings | None = None
+    """Settings of the frontend ``bazel``."""
+
+    @model_validator(mode="after")
+    def _keys_belong_to_the_frontend(self) -> BuildSettings:
+        if self.meson_properties and self.frontend != "meson-python":
+            raise ValueError("`meson_properties` is for the frontend meson-python alone")
+        if (self.bazel is None) == (self.frontend == "bazel"):
+            raise ValueError("`[build.bazel]` and the frontend bazel need each other")
+        if self.frontend == "bazel" and self.programs:
+            raise ValueError("`programs` is not for the frontend bazel, which has its own root")
+        return self
 
 
-class VerifySettings(Frozen):
-    """What is run under emulation: a script of ``builder/wheel_tests`` and a part of the package's own suite.
-
-    ``data`` are files of the source, which the script finds by their names in the folder ``data``.
-    """
+class VerifySettings(Config):
+    """What runs under emulation."""
 
     script: str
+    """Script in ``builder/wheel_tests`` to run."""
     data: tuple[str, ...] = ()
+    """Files of the source that the script finds by name in its folder ``data``."""
     requires: tuple[str, ...] = ()
+    """Test requirements (:pep:`508`), pinned by ``armwheels lock``."""
     pytest: tuple[str, ...] = ()
+    """Tests of the package's own suite, as pytest node ids below site-packages."""
     timeout_minutes: Annotated[int, Field(gt=0)] = 20
+    """Time limit of each test program in minutes."""
 
 
-class Recipe(Frozen):
-    """How one framework is built: ``configs/recipes/<name>.toml``.
-
-    ``distribution`` is what it installs as, where that is not the recipe's own name. ``followed`` is no part of
-    that file: it comes from ``configs/locks/<name>-followed.json``. ``extends`` makes it a framework's extension:
-    kernels of one's own, loaded by the framework's wheel.
-    """
+class RecipeFile(Config):
+    """A recipe as it is written in ``configs/recipes/NAME.toml``."""
 
     name: Name
+    """Name of the recipe; the file has the same name."""
     distribution: str | None = None
+    """Project name of the wheel, where it differs from the recipe's name."""
     about: str
-    homepage: str
+    """One line about the recipe, for readers of the file."""
     build_number: Annotated[int, Field(ge=0)]
+    """Number in front of the build tag; a higher number wins over wheels of the same version."""
     build: BuildSettings
+    """How the package's own build runs."""
     versions: dict[str, VersionSource]
+    """Source of each version."""
     follows: dict[Name, Follow] = Field(default_factory=dict)
-    followed: dict[Name, Followed] = Field(default_factory=dict)
+    """Branches and tags of git repositories to build from."""
     backends: dict[Name, Backend]
+    """Mathematics libraries that the recipe can be built with."""
     extends: Framework | None = None
+    """Framework that this recipe extends with kernels."""
     targets: dict[Name, TargetOptions] = Field(default_factory=dict)
-    audit: Expectations = Expectations()
+    """Additional settings of single CPU targets."""
+    audit: AuditSettings = AuditSettings()
+    """Rules of the audit."""
     promises: dict[Name, tuple[str, ...]] = Field(default_factory=dict)
+    """Arm extensions that the code of each target must contain, such as ``sve``; the audit checks them."""
     verify: VerifySettings
+    """What runs under emulation."""
     components: dict[Name, Component] = Field(default_factory=dict)
+    """Parts of the recipe that can be built and run alone."""
 
     @field_validator("versions")
     @classmethod
@@ -165,11 +203,11 @@ class Recipe(Frozen):
     @classmethod
     def _promises_are_extensions(cls, promises: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
         for extensions in promises.values():
-            Expectations(promises=extensions)
+            known_extensions(extensions)
         return promises
 
     @model_validator(mode="after")
-    def _one_default_backend(self) -> Recipe:
+    def _one_default_backend(self) -> RecipeFile:
         defaults = [name for name, backend in self.backends.items() if backend.default]
         if len(defaults) != 1:
             raise ValueError(f"exactly one backend must have `default = true`; found {defaults or 'none'}")
@@ -178,29 +216,36 @@ class Recipe(Frozen):
         return self
 
     @model_validator(mode="after")
-    def _bazel_knows_each_version(self) -> Recipe:
-        settings = self.build.bazel
-        if (settings is None) == (self.build.frontend == "bazel"):
-            raise ValueError("`[build.bazel]` belongs to the frontend bazel, and it to `[build.bazel]`")
-        if settings is not None:
+    def _tables_fit_the_frontend(self) -> RecipeFile:
+        if self.components and self.build.frontend != "setuptools":
+            raise ValueError("`components` is for the frontend setuptools alone")
+        if (settings := self.build.bazel) is not None:
             if differ := sorted(set(settings.versions) ^ set(self.versions)):
                 raise ValueError(f"`build.bazel.versions` and `versions` differ in {', '.join(differ)}")
             if any(b.dependencies or b.relinked or b.built for b in self.backends.values()):
                 raise ValueError(
-                    "Bazel builds its own libraries: a backend has options and environment alone"
+                    "Bazel builds its own libraries: a backend may have options and environment alone"
                 )
         return self
-
-    @property
-    def project(self) -> str:
-        """The name on the index (PEP 503)."""
-        return str(canonicalize_name(self.distribution or self.name))
 
     def with_followed(self, followed: dict[str, Followed]) -> Recipe:
         """The recipe with each pinned commit as a version; pins of what it no longer follows are dropped."""
         kept = {name: pinned for name, pinned in followed.items() if name in self.follows}
         sources = {pinned.version: self.follows[name].at(pinned) for name, pinned in kept.items()}
-        return self.model_copy(update={"followed": kept, "versions": {**sources, **self.versions}})
+        written = {name: getattr(self, name) for name in RecipeFile.model_fields}
+        return Recipe(**{**written, "followed": kept, "versions": {**sources, **self.versions}})
+
+
+class Recipe(RecipeFile):
+    """How one framework is built: the recipe's file, and the commits at which what it follows is pinned."""
+
+    followed: dict[Name, Followed] = Field(default_factory=dict)
+    """Pinned commits of what the recipe follows, from ``configs/locks/NAME-followed.json``."""
+
+    @property
+    def project(self) -> str:
+        """The name on the index (PEP 503)."""
+        return str(canonicalize_name(self.distribution or self.name))
 
     def version_of(self, named: str) -> str:
         """The version that a matrix means: its own name, or the one that a followed branch stands at."""
@@ -208,6 +253,6 @@ class Recipe(Frozen):
 
     @property
     def test_requires(self) -> tuple[str, ...]:
-        """What stands beside the wheel under emulation: what its tests need, and the framework it extends."""
+        """What is installed beside the wheel under emulation: test requirements and the extended framework."""
         framework = (self.extends.requirement,) if self.extends else ()
         return (*framework, *self.verify.requires)

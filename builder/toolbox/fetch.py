@@ -8,7 +8,6 @@ from __future__ import annotations
 import ast
 import hashlib
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -22,6 +21,7 @@ from requests.adapters import HTTPAdapter
 from urllib3.util import Retry
 
 from builder.errors import ToolboxError
+from builder.settings import variable
 from builder.whole import create_once
 
 APT_HELPER = Path("/usr/lib/apt/apt-helper")
@@ -50,7 +50,7 @@ class Mirror:
         Raises:
             ToolboxError: apt is not configured with a Debian mirror.
         """
-        if named := os.environ.get("ARMWHEELS_DEBIAN_MIRROR"):
+        if named := variable("ARMWHEELS_DEBIAN_MIRROR"):
             return (named.rstrip("/") + "/",)
         return _bases_of_apt()
 

@@ -10,8 +10,8 @@ from pydantic import Field
 
 from builder.errors import ConfigError
 from builder.model.base import Frozen
+from builder.model.toolchains import DebianTool, Toolchains
 from builder.settings import configs_dir, validate
-from builder.toolbox.tools import DebianTool, Toolchains
 from builder.toolbox.unpack import UNPACK_VERSION
 
 REFRESH = "armwheels lock --refresh"

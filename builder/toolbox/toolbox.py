@@ -14,10 +14,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from builder.errors import ToolboxError
+from builder.model.toolchains import PyPITool
 from builder.settings import home_dir
 from builder.toolbox.fetch import Mirror, fetch_debian, fetch_pypi
 from builder.toolbox.pins import REFRESH, PinnedFile, load_pins
-from builder.toolbox.tools import PyPITool, load_toolchains, python_name
+from builder.toolbox.tools import load_toolchains, python_name
 from builder.toolbox.unpack import (
     make_self_contained,
     make_symlinks_relative,

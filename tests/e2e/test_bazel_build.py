@@ -43,7 +43,6 @@ NOBODY = 65534
 RECIPE = """
 name = "bazel-demo"
 about = "a small workspace"
-homepage = "https://example.org"
 build_number = 1
 [versions."1.0"]
 epoch = 1700000000

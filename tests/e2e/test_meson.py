@@ -56,7 +56,6 @@ PyMODINIT_FUNC PyInit_meson_demo(void) { return PyModule_Create(&module); }
 RECIPE = """
 name = "meson-demo"
 about = "a small package"
-homepage = "https://example.org"
 build_number = 1
 [versions."1.0"]
 epoch = 1700000000

@@ -17,7 +17,6 @@ from builder.targets import Targets
 RECIPE = {
     "name": "demo",
     "about": "a demo",
-    "homepage": "https://example.org",
     "build_number": 1,
     "versions": {
         "1.0": {

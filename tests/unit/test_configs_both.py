@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from builder import load
+from builder.errors import ConfigError as BuilderConfigError
 from builder.errors import ToolboxError
 from builder.toolbox import fetch
 from index_server.configs import load_configs
@@ -88,6 +90,16 @@ def index_faults(configs: Path) -> str:
     return str(caught.value)
 
 
+def builder_faults(configs: Path) -> str:
+    """What a command of the builder says that reads these configs."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("ARMWHEELS_CONFIGS", str(configs))
+        with pytest.raises(BuilderConfigError) as caught:
+            load.load_configs()
+    assert caught.value.exit_code == 3
+    return str(caught.value)
+
+
 def test_this_projects_configs_have_no_fault() -> None:
     assert load_configs(ROOT / "configs").matrices["quick"].cells[0].required
 
@@ -99,6 +111,9 @@ def test_what_is_misspelt_is_named_with_the_nearest(
     change(configs, file, right, wrong)
     lines = index_faults(configs).splitlines()
     assert any(file in line and key in line and f"did you mean '{nearest}'?" in line for line in lines), lines
+    message = builder_faults(configs)
+    assert file in message
+    assert any(key in line and f"did you mean '{nearest}'?" in line for line in message.splitlines()), message
 
 
 @pytest.mark.parametrize(("file", "right", "wrong", "key"), ILL_TYPED)
@@ -108,20 +123,24 @@ def test_what_is_of_the_wrong_type_is_named(
     change(configs, file, right, wrong)
     lines = index_faults(configs).splitlines()
     assert any(file in line and key in line for line in lines), lines
+    if key != "api":  # the paths of the server are its own
+        message = builder_faults(configs)
+        assert file in message
+        assert key in message
 
 
 def test_the_faults_of_all_files_come_together(configs: Path) -> None:
     for file, right, wrong, *_ in (MISSPELT[0], MISSPELT[1], MISSPELT[6], MISSPELT[9]):
         change(configs, file, right, wrong)
     (configs / "targets.toml").write_text("[generic", encoding="utf-8")
-    message = index_faults(configs)
-    for part in (
-        "stable.gate:",
-        "nightly.retention_day:",
-        "quick.cells[0].requird:",
-        "targets.toml: not valid TOML",
-    ):
-        assert part in message
+    for message in (index_faults(configs), builder_faults(configs)):
+        for part in (
+            "stable.gate:",
+            "nightly.retention_day:",
+            "quick.cells[0].requird:",
+            "targets.toml: not valid TOML",
+        ):
+            assert part in message
 
 
 SIMPLE = "https://{}.invalid/simple"

@@ -131,7 +131,7 @@ class TestFolder:
 
     def test_a_missing_one_is_told_with_the_faults_of_other_recipes(self, configs: Path) -> None:
         source = '[versions."1.0"]\nepoch = 1700000000\nsource = { kind = "folder", path = "nowhere" }\n'
-        head = 'name = "one"\nabout = "x"\nhomepage = "x"\nbuild_number = 1\n'
+        head = 'name = "one"\nabout = "x"\nbuild_number = 1\n'
         rest = (
             '[build]\nfrontend = "setuptools"\ncompiler = "gcc"\nrequires = []\n'
             '[backends.none]\ndefault = true\n[verify]\nscript = "x.py"\n'
@@ -146,7 +146,7 @@ class TestFolder:
 class TestFramework:
     def test_without_its_hash_no_recipe(self) -> None:
         lacking = {key: value for key, value in EXTENDS.items() if key != "sha256"}
-        with pytest.raises(ConfigError, match=r"extends\.sha256: Field required"):
+        with pytest.raises(ConfigError, match=r"extends\.sha256: the key is missing"):
             _recipe(extends=lacking)
         with pytest.raises(ConfigError, match=r"(?s)extends\.sha256: .*extends\.headers: "):
             _recipe(extends={**EXTENDS, "sha256": "short", "headers": []})

@@ -74,7 +74,7 @@ class TestOrder:
     def test_antisymmetric(self, a: Target, b: Target) -> None:
         assert not (a <= b and b <= a) or a == b
         assert (a < b) == (b > a)
-        assert (a <= b) == (b >= a) == a.runs_on(b)
+        assert (a <= b) == (b >= a)
 
     @given(any_target, any_target, any_target)
     def test_transitive(self, a: Target, b: Target, c: Target) -> None:
@@ -197,7 +197,7 @@ class TestFaults:
         [
             ({"aliases": ["graviton2"]}, "alias 'graviton2' already names"),
             ({"aliases": ["generic"]}, "alias 'generic' already names generic"),
-            ({"also_runs": ["neoverse-n3"]}, "also_runs names 'neoverse-n3', which is no target"),
+            ({"also_runs": ["neoverse-n3"]}, "also_runs: no target 'neoverse-n3'; did you mean"),
             (
                 {"also_runs": ["generic", "neoverse-n1"]},
                 "also_runs puts generic before the better neoverse-n1",

@@ -264,8 +264,11 @@ def test_archives_that_are_missing_are_named() -> None:
     ("bazel", "fault"),
     [
         ({"versions": {"2.0": {"target": "//:wheel", "wheel": "*.whl"}}}, "differ in 1.0, 2.0"),
-        ({"versions": {"1.0": {"target": "//:wheel"}}}, "either `packer` or `wheel`"),
-        ({"versions": {"1.0": {"target": "//:wheel", "packer": "p", "wheel": "w"}}}, "either `packer` or"),
+        ({"versions": {"1.0": {"target": "//:wheel"}}}, "exactly one of `packer`"),
+        (
+            {"versions": {"1.0": {"target": "//:wheel", "packer": "p", "wheel": "w"}}},
+            "exactly one of `packer`",
+        ),
         ({"packagd": []}, "did you mean 'packaged'"),
     ],
 )
@@ -279,7 +282,7 @@ def test_bazel_and_its_settings_belong_together() -> None:
         {**RECIPE["build"], "bazel": {"versions": {"1.0": {"target": "//:w", "wheel": "w"}}}},
         {**RECIPE["build"], "frontend": "bazel"},
     ):
-        with pytest.raises(ConfigError, match="belongs to the frontend bazel"):
+        with pytest.raises(ConfigError, match="frontend bazel need each other"):
             validate(Recipe, {**RECIPE, "build": build}, origin="demo.toml")
 
 

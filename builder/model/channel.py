@@ -1,0 +1,36 @@
+"""``configs/channels.toml``: the channels of the index, their gates and retention. Frozen data.
+
+The index server enforces these rules. The builder reads the file to refuse one with faults.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from builder.model.base import Config, Name
+
+
+class Gates(Config):
+    """What a snapshot must have before the channel may point at it."""
+
+    sources: Annotated[tuple[Name, ...], Field(alias="from")] = ()
+    """Channels, one of which must have shown the snapshot."""
+    required: tuple[Name, ...] = ()
+    """Matrices of ``matrices.toml`` whose cells marked ``required`` must be in the snapshot."""
+    evidence: tuple[Name, ...] = ()
+    """Kinds of evidence that every wheel with a passport must have passed, such as ``audit``."""
+    approvals: Annotated[int, Field(ge=0)] = 0
+    """Number of people who must approve, not counting the one who moves the channel."""
+
+
+class Channel(Config):
+    """One table of ``configs/channels.toml``: a named sequence of moves, each to a snapshot."""
+
+    description: str
+    """One line about the channel, shown on its pages."""
+    retention_days: Annotated[int, Field(ge=0, le=36_500)] | None = None
+    """Days to keep files after the channel left them; without this key they are kept forever."""
+    gates: Gates | None = None
+    """Conditions of a move; without this table the channel takes every snapshot."""
