@@ -1,9 +1,4 @@
-"""Tokens: 256 random bits, stored as their sha256 alone, with what they allow and until when.
-
-Each token has upload sessions of its own, for clients that name none (a plain ``twine upload``). They are
-numbered; asking for a snapshot without naming a session closes the current one, so that files published long
-ago are not laid over newer ones by the next upload.
-"""
+"""Tokens: 256 random bits, of which the store keeps the sha256 alone, with their scopes and an expiry."""
 
 from __future__ import annotations
 
@@ -18,7 +13,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from fnmatch import fnmatchcase
 
-from index_server.catalog.sessions import Sessions
 from index_server.errors import (
     ConfigError,
     ForbiddenError,
@@ -214,24 +208,6 @@ class Readers:
         if len(self._good_until) > 10_000:
             self._good_until.clear()
         self._good_until[authorization or ""] = now + _READ_AGAIN
-
-
-def current_session(sessions: Sessions, publisher: Publisher) -> str:
-    """The publisher's own session that no snapshot was asked from yet."""
-    number = 1
-    while sessions.closed(publisher.session(number)):
-        number += 1
-    return publisher.session(number)
-
-
-def asked_session(sessions: Sessions, publisher: Publisher, idempotency_key: str) -> str:
-    """The publisher's own session that a snapshot was asked from under this key, else the current one."""
-    number = 1
-    while sessions.closed(session := publisher.session(number)):
-        if sessions.asked(session, idempotency_key):
-            return session
-        number += 1
-    return session
 
 
 def _secret(authorization: str) -> str:

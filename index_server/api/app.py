@@ -15,6 +15,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
+from index_server.access.own_sessions import OwnSessions
 from index_server.access.ratelimit import Buckets
 from index_server.access.readgate import ReadGate
 from index_server.access.tokens import Readers
@@ -50,6 +51,7 @@ def create_app(
     api.state.catalog = catalog
     api.state.settings = settings
     api.state.policy = policy
+    api.state.own_sessions = OwnSessions(catalog.sessions)
     api.state.buckets = Buckets(policy.uploads_per_second, policy.uploads_at_once)
     for routes in (uploads, snapshots, evidence, channels, leases, cache, health):
         api.include_router(routes.router)

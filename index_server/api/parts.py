@@ -9,6 +9,7 @@ from fastapi import Depends, Path, Request, Response
 from pydantic import BaseModel, ConfigDict, StringConstraints
 
 from index_server.access import tokens
+from index_server.access.own_sessions import OwnSessions
 from index_server.access.tokens import Publisher
 from index_server.catalog.catalog import Catalog
 from index_server.errors import (
@@ -43,6 +44,12 @@ def the_policy(request: Request) -> Policy:
     return policy
 
 
+def the_own_sessions(request: Request) -> OwnSessions:
+    """Finds the sessions of publishers that name none."""
+    own: OwnSessions = request.app.state.own_sessions
+    return own
+
+
 def the_publisher(request: Request) -> Publisher:
     """Who asks, by their token; no token is an error."""
     return tokens.authenticate(the_catalog(request).store, request.headers.get("authorization"))
@@ -50,6 +57,7 @@ def the_publisher(request: Request) -> Publisher:
 
 TheCatalog = Annotated[Catalog, Depends(the_catalog)]
 ThePolicy = Annotated[Policy, Depends(the_policy)]
+TheOwnSessions = Annotated[OwnSessions, Depends(the_own_sessions)]
 ThePublisher = Annotated[Publisher, Depends(the_publisher)]
 
 

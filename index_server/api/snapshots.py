@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Response
 
-from index_server.access import tokens
-from index_server.api.parts import Asked, Nonce, TheCatalog, ThePublisher, as_json, as_stored
+from index_server.api.parts import Asked, Nonce, TheCatalog, TheOwnSessions, ThePublisher, as_json, as_stored
 from index_server.model import Record, Session
 
 router = APIRouter()
@@ -20,10 +19,12 @@ class SnapshotAsked(Asked):
 
 
 @router.post("/api/snapshots")
-def make_snapshot(asked: SnapshotAsked, catalog: TheCatalog, publisher: ThePublisher) -> Response:
+def make_snapshot(
+    asked: SnapshotAsked, catalog: TheCatalog, own: TheOwnSessions, publisher: ThePublisher
+) -> Response:
     """Make a snapshot of a channel's head plus a session: 201, or 200 where there is nothing new."""
     publisher.demand_uploads()
-    session = asked.session or tokens.asked_session(catalog.sessions, publisher, asked.idempotency_key)
+    session = asked.session or own.asked(publisher, asked.idempotency_key)
     answer = catalog.make_snapshot(session, asked.idempotency_key, asked.channel)
     return as_stored(answer, 201 if answer.created else 200)
 

@@ -10,7 +10,7 @@ import anyio.to_thread
 from fastapi import APIRouter, Query, Request, Response
 from starlette.requests import ClientDisconnect
 
-from index_server.access import tokens
+from index_server.access.own_sessions import OwnSessions
 from index_server.access.ratelimit import Buckets
 from index_server.access.tokens import Publisher
 from index_server.api.parts import (
@@ -84,6 +84,7 @@ async def _take(
     body: AsyncIterator[bytes],
 ) -> tuple[Record, str]:
     settings: Settings = request.app.state.settings
+    own: OwnSessions = request.app.state.own_sessions
 
     def finish() -> tuple[Record, str]:
         record, metadata = intake.examine(
@@ -95,7 +96,7 @@ async def _take(
         )
         publisher.demand("upload", record.project)
         _refuse_quarantined(catalog, record.project)
-        joined = session or tokens.current_session(catalog.sessions, publisher)
+        joined = session or own.current(publisher)
         return catalog.record_file(record, metadata, path, joined), joined
 
     try:
