@@ -6,7 +6,7 @@ are caught once on each side: in :mod:`index_server.cli` and in :mod:`index_serv
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 
@@ -78,9 +78,8 @@ class RequestError(IndexServerError):
         self.members = members
 
     def problem(self) -> dict[str, object]:
-        """The members of its problem document (RFC 9457)."""
-        said = {"type": "about:blank", "title": self.title, "status": self.status}
-        return {**self.members, **said, "detail": "; ".join(self.reasons), "reasons": list(self.reasons)}
+        """Its problem document (RFC 9457)."""
+        return problem_document(self.status, self.title, self.reasons, self.members)
 
 
 class BadUploadError(RequestError):
@@ -218,3 +217,17 @@ def as_answer(error: StoreError) -> RequestError:
     if isinstance(error, MissingObjectError):  # another object names it
         return DamagedError(error.key, "it is missing")
     return StoreAwayError(str(error))
+
+
+def problem_document(
+    status: int, title: str, reasons: Sequence[str], members: Mapping[str, object] | None = None
+) -> dict[str, object]:
+    """A problem document (RFC 9457) with ``reasons`` and further members of its own."""
+    return {
+        **(members or {}),
+        "type": "about:blank",
+        "title": title,
+        "status": status,
+        "detail": "; ".join(reasons),
+        "reasons": list(reasons),
+    }

@@ -28,6 +28,7 @@ from index_server.errors import (
     StoreAwayError,
     StoreError,
     as_answer,
+    problem_document,
 )
 from index_server.limits import Limits
 from index_server.middleware.bodies import BodyLimit, BodyPace
@@ -65,21 +66,14 @@ def create_app(
     return BodyPace(gated, limits.body_seconds)
 
 
-def _problem(status: int, title: str, reasons: list[str], members: dict[str, object]) -> Response:
-    body = {
-        "type": "about:blank",
-        "title": title,
-        "status": status,
-        "detail": "; ".join(reasons),
-        "reasons": reasons,
-    }
-    return Response(orjson.dumps({**members, **body}), status, media_type="application/problem+json")
+def _problem(document: dict[str, object], status: int) -> Response:
+    return Response(orjson.dumps(document), status, media_type="application/problem+json")
 
 
 async def _refused(_: Request, error: Exception) -> Response:
     if not isinstance(error, RequestError):
         raise error
-    answer = _problem(error.status, error.title, list(error.reasons), error.members)
+    answer = _problem(error.problem(), error.status)
     answer.headers.update(challenge(error))
     return answer
 
@@ -97,12 +91,13 @@ async def _malformed(_: Request, error: Exception) -> Response:
     if not isinstance(error, RequestValidationError):
         raise error
     reasons = [f"{'.'.join(map(str, fault['loc'][1:]))}: {fault['msg']}" for fault in error.errors()]
-    return _problem(MalformedError.status, MalformedError.title, reasons, {})
+    return _problem(MalformedError(*reasons).problem(), MalformedError.status)
 
 
 async def _http_error(_: Request, error: Exception) -> Response:
     if not isinstance(error, HTTPException):
         raise error
-    answer = _problem(error.status_code, str(error.detail), [str(error.detail)], {})
+    status, detail = error.status_code, str(error.detail)
+    answer = _problem(problem_document(status, detail, [detail]), status)
     answer.headers.update(error.headers or {})
     return answer

@@ -81,7 +81,7 @@ def move(
     name: str, asked: MoveAsked, catalog: TheCatalog, policy: ThePolicy, publisher: ThePublisher
 ) -> Response:
     """Point a channel at a snapshot: 201, or 200 where it points there already; 422 with all that gates object."""
-    catalog.head(name)
+    catalog.require_channel(name)
     publisher.demand("move", name)
     entry, moved = catalog.move(
         name,
@@ -106,7 +106,7 @@ def move(
 @router.post("/api/approvals")
 def approve(asked: ApprovalAsked, catalog: TheCatalog, publisher: ThePublisher) -> Response:
     """Approve a snapshot for a channel; whoever may move the channel may approve."""
-    catalog.head(asked.channel)
+    catalog.require_channel(asked.channel)
     publisher.demand("move", asked.channel)
     approval = catalog.approve(
         asked.channel, asked.snapshot, by=publisher.name, token=publisher.id, message=asked.message
@@ -117,7 +117,7 @@ def approve(asked: ApprovalAsked, catalog: TheCatalog, publisher: ThePublisher) 
 @router.get("/api/approvals/{channel_name}/{snapshot}")
 def approvals(channel_name: str, snapshot: str, catalog: TheCatalog) -> Response:
     """Who approved a snapshot for a channel."""
-    catalog.head(channel_name)
+    catalog.require_channel(channel_name)
     found = catalog.approvals(channel_name, catalog.find_snapshot(snapshot).id)
     return as_json({"approvals": [approval.model_dump(mode="json") for approval in found]})
 

@@ -184,11 +184,10 @@ class Catalog:
 
     def stored_key(self, sha256: str, filename: str) -> str:
         """Where a file's bytes lie now, as of the last look at what was collected."""
-        return generation_key((sha256, filename), self.tombs.generation((sha256, filename)))
+        return generation_key((sha256, filename), self.tombs.known.generation((sha256, filename)))
 
     def _is_gone(self, record: Record) -> bool:
-        self.tombs.look()
-        return self.tombs.gone((record.sha256, record.filename)) is not None
+        return (record.sha256, record.filename) in self.tombs.look().gone
 
     def _refuse_gone(self, record: Record) -> None:
         if self._is_gone(record):
@@ -196,13 +195,15 @@ class Catalog:
 
     def _write_bytes(self, record: Record, metadata: bytes, path: Path) -> None:
         """Write a file and its metadata, in the next generation where it was collected (rule 12)."""
+        file = (record.sha256, record.filename)
         while True:
-            self.tombs.look()
-            gone = self.tombs.gone((record.sha256, record.filename))
-            key = self.stored_key(record.sha256, record.filename)
+            collected = self.tombs.look()
+            gone = collected.gone.get(file)
+            generation = collected.generation(file)
             if gone is not None:
-                again = gone.tomb.model_copy(update={"generation": gone.tomb.generation + 1})
-                key = generation_key(again.file, again.generation)
+                generation = gone.tomb.generation + 1
+                again = gone.tomb.model_copy(update={"generation": generation})
+            key = generation_key(file, generation)
             self.store.create_from(key, path)
             self.store.create(f"{key}.metadata", metadata)
             if gone is None:
@@ -406,8 +407,8 @@ class Catalog:
         """
         announce(self.store, snapshot_id, stamp(self.now()))
         records = list(self.snapshot_records(self.find_snapshot(snapshot_id)))
-        self.tombs.look()
-        gone = [each.filename for each in records if self.tombs.gone((each.sha256, each.filename))]
+        collected = self.tombs.look()
+        gone = [each.filename for each in records if (each.sha256, each.filename) in collected.gone]
         if gone:
             raise ConflictError(
                 f"of the files of {snapshot_id}, {len(gone)} have been collected: {', '.join(gone[:3])}"
@@ -422,9 +423,17 @@ class Catalog:
         Raises:
             NotFoundError: there is no such channel.
         """
+        self.require_channel(channel)
+        return self._journals[channel]
+
+    def require_channel(self, channel: str) -> None:
+        """Go on if there is such a channel.
+
+        Raises:
+            NotFoundError: there is none.
+        """
         if channel not in self._journals:
             raise NotFoundError(f"there is no channel {channel}; there is {', '.join(self.channels)}")
-        return self._journals[channel]
 
     def _keep(self, judgement: Judgement) -> str:
         data = judgement.encode()
@@ -449,7 +458,7 @@ class Catalog:
         Raises:
             NotFoundError: no such channel or snapshot.
         """
-        self.journal(channel)
+        self.require_channel(channel)
         self.find_snapshot(snapshot_id)
         approval = Approval(
             channel=channel, snapshot=snapshot_id, by=by, token=token, at=stamp(self.now()), message=message

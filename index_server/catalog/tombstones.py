@@ -22,7 +22,8 @@ from typing import Literal
 
 from index_server.catalog.journal import Journal
 from index_server.errors import MissingObjectError
-from index_server.model import GENESIS, File, Gone, Intent, Tomb, TombEntry
+from index_server.model import GENESIS, File, Intent, Tomb, TombEntry
+from index_server.rules.collected import Collected
 from index_server.store.interface import ObjectStore
 
 JOURNAL = "_collected"
@@ -49,29 +50,20 @@ class Tombstones:
 
     def __init__(self, store: ObjectStore) -> None:
         self._journal = Journal(store, JOURNAL, TombEntry)
-        self._folded = 0
-        self._generations: dict[File, int] = {}
-        self._gone: dict[File, Gone] = {}
+        self._known = Collected()
 
-    def look(self) -> None:
-        """Take in what was written since the last look. One look at the store when nothing was."""
+    def look(self) -> Collected:
+        """The state of all files now. One look at the store when nothing was written since the last one."""
         serial = self._journal.serial
-        if serial != self._folded:
-            for entry in self._journal.entries()[self._folded : serial]:
-                self._fold(entry)
-            self._folded = serial
+        known = self._known
+        if serial != known.serial:
+            self._known = known = known.after(self._journal.entries()[known.serial : serial])
+        return known
 
-    def gone(self, file: File) -> Gone | None:
-        """Whether a file was collected, as of the last look."""
-        return self._gone.get(file)
-
-    def all_gone(self) -> dict[File, Gone]:
-        """All collected files, as of the last look."""
-        return dict(self._gone)
-
-    def generation(self, file: File) -> int:
-        """The generation in which a file is served, or was last."""
-        return self._generations.get(file, 0)
+    @property
+    def known(self) -> Collected:
+        """The state as of the last look of this process, for readers who look again when they find no file."""
+        return self._known
 
     def collect(self, tombs: Sequence[Tomb], *, at: str, by: str) -> None:
         """Write that these are gone."""
@@ -81,16 +73,6 @@ class Tombstones:
     def restore(self, tomb: Tomb, *, at: str, by: str) -> None:
         """Write that this generation, which is stored already, is the file's present one."""
         self._append("restored", [tomb], at, by)
-
-    def _fold(self, entry: TombEntry) -> None:
-        """An entry counts only for the generation that its writer saw; a later one stays as it is."""
-        for tomb in entry.files:
-            here, gone = self.generation(tomb.file), tomb.file in self._gone
-            if entry.kind == "collected" and not gone and tomb.generation == here:
-                self._gone[tomb.file] = Gone(tomb=tomb, at=entry.at)
-            elif entry.kind == "restored" and gone and tomb.generation == here + 1:
-                self._generations[tomb.file] = tomb.generation
-                del self._gone[tomb.file]
 
     def _append(
         self, kind: Literal["collected", "restored"], tombs: Iterable[Tomb], at: str, by: str

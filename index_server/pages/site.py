@@ -335,8 +335,7 @@ class Site:
         key = self._catalog.stored_key(sha256, wheel) + beside
         size = self._catalog.store.size(key)
         if size is None:  # collected, or collected and back in another place
-            self._catalog.tombs.look()
-            gone = self._catalog.tombs.gone((sha256, wheel))
+            gone = self._catalog.tombs.look().gone.get((sha256, wheel))
             if gone is not None:
                 return Problem(gone_error(self._catalog, gone))
             key = self._catalog.stored_key(sha256, wheel) + beside

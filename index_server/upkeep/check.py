@@ -121,10 +121,10 @@ def collected_faults(catalog: Catalog) -> Iterator[str]:
                 yield entry
     for channel in catalog.channels:
         with suppress(StoreError):  # which another check tells
-            catalog.tombs.look()
+            collected = catalog.tombs.look()
             head = catalog.head(channel)
             for record in catalog.snapshot_records(catalog.snapshot(head.snapshot)) if head else ():
-                if catalog.tombs.gone((record.sha256, record.filename)):
+                if (record.sha256, record.filename) in collected.gone:
                     yield f"{channel} shows {record.filename}, which was collected"
 
 
@@ -153,8 +153,7 @@ def record_faults(catalog: Catalog, record: Record, *, deep: bool) -> Iterator[s
             yield f"{key}: not the record that snapshots hold"
     except StoreError as error:
         yield str(error)
-    catalog.tombs.look()
-    if catalog.tombs.gone((record.sha256, record.filename)):
+    if (record.sha256, record.filename) in catalog.tombs.look().gone:
         return
     file = catalog.stored_key(record.sha256, record.filename)
     size = store.size(file)

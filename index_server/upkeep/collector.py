@@ -25,6 +25,7 @@ from index_server.catalog.tombstones import announced, generation_key, split_key
 from index_server.errors import MissingObjectError
 from index_server.model import File, Move, SessionFile, Tomb, stamp
 from index_server.names import parse_name
+from index_server.rules.collected import Collected
 from index_server.rules.retention import FOREVER, NEVER, Terms, World, stays
 
 WHO = "armwheels-index collect"
@@ -74,13 +75,13 @@ class Collector:
     def run(self, *, dry_run: bool = False) -> Report:
         """Collect what may go; say what was kept and that all of it is there."""
         self._step("what is kept")
-        self._catalog.tombs.look()
+        collected = self._catalog.tombs.look()
         present = self._present()
         reach = self._reach(present)
-        doomed = [tomb for file in present if (tomb := self._doomed(file, reach)) is not None]
+        doomed = [tomb for file in present if (tomb := _doomed(file, reach, collected)) is not None]
         report = Report(today=self._today, dry_run=dry_run, stored=len(present))
         if dry_run:
-            waiting = [gone.tomb for file, gone in self._catalog.tombs.all_gone().items() if file in present]
+            waiting = [gone.tomb for file, gone in collected.gone.items() if file in present]
             for tomb in [*doomed, *waiting]:
                 generations = sorted(each for each in present[tomb.file] if each <= tomb.generation)
                 if generations:
@@ -94,21 +95,6 @@ class Collector:
         report.missing = sorted(file[1] for file in reach.files if self._is_missed(file, reach, report))
         return report
 
-    # Mark
-
-    def _doomed(self, file: File, reach: Reach) -> Tomb | None:
-        """The mark for a stored file that nothing keeps."""
-        tombs = self._catalog.tombs
-        if file in reach.files or tombs.gone(file):
-            return None
-        sha256, filename = file
-        return Tomb(
-            project=parse_name(filename).project,
-            filename=filename,
-            sha256=sha256,
-            generation=tombs.generation(file),
-        )
-
     # Sweep
 
     def _sweep(self, report: Report) -> Reach:
@@ -120,11 +106,11 @@ class Collector:
         reach = self._reach(present)
         self._step("sweeping")
         for file, generations in present.items():
-            gone = tombs.gone(file)
+            gone = tombs.known.gone.get(file)
             if gone is not None and file in reach.files and self._spare(gone.tomb):
                 report.spared.append(file[1])
                 gone = None
-            last = gone.tomb.generation if gone else tombs.generation(file) - 1
+            last = gone.tomb.generation if gone else tombs.known.generation(file) - 1
             doomed = sorted(generation for generation in generations if generation <= last)
             if gone is not None and doomed:  # else somebody is bringing it back
                 self._note(report, file, doomed)
@@ -158,8 +144,7 @@ class Collector:
 
     def _restored_meanwhile(self, report: Report) -> None:
         """A publisher may have brought back what this run collected: that is no longer gone."""
-        self._catalog.tombs.look()
-        gone = {filename for _, filename in self._catalog.tombs.all_gone()}
+        gone = {filename for _, filename in self._catalog.tombs.look().gone}
         report.collected = [name for name in report.collected if name in gone]
 
     def _forget_announcements(self) -> None:
@@ -227,7 +212,7 @@ class Collector:
         """Of files in no kept snapshot, those that came to the index, or into a session, not long ago."""
         dates = dict(self._session_dates({filename for _, filename in files}))
         for file in files:
-            generation = self._catalog.tombs.generation(file)
+            generation = self._catalog.tombs.known.generation(file)
             written = self._store.written_at(generation_key(file, generation))
             if written is not None:
                 dates[file] = max(dates.get(file, NEVER), stamp(written))
@@ -250,7 +235,20 @@ class Collector:
 
         (So it is when ``retention_days`` was raised later, or when a session names what it was told is gone.)
         """
-        if self._store.size(generation_key(file, self._catalog.tombs.generation(file))) is not None:
+        collected = self._catalog.tombs.known
+        if self._store.size(generation_key(file, collected.generation(file))) is not None:
             return False
-        gone = self._catalog.tombs.gone(file) is not None
-        return not gone or (file in reach.promised and file[1] in report.collected)
+        return file not in collected.gone or (file in reach.promised and file[1] in report.collected)
+
+
+def _doomed(file: File, reach: Reach, collected: Collected) -> Tomb | None:
+    """The mark for a stored file that nothing keeps."""
+    if file in reach.files or file in collected.gone:
+        return None
+    sha256, filename = file
+    return Tomb(
+        project=parse_name(filename).project,
+        filename=filename,
+        sha256=sha256,
+        generation=collected.generation(file),
+    )

@@ -98,7 +98,7 @@ class Mirror:
             MirrorError: a wheel cannot be had, or is not what was resolved.
             BadUploadError: a wheel does not pass the checks.
         """
-        self._catalog.head(self._channel)
+        self._catalog.require_channel(self._channel)
         wanted: dict[str, Wanted] = {}
         ours: set[str] = set()
         for world in worlds:
@@ -139,8 +139,8 @@ class Mirror:
                 f"{wanted.filename}: upstream has other bytes (sha256 {wanted.sha256}) than were mirrored before "
                 f"({standing.sha256}); a name never changes its meaning here"
             )
-        self._catalog.tombs.look()
-        if standing is not None and self._catalog.tombs.gone((standing.sha256, standing.filename)) is None:
+        collected = self._catalog.tombs.look()
+        if standing is not None and (standing.sha256, standing.filename) not in collected.gone:
             self._catalog.adopt(session, wanted.filename, wanted.project)
             self._told(wanted.filename, standing.size, standing.size)
             return

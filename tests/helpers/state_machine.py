@@ -149,8 +149,7 @@ class Index(RuleBasedStateMachine):
             assert report.missing == []
         finally:  # a killed one has marked, perhaps
             catalog = self.fresh()
-            catalog.tombs.look()
-            gone = {name for _, name in catalog.tombs.all_gone()}
+            gone = {name for _, name in catalog.tombs.look().gone}
             assert not (gone - self.gone) & promised
             self.gone = gone
 
@@ -496,8 +495,7 @@ class Index(RuleBasedStateMachine):
     def see_gone(self) -> None:
         """What is marked now, by a collector that is half way, or by one that has ended."""
         catalog = self.fresh()
-        catalog.tombs.look()
-        self.gone = {name for _, name in catalog.tombs.all_gone()}
+        self.gone = {name for _, name in catalog.tombs.look().gone}
 
     # Readers
 
@@ -505,8 +503,7 @@ class Index(RuleBasedStateMachine):
     def nothing_promised_is_gone(self) -> None:
         self.arm(None)
         catalog = self.fresh()  # the others learn of it when they have to
-        catalog.tombs.look()
-        assert {name for _, name in catalog.tombs.all_gone()} == self.gone
+        assert {name for _, name in catalog.tombs.look().gone} == self.gone
         for name in self.promised() - self.gone:
             key = catalog.stored_key(self.bytes[name], name)
             assert self.inner.size(key), f"{name} is promised and not there"
