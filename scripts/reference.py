@@ -24,14 +24,15 @@ import httpx2
 import typer
 
 import builder.cli
+import builder.settings
 import index_server.cli
+import index_server.settings
 from builder.errors import ArmwheelsError
 from builder.model.channel import Channel
 from builder.model.matrix import Matrix
 from builder.model.recipe import RecipeFile
 from builder.model.target import TargetTable
 from builder.model.toolchains import Toolchains
-from builder.settings import VARIABLES
 from index_server import model as stored
 from index_server.api.app import create_app
 from index_server.errors import IndexServerError, RequestError
@@ -77,11 +78,21 @@ def toolchains() -> str:
 
 
 def environment() -> str:
-    rows = [(f"`{one.name}`", one.default, one.meaning) for one in VARIABLES]
+    tables = [
+        table(
+            ("variable", "default", "meaning"),
+            [(f"`{each.name}`", each.default, each.meaning) for each in variables],
+        )
+        for variables in (builder.settings.VARIABLES, index_server.settings.VARIABLES)
+    ]
     return page(
         "Environment variables",
-        "What `armwheels` reads. The `licensed` key of a recipe's backend may name further variables.",
-        table(("variable", "default", "meaning"), rows),
+        "An empty variable counts as not set.",
+        "## armwheels",
+        tables[0],
+        "The `licensed` key of a recipe's backend may name further variables.",
+        "## armwheels-index",
+        tables[1],
     )
 
 

@@ -95,29 +95,45 @@ def object_section(name: str, schema: Schema) -> str:
 
 
 class Keys:
-    """The keys of a TOML file: a section for each table, its keys in the order of the model."""
+    """The keys of a TOML file: a section for each table, its keys in the order of the model.
 
-    def __init__(self, model: type[BaseModel], root: str = "", *, without: Sequence[str] = ()) -> None:
+    Raises:
+        ValueError: a key has no description; the message names every such key.
+    """
+
+    def __init__(self, model: type[BaseModel], root: str = "") -> None:
         schema = model.model_json_schema(by_alias=True)
         self._definitions: Mapping[str, Schema] = schema.get("$defs", {})
         self._headings: dict[str, str] = {}  # by definition
-        self._without = without
+        self._missing: list[str] = []  # keys without a description
         self.text = "\n\n".join(self._sections(schema, root, f"`{root}`" if root else "Top level"))
+        if self._missing:
+            raise ValueError(f"{model.__name__}: no description of {', '.join(self._missing)}")
 
     def _sections(self, schema: Schema, path: str, heading: str) -> Iterator[str]:
         """The section of a table, then those of the tables below it that have none yet."""
         below: dict[str, str] = {}  # definition -> path
         rows = []
         for key, field in schema.get("properties", {}).items():
-            if key not in self._without:
-                kind = self._type(field, f"{path.strip('[]')}.{key}".strip("."), below)
-                rows.append(
-                    (f"`{key}`", kind, _default(field, key in schema.get("required", ())), meaning(field))
-                )
+            place = f"{path.strip('[]')}.{key}".strip(".")
+            said = meaning(self._described(field))
+            if not said:
+                self._missing.append(place)
+            default = "required" if key in schema.get("required", ()) else _default(field)
+            rows.append((f"`{key}`", self._type(field, place, below), default, said))
         yield f"## {heading}\n\n{markdown(schema.get('description'))}"
         yield table(("key", "type", "default", "meaning"), rows)
         for definition, place in below.items():
             yield from self._sections(self._definitions[definition], place, self._headings[definition])
+
+    def _described(self, field: Schema) -> Schema:
+        """The field with its table's description, which pydantic leaves out of a field that has the same one."""
+        if "$ref" not in field or "description" in field:
+            return field
+        return {
+            **field,
+            "description": self._definitions[field["$ref"].rpartition("/")[2]].get("description"),
+        }
 
     def _type(self, field: Schema, path: str, below: dict[str, str]) -> str:
         """A type in TOML's words; a table is a link to its section."""
@@ -153,10 +169,8 @@ class Keys:
         return link(text, self._headings[definition])
 
 
-def _default(field: Schema, required: bool) -> str:
+def _default(field: Schema) -> str:
     default = field.get("default")
-    if required:
-        return "required"
     if default is None or isinstance(default, list | dict):
         return ""
     return f"`{str(default).lower()}`" if isinstance(default, bool) else f"`{default}`"

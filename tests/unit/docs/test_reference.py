@@ -4,10 +4,17 @@ from __future__ import annotations
 
 from typing import Literal
 
+import pytest
 from pydantic import BaseModel, ConfigDict, Field
 
 from scripts.reference import FOLDER, REFERENCE
 from scripts.reference_markdown import Keys, markdown, table
+
+
+@pytest.mark.parametrize("name", REFERENCE)
+def test_a_page_is_current(name: str) -> None:
+    committed = (FOLDER / name).read_text(encoding="utf-8") if (FOLDER / name).is_file() else ""
+    assert REFERENCE[name]() == committed, f"docs/reference/{name} differs from the code; run `make docs`"
 
 
 def test_no_page_is_left_over() -> None:
@@ -27,10 +34,17 @@ class Whole(BaseModel):
 
     model_config = ConfigDict(use_attribute_docstrings=True)
     kind: Literal["a", "b"]
+    """Which one."""
     part: Part | None = None
+    """A part."""
+    same: Part = Part()
+    """A part."""
     named: dict[str, Part] = Field(default_factory=dict)
+    """More parts."""
     names: tuple[str, ...] = ()
+    """Names."""
     flag: bool = False
+    """Whether."""
 
 
 def test_keys_of_a_model() -> None:
@@ -41,11 +55,12 @@ def test_keys_of_a_model() -> None:
         "",
         "| key | type | default | meaning |",
         "| --- | --- | --- | --- |",
-        '| `kind` | `"a"` or `"b"` | required |  |',
-        "| `part` | [table](#part) |  |  |",
-        "| `named` | [table](#part) by name |  |  |",
-        "| `names` | list of strings |  |  |",
-        "| `flag` | boolean | `false` |  |",
+        '| `kind` | `"a"` or `"b"` | required | Which one. |',
+        "| `part` | [table](#part) |  | A part. |",
+        "| `same` | [table](#part) |  | A part. |",
+        "| `named` | [table](#part) by name |  | More parts. |",
+        "| `names` | list of strings |  | Names. |",
+        "| `flag` | boolean | `false` | Whether. |",
         "",
         "## `[part]`",
         "",
@@ -55,6 +70,14 @@ def test_keys_of_a_model() -> None:
         "| --- | --- | --- | --- |",
         "| `size` | integer | `3` | How large it is, in GiB. (above 0) |",
     ]
+
+
+def test_a_key_without_a_description_is_named() -> None:
+    class Silent(BaseModel):
+        table: dict[str, int]
+
+    with pytest.raises(ValueError, match="Silent: no description of table"):
+        Keys(Silent)
 
 
 def test_a_cell_cannot_break_its_table() -> None:
