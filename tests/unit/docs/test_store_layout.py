@@ -1,0 +1,76 @@
+"""The reference's store layout lists every key that a used store has, and no other."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from starlette.testclient import TestClient
+
+from index_server.access.tokens import make_token, revoke_tokens
+from index_server.api.app import create_app
+from index_server.catalog.catalog import Catalog
+from index_server.model import Tomb
+from index_server.policy import Policy
+from index_server.rules.gates import Gates
+from index_server.settings import load_settings
+from index_server.store.folder import DirectoryStore
+from scripts.reference import LAYOUT
+from tests.helpers.wheels import tuned_wheel
+
+SESSION, DISCARDED = "s" * 22, "d" * 22
+FILENAME, WHEEL = tuned_wheel()
+
+
+def pattern(key: str) -> re.Pattern[str]:
+    """A key of the table as a regular expression; a journal in braces is a channel's."""
+    escaped = re.sub(r"\\{channel\\}", "[a-z][^/]*", re.escape(key))
+    return re.compile(re.sub(r"\\{[^}]*\\}", "[^/]+", escaped))
+
+
+def use(store: DirectoryStore) -> None:
+    """Write an object of every kind."""
+    settings = load_settings()
+    policy = Policy(gates={"stable": Gates(approvals=1)})
+    http = TestClient(create_app(store, settings, policy), raise_server_exceptions=True)
+    owner = {"Authorization": f"Bearer {make_token(store, 'owner', None, ['admin'])}"}
+    other = {"Authorization": f"Bearer {make_token(store, 'other', None, ['admin'])}"}
+
+    def send(method: str, path: str, body: object = None, headers: dict[str, str] = owner) -> object:
+        answer = http.request(method, path, json=body, headers=headers)
+        assert answer.is_success, answer.text
+        return answer.json() if answer.content else None
+
+    def upload(session: str) -> None:
+        form = {":action": "file_upload", "protocol_version": "1"}
+        files = {"content": (FILENAME, WHEEL)}
+        answer = http.post(f"/upload/?session={session}", data=form, files=files, headers=owner)
+        assert answer.is_success, answer.text
+
+    upload(SESSION)
+    send("POST", "/api/snapshots", {"session": SESSION, "idempotency_key": "key"})
+    [snapshot] = http.get("/api/snapshots").json()["snapshots"]
+    [file] = http.get(f"/api/snapshots/{snapshot}").json()["files"]
+    send("PUT", f"/api/evidence/{file['sha256']}/audit", {"passed": True})
+    send("POST", "/api/approvals", {"channel": "stable", "snapshot": snapshot}, other)
+    send("POST", "/api/channels/stable/moves", {"snapshot": snapshot, "expected_serial": 0, "nonce": "n"})
+    send("POST", "/api/status", {"kind": "yank", "filename": FILENAME, "reason": "r", "nonce": "n"})
+    send("PUT", "/api/leases/release", {"snapshots": [snapshot]})
+    http.put(f"/api/cache/{'c' * 32}", content=b"object", headers=owner)
+    upload(DISCARDED)
+    send("DELETE", f"/api/sessions/{DISCARDED}")
+    revoke_tokens(store, "other")
+    tomb = Tomb(project=file["project"], filename=FILENAME, sha256=file["sha256"], generation=0)
+    Catalog(store, settings.channels).tombs.collect([tomb], at="2026-11-27T00:00:00Z", by="test")
+    upload("a" * 22)
+
+
+def test_the_layout_is_that_of_a_used_store(tmp_path: Path) -> None:
+    store = DirectoryStore(tmp_path)
+    use(store)
+    files = [path.relative_to(tmp_path) for path in tmp_path.rglob("*") if path.is_file()]
+    keys = [file.as_posix() for file in files if file.parts[0] != ".tmp"]
+    patterns = {key: pattern(key) for key, _ in LAYOUT}
+    listed = {key: [each for each in patterns if patterns[each].fullmatch(key)] for key in keys}
+    assert [key for key, matches in listed.items() if not matches] == []
+    assert set(patterns) - {match for matches in listed.values() for match in matches} == set()
