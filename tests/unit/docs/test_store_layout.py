@@ -14,7 +14,8 @@ from index_server.model import Tomb
 from index_server.policy import Policy
 from index_server.rules.gates import Gates
 from index_server.settings import load_settings
-from index_server.store.folder import DirectoryStore
+from index_server.store.address import open_store
+from index_server.store.interface import ObjectStore
 from scripts.reference import LAYOUT
 from tests.helpers.wheels import tuned_wheel
 
@@ -28,7 +29,7 @@ def pattern(key: str) -> re.Pattern[str]:
     return re.compile(re.sub(r"\\{[^}]*\\}", "[^/]+", escaped))
 
 
-def use(store: DirectoryStore) -> None:
+def use(store: ObjectStore) -> None:
     """Write an object of every kind."""
     settings = load_settings()
     policy = Policy(gates={"stable": Gates(approvals=1)})
@@ -66,8 +67,7 @@ def use(store: DirectoryStore) -> None:
 
 
 def test_the_layout_is_that_of_a_used_store(tmp_path: Path) -> None:
-    store = DirectoryStore(tmp_path)
-    use(store)
+    use(open_store(f"file:{tmp_path}"))
     files = [path.relative_to(tmp_path) for path in tmp_path.rglob("*") if path.is_file()]
     keys = [file.as_posix() for file in files if file.parts[0] != ".tmp"]
     patterns = {key: pattern(key) for key, _ in LAYOUT}
