@@ -16,7 +16,7 @@ from builder.bench.model import IMPORT, Machine, Row, Workload
 from builder.errors import VerifyError
 
 SCRIPTS = Path(__file__).resolve().parents[1] / "wheel_benches"
-_SILENCE_SECONDS = 900.0
+SILENCE_SECONDS = 900.0
 
 Progress = Callable[[str], None]
 Line = dict[str, Any]
@@ -101,9 +101,16 @@ def collect(names: Sequence[str], ask: Ask) -> dict[str, Line]:
 
 
 def converse(
-    command: Sequence[str], environment: Mapping[str, str], cwd: Path, heard: Callable[[Line], None]
+    command: Sequence[str],
+    environment: Mapping[str, str],
+    cwd: Path,
+    heard: Callable[[Line], None],
+    *,
+    silence: float = SILENCE_SECONDS,
 ) -> tuple[list[Line], str]:
     """Run a bench script, hear each line as it comes, and tell how it ended: empty for an ordinary end.
+
+    A script that prints nothing for ``silence`` seconds is killed.
 
     Raises:
         VerifyError: the program cannot be started.
@@ -123,7 +130,7 @@ def converse(
             )
         except OSError as error:
             raise VerifyError(f"{command[0]} could not be started: {error}") from error
-        with _Patience(process) as patience:
+        with _Patience(process, silence) as patience:
             for said in process.stdout or ():
                 patience.renew()
                 for line in parse_lines([said]):
@@ -133,16 +140,17 @@ def converse(
         complaints.seek(0)
         last = [line.strip() for line in complaints.read().splitlines() if line.strip()][-1:]
     if patience.lost:
-        return lines, f"stopped after {_SILENCE_SECONDS:.0f} s of silence"
+        return lines, f"stopped after {silence:.0f} s of silence"
     return lines, how_it_ended(process.returncode, last[0] if last else "")
 
 
 class _Patience:
     """Kills a process that has said nothing for too long, and in any case when the block is left."""
 
-    def __init__(self, process: subprocess.Popen[str]) -> None:
+    def __init__(self, process: subprocess.Popen[str], seconds: float) -> None:
         self._process = process
-        self._timer = threading.Timer(_SILENCE_SECONDS, self._lose)
+        self._seconds = seconds
+        self._timer = threading.Timer(seconds, self._lose)
         self.lost = False
 
     def __enter__(self) -> _Patience:
@@ -156,7 +164,7 @@ class _Patience:
 
     def renew(self) -> None:
         self._timer.cancel()
-        self._timer = threading.Timer(_SILENCE_SECONDS, self._lose)
+        self._timer = threading.Timer(self._seconds, self._lose)
         self._timer.start()
 
     def _lose(self) -> None:

@@ -86,7 +86,7 @@ def bench(
         raise ConfigError(f"no workloads for {project}: builder/wheel_benches has no script of that name")
     workloads = chosen(workloads_of(script), only)
     home = settings.home_dir()
-    machine, python = _machine(wheels[0], target)
+    machine, python = machine_for(wheels[0], target)
     sides, note = _with_reference(wheels, against, project, version, python, machine, home)
     measured = [
         _measure(
@@ -143,7 +143,7 @@ def chosen(workloads: tuple[Workload, ...], only: Sequence[str] | None) -> tuple
     return tuple(workload for workload in workloads if not only or workload.name in only)
 
 
-def _machine(wheel: Path, target: str | None) -> tuple[Bencher, str]:
+def machine_for(wheel: Path, target: str | None) -> tuple[Bencher, str]:
     """What to run on, and the Python for it."""
     known = load_configs().targets
     here = platform.machine()

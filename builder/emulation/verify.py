@@ -93,7 +93,7 @@ def verify(
         checks = [_install(emulated, environment, wheel, limit)]
         if checks[0].outcome == "pass":
             write_bytecode(toolbox, python, *environment.glob("lib/python3*/site-packages"))
-            beside = _beside(recipe, python, toolbox)
+            beside = requirements_beside(recipe, python, toolbox)
             lay_out_data(recipe, version, toolbox, Path(scratch) / "data")
             progress(f"{target}: running {recipe.verify.script} ({model.cpu})")
             checks += _script(emulated, environment, recipe.verify.script, Path(scratch), limit, beside)
@@ -157,7 +157,7 @@ def _install(emulated: EmulatedPython, environment: Path, wheel: Path, limit: fl
     return _check("pip install", done.returncode == 0, detail, start)
 
 
-def _beside(recipe: Recipe, python: str, toolbox: Toolbox) -> dict[str, str]:
+def requirements_beside(recipe: Recipe, python: str, toolbox: Toolbox) -> dict[str, str]:
     """Variables that put what the recipe's tests need, and its wheel's own dependencies, beside the wheel.
 
     Raises:

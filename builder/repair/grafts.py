@@ -49,7 +49,7 @@ def find_grafts(build: Build, root: Path, toolbox: Toolbox, work: Path) -> dict[
     return grafts
 
 
-def _original_name(grafted: str, candidates: Sequence[str]) -> str | None:
+def original_name(grafted: str, candidates: Sequence[str]) -> str | None:
     """The library a graft was copied from: auditwheel puts eight digits of its hash before the first dot."""
     base, _, rest = grafted.partition(".")
     plain = f"{re.sub(r'-[0-9a-f]{8}$', '', base)}.{rest}"
@@ -60,7 +60,7 @@ def _from_dependency(build: Build, name: str, work: Path) -> Graft | None:
     for dependency in build.dependencies:
         folder = dependency_folder(dependency, work)
         libraries = [path.name for path in (folder / dependency.libraries).iterdir()]
-        if original := _original_name(name, libraries):
+        if original := original_name(name, libraries):
             return Graft(
                 library=original,
                 name=dependency.name,
@@ -75,7 +75,7 @@ def _from_dependency(build: Build, name: str, work: Path) -> Graft | None:
 
 def _from_relinked(build: Build, name: str, toolbox: Toolbox) -> Graft | None:
     for static in build.relinked:
-        if original := _original_name(name, [static.soname]):
+        if original := original_name(name, [static.soname]):
             pinned = package_of(static, toolbox)
             return Graft(
                 library=original,
@@ -104,7 +104,7 @@ def package_of(static: StaticDependency, toolbox: Toolbox) -> PinnedFile:
 def _from_built(build: Build, name: str, toolbox: Toolbox) -> Graft | None:
     for library in build.built:
         folder = library_folder(library, build, toolbox)
-        if original := _original_name(name, [path.name for path in (folder / "usr/lib").iterdir()]):
+        if original := original_name(name, [path.name for path in (folder / "usr/lib").iterdir()]):
             return Graft(
                 library=original,
                 name=library.name,
@@ -136,7 +136,7 @@ def _from_packages(name: str, build: Build, toolbox: Toolbox) -> Graft | None:
                 ["dpkg-deb", "--contents", str(package)], capture_output=True, text=True, check=True
             )
             names = [line.split(" -> ")[0].rsplit("/", 1)[-1] for line in listing.stdout.splitlines()]
-            if original := _original_name(name, names):
+            if original := original_name(name, names):
                 return Graft(
                     library=original,
                     name=pinned.name,

@@ -14,7 +14,7 @@ from builder.compile.frontends import build_variables
 from builder.compile.layout import lay_out_framework
 from builder.compile.wrappers import Commands
 from builder.emulation.emulate import model_of
-from builder.emulation.verify import _beside
+from builder.emulation.verify import requirements_beside
 from builder.errors import CompileError, ConfigError, SourceError, VerifyError
 from builder.ingredients import recipe_expectations
 from builder.load import load_recipes
@@ -238,12 +238,12 @@ class TestFramework:
         assert recipe.test_requires == ("torch==2.6.0",)
         toolbox = SimpleNamespace(home=configs)
         with pytest.raises(VerifyError, match="no pinned test requirements"):
-            _beside(recipe, "cp311", toolbox)
+            requirements_beside(recipe, "cp311", toolbox)
         lock = requirements_lock("demo", "tests", "cp311")
         lock.parent.mkdir()
         lock.write_text(f"torch==2.6.0 --hash=sha256:{'e' * 64}\n")
         with pytest.raises(VerifyError, match="does not pin torch-2"):
-            _beside(recipe, "cp311", toolbox)
+            requirements_beside(recipe, "cp311", toolbox)
 
 
 def test_the_superset_runs_what_a_model_lacks(targets: Targets) -> None:

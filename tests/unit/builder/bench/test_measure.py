@@ -143,12 +143,17 @@ def test_how_a_process_ended() -> None:
     assert how_it_ended(1, "boom") == "ended with 1: boom"
 
 
-def test_a_process_silent_for_too_long_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(measure, "_SILENCE_SECONDS", 0.5)
-    program = 'import time; print(\'{"workload": "a", "state": "started"}\', flush=True); time.sleep(60)'
-    lines, ending = converse([sys.executable, "-c", program], os.environ, tmp_path, lambda line: None)
+def test_a_process_silent_for_too_long_is_stopped(tmp_path: Path) -> None:
+    program = 'echo \'{"workload": "a", "state": "started"}\'; exec sleep 60'
+    lines, ending = converse(["sh", "-c", program], os.environ, tmp_path, lambda line: None, silence=1)
     assert lines == [said("a", "started")]
-    assert "silence" in ending
+    assert ending == "stopped after 1 s of silence"
+
+
+def test_each_line_begins_the_silence_anew(tmp_path: Path) -> None:
+    program = 'for n in 1 2 3 4; do sleep 0.5; echo \'{"workload": "a"}\'; done'
+    lines, ending = converse(["sh", "-c", program], os.environ, tmp_path, lambda line: None, silence=1.5)
+    assert (len(lines), ending) == (4, "")
 
 
 @pytest.mark.parametrize("project", ["numpy", "torch", "tflite-runtime"])

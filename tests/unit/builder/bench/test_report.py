@@ -204,7 +204,7 @@ def test_the_whole_command_on_an_arm_machine_prints_times_and_a_text_to_send(
         beside[wheel.name] = list(needs)
 
     monkeypatch.setattr(TimingMachine, "install", install)
-    monkeypatch.setattr(command, "_machine", lambda wheel, target: (machine, "cp311"))
+    monkeypatch.setattr(command, "machine_for", lambda wheel, target: (machine, "cp311"))
     monkeypatch.setattr(command, "out", Console(width=120))
     monkeypatch.setenv("ARMWHEELS_HOME", str(tmp_path / "home"))
     wheel = make_wheel(tmp_path, "numpy-1.0+neoverse.v1-cp311-cp311-linux_aarch64.whl")

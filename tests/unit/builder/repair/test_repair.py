@@ -1,8 +1,12 @@
-"""What repair writes into a wheel, on small trees; the whole of it runs in the end-to-end tests."""
+"""What repair writes into a small wheel; grafting by auditwheel runs in the end-to-end tests."""
 
 from __future__ import annotations
 
 import json
+import os
+import zipfile
+from collections.abc import Callable
+from email import message_from_bytes
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,48 +15,108 @@ import pytest
 
 from builder.errors import RepairError
 from builder.model.build import Build
-from builder.repair.grafts import _original_name
-from builder.repair.marks import _rename_info, _scrub
+from builder.repair.grafts import original_name
+from builder.repair.marks import mark
 from builder.repair.passport import make_passport
 from builder.settings import configs_dir
+from tests.helpers.wheels import make_wheel, pack, wheel_files
+
+RAW = "demo-1.0-cp311-cp311-linux_aarch64.whl"
+INFO = "demo-1.0+neoverse.v1.dist-info"
 
 
-def _tree(root: Path) -> Path:
-    info = root / "demo-1.0.dist-info"
-    info.mkdir(parents=True)
-    (info / "METADATA").write_text(
-        "Metadata-Version: 2.4\nName: demo\nVersion: 1.0\n\nVersion: 9 in the text\n"
-    )
-    (info / "WHEEL").write_text(
-        "Wheel-Version: 1.0\nRoot-Is-Purelib: false\nTag: cp311-cp311-linux_aarch64\n"
-    )
-    return root
+@pytest.fixture
+def toolbox(tmp_path: Path) -> SimpleNamespace:
+    pinned = SimpleNamespace(name="ziglang", version="0.17.1", sha256="c" * 64)
+    return SimpleNamespace(home=tmp_path / "home", pins=SimpleNamespace(files=lambda part: (pinned,)))
 
 
-def test_the_local_version_and_the_build_tag_stand_in_dist_info(build: Build, tmp_path: Path) -> None:
-    info = _rename_info(build, _tree(tmp_path))
-    assert info.name == "demo-1.0+neoverse.v1.dist-info"
-    metadata = (info / "METADATA").read_text()
-    assert "\nVersion: 1.0+neoverse.v1\n" in metadata
-    assert "Version: 9 in the text" in metadata
-    assert f"Root-Is-Purelib: false\nBuild: {build.build_tag}\nTag:" in (info / "WHEEL").read_text()
+@pytest.fixture
+def mark_wheel(build: Build, toolbox: SimpleNamespace, tmp_path: Path) -> Callable[[bytes], Path]:
+    """Mark a wheel of these bytes; gives what became of it."""
+
+    def mark_bytes(data: bytes) -> Path:
+        raw, finished = tmp_path / RAW, tmp_path / "finished"
+        raw.write_bytes(data)
+        finished.mkdir()
+        mark(build, raw, ["manylinux_2_28_aarch64"], toolbox, tmp_path / "work", finished)
+        [wheel] = finished.iterdir()
+        return wheel
+
+    return mark_bytes
 
 
-def test_metadata_without_a_version_is_refused(build: Build, tmp_path: Path) -> None:
-    root = _tree(tmp_path)
-    (root / "demo-1.0.dist-info/METADATA").write_text("Name: demo\n\n")
+def test_a_wheel_is_named_by_its_target_its_digest_and_its_platform(
+    build: Build, mark_wheel: Callable[[bytes], Path]
+) -> None:
+    name = mark_wheel(make_wheel(RAW)).name
+    assert name == f"demo-1.0+neoverse.v1-{build.build_tag}-cp311-cp311-manylinux_2_28_aarch64.whl"
+
+
+def test_metadata_says_what_the_name_says(build: Build, mark_wheel: Callable[[bytes], Path]) -> None:
+    data = {"demo-1.0.data/data/share/demo": b"x"}
+    wheel = make_wheel(RAW, metadata="\nVersion: 9 in the description\n", files=data)
+    with zipfile.ZipFile(mark_wheel(wheel)) as archive:
+        metadata = message_from_bytes(archive.read(f"{INFO}/METADATA"))
+        tags = message_from_bytes(archive.read(f"{INFO}/WHEEL"))
+        names = archive.namelist()
+    assert metadata.get_all("Version") == ["1.0+neoverse.v1"]
+    assert "Version: 9 in the description" in metadata.get_payload()
+    assert tags.keys() == ["Wheel-Version", "Generator", "Root-Is-Purelib", "Build", "Tag"]
+    assert tags["Build"] == build.build_tag
+    assert tags.get_all("Tag") == ["cp311-cp311-manylinux_2_28_aarch64"]
+    assert {name.split("/")[0] for name in names} == {"demo", INFO, "demo-1.0+neoverse.v1.data"}
+
+
+def test_metadata_without_a_version_is_refused(mark_wheel: Callable[[bytes], Path]) -> None:
+    files = wheel_files(RAW)
+    files["demo-1.0.dist-info/METADATA"] = b"Metadata-Version: 2.1\nName: demo\n\n"
     with pytest.raises(RepairError, match="no single Version"):
-        _rename_info(build, root)
+        mark_wheel(pack(files))
 
 
-def test_build_folders_leave_text_and_are_refused_in_binaries(tmp_path: Path) -> None:
-    text = tmp_path / "config.py"
-    text.write_text("path = '/build/here/include'\n")
-    _scrub(tmp_path, ["/build/here"])
-    assert text.read_text() == "path = '/armwheels/include'\n"
-    (tmp_path / "m.so").write_bytes(b"\x7fELF\0/build/here/a.c\0")
-    with pytest.raises(RepairError, match=r"m\.so"):
-        _scrub(tmp_path, ["/build/here"])
+def test_the_passport_and_the_sbom_are_in_the_wheel(
+    build: Build, mark_wheel: Callable[[bytes], Path]
+) -> None:
+    with zipfile.ZipFile(mark_wheel(make_wheel(RAW))) as archive:
+        passport = json.loads(archive.read(f"{INFO}/armwheels.json"))
+        sbom = json.loads(archive.read(f"{INFO}/sboms/armwheels.cdx.json"))
+    assert passport["digests"] == {"compile": build.compile_digest, "wheel": build.wheel_digest}
+    assert sbom["metadata"]["component"]["version"] == "1.0+neoverse.v1"
+
+
+def test_build_folders_leave_text(mark_wheel: Callable[[bytes], Path], tmp_path: Path) -> None:
+    text = f"path = '{tmp_path}/work/include'\nlink = '{tmp_path}/home/toolbox'\n"
+    with zipfile.ZipFile(mark_wheel(make_wheel(RAW, files={"demo/config.py": text.encode()}))) as archive:
+        kept = archive.read("demo/config.py").decode()
+    assert kept == "path = '/armwheels/include'\nlink = '/armwheels/toolbox'\n"
+
+
+def test_build_folders_in_binary_files_are_refused(
+    mark_wheel: Callable[[bytes], Path], tmp_path: Path
+) -> None:
+    table = f"\0{tmp_path}/work/a.c\0".encode()
+    with pytest.raises(RepairError, match=r"compiled into demo/table\.bin$"):
+        mark_wheel(make_wheel(RAW, files={"demo/table.bin": table}))
+
+
+def test_the_same_wheel_gives_the_same_bytes_whatever_the_umask(
+    build: Build, toolbox: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
+    made = []
+    for umask in (0o022, 0o077):
+        place = tmp_path / str(umask)
+        (place / "finished").mkdir(parents=True)
+        (place / RAW).write_bytes(make_wheel(RAW))
+        before = os.umask(umask)
+        try:
+            mark(build, place / RAW, ["manylinux_2_28_aarch64"], toolbox, place / "work", place / "finished")
+        finally:
+            os.umask(before)
+        [wheel] = (place / "finished").iterdir()
+        made.append(wheel.read_bytes())
+    assert made[0] == made[1]
 
 
 @pytest.mark.parametrize(
@@ -66,12 +130,10 @@ def test_build_folders_leave_text_and_are_refused_in_binaries(tmp_path: Path) ->
 )
 def test_a_graft_is_traced_to_its_original(grafted: str, original: str | None) -> None:
     candidates = ["libgomp.so.1", "libgfortran-daac5196.so.5.0.0", "libscipy_openblas64_.so"]
-    assert _original_name(grafted, candidates) == original
+    assert original_name(grafted, candidates) == original
 
 
-def test_the_passport_is_valid(build: Build) -> None:
-    pinned = SimpleNamespace(name="ziglang", version="0.17.1", sha256="c" * 64)
-    toolbox = SimpleNamespace(pins=SimpleNamespace(files=lambda part: (pinned,)))
+def test_the_passport_is_valid(build: Build, toolbox: SimpleNamespace) -> None:
     passport = make_passport(build, ("-mcpu=neoverse_v1",), toolbox)
     schema = json.loads((configs_dir() / "passport.schema.json").read_text())
     jsonschema.validate(passport, schema, cls=jsonschema.Draft202012Validator)
