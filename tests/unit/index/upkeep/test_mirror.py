@@ -23,7 +23,6 @@ from index_server.pages.negotiation import JSON
 from index_server.policy import Policy
 from index_server.settings import Settings
 from index_server.upkeep import commands as upkeep
-from index_server.upkeep import mirror
 from index_server.upkeep.mirror import Mirror, Mirrored, World, serving
 from index_server.upkeep.resolve import Upstream, best_wheel, python_version, upstream_of_pip
 from tests.helpers.stores import MemoryStore
@@ -40,7 +39,7 @@ class Elsewhere:
 
     def __init__(self) -> None:
         self.files: dict[str, bytes] = {}
-        self.sent: dict[str, bytes] = {}  # in place of what the page describes
+        self.sent: dict[str, bytes] = {}  # to all but pip, in place of what the page describes
         self.asked: list[tuple[str, str]] = []  # path and Range
 
     def add(self, name: str, requires: str = "") -> None:
@@ -50,7 +49,8 @@ class Elsewhere:
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] != "http":
             return
-        wanted = dict(scope["headers"]).get(b"range", b"").decode()
+        asked = {name.decode(): value.decode() for name, value in scope["headers"]}
+        wanted = asked.get("range", "")
         self.asked.append((scope["path"], wanted))
         kind, name = scope["path"].strip("/").split("/")
         body, status, media = b"", 404, b"text/plain"
@@ -58,7 +58,9 @@ class Elsewhere:
             page = {"meta": {"api-version": "1.0"}, "name": name, "files": listed}
             body, status, media = orjson.dumps(page), 200, JSON.encode()
         elif kind == "files" and name in self.files:
-            body, status = self.sent.get(name, self.files[name]), 200
+            body, status = self.files[name], 200
+            if not asked["user-agent"].startswith("pip/"):
+                body = self.sent.get(name, body)
             if wanted.startswith("bytes=") and wanted.endswith("-"):
                 body, status = body[int(wanted[6:-1]) :], 206
         headers = [(b"content-type", media), (b"content-length", str(len(body)).encode())]
@@ -219,28 +221,22 @@ def test_no_wheel_for_this_platform(index: Index) -> None:
         index.mirror("app", world=World("generic", "python3"))
 
 
-def test_other_bytes_than_the_page_states(index: Index) -> None:
-    index.elsewhere.files[APP] = make_wheel(APP)  # without dependencies
-    index.mirror("dep<2")
-    index.elsewhere.add("bad-1.0-py3-none-any.whl")
-    index.elsewhere.files["bad-1.0-py3-none-any.whl.metadata"] = b""
-    part = index.elsewhere.files["bad-1.0-py3-none-any.whl"]
-    taking = Mirror(
-        index.catalog,
-        index.settings,
-        Policy(),
-        channel="nightly",
-        upstream=index.upstream,
-        folder=index.folder,
-    )
-    [wanted] = mirror.closure(
-        ["bad"], [], python="cp311", ours=str(index.upstream.default), upstream=index.upstream
-    )
-    index.elsewhere.sent["bad-1.0-py3-none-any.whl"] = part[:-1] + b"x"
+def test_other_bytes_than_the_page_states_are_not_taken(index: Index) -> None:
+    name = "bad-1.0-py3-none-any.whl"
+    index.elsewhere.add(name)
+    index.elsewhere.sent[name] = index.elsewhere.files[name][:-1] + b"x"
     with pytest.raises(MirrorError, match="the index states"):
-        taking._take(wanted, "t" * 22)
-    assert index.catalog.find_record("bad", wanted.filename) is None
+        index.mirror("bad")
+    assert index.catalog.head("nightly") is None
+    assert index.catalog.find_record("bad", name) is None
     assert list(index.folder.iterdir()) == []
+    del index.elsewhere.sent[name]
+    index.mirror("bad")
+    assert index.shown() == {name}
+
+
+def test_a_name_that_was_mirrored_never_gets_other_bytes(index: Index) -> None:
+    index.mirror("dep<2")
     index.elsewhere.files["dep-1.0-py3-none-any.whl"] = make_wheel(
         "dep-1.0-py3-none-any.whl", files={"dep/more.py": b""}
     )
