@@ -47,7 +47,7 @@ serve: $(if $(filter s3,$(STORE)),$(VENV)/.tested,$(VENV)/.installed) ## serve t
 docs: $(VENV)/.installed ## write docs/reference from the code
 	$(BIN)/python -m scripts.reference
 
-check: $(VENV)/.tested ## lint, types, import rules and the fast tests: under 3 minutes
+check: $(VENV)/.tested ## lint, types, import rules and the fast tests: under 2 minutes
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
