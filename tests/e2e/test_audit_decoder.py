@@ -21,7 +21,7 @@ ANSWERS = json.loads(RECORDED.read_text(encoding="utf-8"))
 WORDS = np.array([int(word, 16) for word in ANSWERS["words"]], dtype=np.uint32)
 
 
-def test_answers_as_recorded(llvm_mc: Path) -> None:
+def test_llvm_mc_still_answers_as_recorded(llvm_mc: Path) -> None:
     decoder = LlvmMc(llvm_mc)
     for question, refused in ANSWERS["refused"].items():
         cpu, *attributes = question.split()

@@ -156,7 +156,7 @@ def test_a_v1_wheel_is_refused_as_an_n1_wheel(served: Served) -> None:
     assert "sve" in verdict["detail"]
 
 
-def test_the_index_is_whole(served: Served) -> None:
+def test_a_deep_check_of_the_index_finds_no_fault(served: Served) -> None:
     done = served.place.run("armwheels-index", "check", "--deep")
     assert done.returncode == 0, done.stdout + done.stderr
 

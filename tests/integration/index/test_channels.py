@@ -116,7 +116,7 @@ def test_a_lock_against_stable_survives_two_promotions_and_a_yank(index: Server,
     assert run(index, BIN / "armwheels-index", "check", "--deep").returncode == 0
 
 
-def test_two_promoters_racing(index: Server) -> None:
+def test_of_two_racing_promoters_one_wins(index: Server) -> None:
     """Each asks the whole way by HTTP at the same time: one entry a serial, and the loser is told."""
     other = start(index.home, ARMWHEELS_CONFIGS=index.environment["ARMWHEELS_CONFIGS"])
     try:

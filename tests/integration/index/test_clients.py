@@ -16,7 +16,7 @@ from tests.helpers.wheels import make_wheel, tuned_wheel
 pytestmark = pytest.mark.slow
 
 
-def test_twine(server: Server, tmp_path: Path) -> None:
+def test_twine_uploads_and_shows_each_refusal(server: Server, tmp_path: Path) -> None:
     files = write(tmp_path / "dist", tuned_wheel(), (PURE, make_wheel(PURE)))
     code, text = twine(server, *files)
     assert code == 0, text
@@ -36,13 +36,13 @@ def test_twine(server: Server, tmp_path: Path) -> None:
     assert len(server.stored("records")) == 2
 
 
-def test_twine_into_a_session(server: Server, tmp_path: Path) -> None:
+def test_twine_uploads_into_a_session(server: Server, tmp_path: Path) -> None:
     files = write(tmp_path / "dist", tuned_wheel())
     assert twine(server, *files, query=f"?session={'t' * 22}")[0] == 0
     assert httpx2.get(f"{server.url}/api/sessions/{'t' * 22}").json()["files"][0]["project"] == "demo"
 
 
-def test_uv_publish(server: Server, tmp_path: Path) -> None:
+def test_uv_publish_uploads_and_skips_what_is_there(server: Server, tmp_path: Path) -> None:
     files = write(tmp_path / "dist", tuned_wheel(), (PURE, make_wheel(PURE)))
     for _ in range(2):  # the second time, the check URL says that all is there
         code, text = uv_publish(server, *files)

@@ -134,7 +134,9 @@ def test_a_lock_against_stable_outlives_the_nightlies(
     assert run(index, BIN / "armwheels-index", "check", "--deep").returncode == 0
 
 
-def test_one_index_is_enough(index: Server, elsewhere: Elsewhere, tmp_path: Path) -> None:
+def test_pip_and_uv_install_a_mirrored_closure_from_one_index(
+    index: Server, elsewhere: Elsewhere, tmp_path: Path
+) -> None:
     """A real closure, from the index that this machine's pip is set up with; then pip and uv know ours alone."""
     mirrored = subprocess.run(
         [

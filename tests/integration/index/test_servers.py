@@ -42,7 +42,7 @@ def test_two_servers_on_one_store(server: Server, second: Server) -> None:
         assert page(writer, path).headers["etag"] == page(reader, path).headers["etag"]
 
 
-def test_a_download_resumes(server: Server) -> None:
+def test_an_interrupted_download_resumes(server: Server) -> None:
     data = make_wheel(PURE, files={"pure_thing/data": os.urandom(3 << 20)})
     assert upload(server, PURE, data).status_code == 200
     file = page(server, f"/staging/{SESSION}/simple/pure-thing/").json()["files"][0]

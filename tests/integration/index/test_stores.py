@@ -95,7 +95,7 @@ def test_what_twine_and_uv_are_told(server: Server, tmp_path: Path) -> None:
     checked(server)
 
 
-def test_nothing_is_half_stored(server: Server) -> None:
+def test_an_upload_that_fails_leaves_nothing_stored(server: Server) -> None:
     data = make_wheel(PURE, files={"pure_thing/data": os.urandom(2 << 20)})
     wrong = server.upload(SESSION, PURE, data, sha256_digest="0" * 64)
     assert (wrong.status_code, "the bytes that arrived have" in wrong.text) == (400, True)

@@ -66,25 +66,25 @@ def variant(**changes: object) -> dict[str, object]:
 
 class TestOrder:
     @given(any_target)
-    def test_reflexive(self, a: Target) -> None:
+    def test_the_order_is_reflexive(self, a: Target) -> None:
         assert a <= a
         assert not a < a
 
     @given(any_target, any_target)
-    def test_antisymmetric(self, a: Target, b: Target) -> None:
+    def test_the_order_is_antisymmetric(self, a: Target, b: Target) -> None:
         assert not (a <= b and b <= a) or a == b
         assert (a < b) == (b > a)
         assert (a <= b) == (b >= a)
 
     @given(any_target, any_target, any_target)
-    def test_transitive(self, a: Target, b: Target, c: Target) -> None:
+    def test_the_order_is_transitive(self, a: Target, b: Target, c: Target) -> None:
         assert not (a <= b <= c) or a <= c
 
     @given(any_target, any_target)
-    def test_agrees_with_features(self, a: Target, b: Target) -> None:
+    def test_a_greater_target_has_all_features_of_a_lesser_one(self, a: Target, b: Target) -> None:
         assert not a <= b or a.in_code <= b.in_code
 
-    def test_is_archspecs_but_for_the_mends(self) -> None:
+    def test_the_order_is_archspecs_except_for_listed_edges(self) -> None:
         node = {name: archspec.cpu.TARGETS[CONFIGURED[name]["archspec"]] for name in TARGETS}
         theirs = {(a, b) for a in node for b in node if a != b and node[a] <= node[b]}
         ours = {(a.name, b.name) for a in TARGETS.values() for b in TARGETS.values() if a < b}
@@ -93,7 +93,7 @@ class TestOrder:
     def test_generic_is_below_all(self) -> None:
         assert all(one("generic") <= target for target in TARGETS.values())
 
-    def test_examples(self) -> None:
+    def test_known_relations_hold(self) -> None:
         assert one("neoverse-n1") <= one("neoverse-v1")
         assert not one("a64fx") <= one("neoverse-n1")
         assert "sve" in one("neoverse-v1")
@@ -107,7 +107,7 @@ class TestOrder:
 
 class TestDump:
     @given(any_target)
-    def test_is_in_one_spelling(self, target: Target) -> None:
+    def test_a_dump_is_sorted(self, target: Target) -> None:
         dumped = target.model_dump(mode="json")
         assert dumped["features"] == sorted(target.features)
         assert dumped["below"] == sorted(target.below)
@@ -115,7 +115,7 @@ class TestDump:
 
 class TestAlsoRuns:
     @pytest.mark.parametrize("name", list(TARGETS))
-    def test_below_and_best_first(self, name: str) -> None:
+    def test_lesser_targets_are_listed_best_first(self, name: str) -> None:
         target = one(name)
         listed = [one(other) for other in target.also_runs]
         assert all(other < target for other in listed)
@@ -123,7 +123,7 @@ class TestAlsoRuns:
         assert name == "generic" or listed[-1].name == "generic"
 
     @pytest.mark.parametrize("name", list(TARGETS))
-    def test_leaves_no_lesser_target_out(self, name: str) -> None:
+    def test_no_lesser_target_is_left_out(self, name: str) -> None:
         assert set(one(name).also_runs) == {other.name for other in TARGETS.values() if other < one(name)}
 
 
@@ -152,7 +152,9 @@ class TestFlags:
             ("thunderx2", "gcc", "12.2.0", "-mcpu=thunderx2t99"),
         ],
     )
-    def test_known(self, name: str, compiler: str, version: str, flag: str) -> None:
+    def test_a_compiler_version_gives_the_known_flag(
+        self, name: str, compiler: str, version: str, flag: str
+    ) -> None:
         assert one(name).flags(compiler, version) == (flag,)
 
     @pytest.mark.parametrize(
@@ -183,10 +185,10 @@ class TestLookup:
             ("altra", "neoverse-n1"),
         ],
     )
-    def test_by_alias(self, spelling: str, name: str) -> None:
+    def test_an_alias_finds_its_target(self, spelling: str, name: str) -> None:
         assert TARGETS[spelling].name == name
 
-    def test_unknown_suggests_the_nearest(self) -> None:
+    def test_an_unknown_name_is_answered_with_the_nearest(self) -> None:
         with pytest.raises(ConfigError, match="no target 'gravitn3'; did you mean 'graviton3'"):
             TARGETS["gravitn3"]
 
@@ -222,7 +224,7 @@ class TestFaults:
             ),
         ],
     )
-    def test_are_named(self, changes: dict[str, object], message: str) -> None:
+    def test_a_fault_in_the_file_is_named(self, changes: dict[str, object], message: str) -> None:
         with pytest.raises(ConfigError, match=message):
             targets.load(variant(**changes))
 
@@ -232,7 +234,7 @@ class TestHostFit:
         ("recording", "fits"),
         RECORDINGS,
     )
-    def test_of_real_machines(self, recording: str, fits: str) -> None:
+    def test_recorded_machines_fit_their_target(self, recording: str, fits: str) -> None:
         fit = TARGETS.host_fit((CPUINFO / f"{recording}.txt").read_text(encoding="utf-8"))
         assert fit.target.name == fits
         assert fit.named is not None

@@ -71,7 +71,7 @@ def test_a_port_in_use_says_what_to_do(
     assert f"--port {port + 1}" in capsys.readouterr().err
 
 
-def test_settings_that_are_wrong(
+def test_wrong_settings_end_with_exit_code_4(
     home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("ARMWHEELS_STORE", "floppy:a")
@@ -94,7 +94,9 @@ def test_settings_that_are_wrong(
     assert "cannot be read" in capsys.readouterr().err
 
 
-def test_where_the_store_is(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_store_is_a_folder_unless_the_variable_names_another(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert store_address() == f"file:{home / 'store'}"
     monkeypatch.setenv("ARMWHEELS_STORE", "file:/elsewhere")
     assert load_settings().store == "file:/elsewhere"

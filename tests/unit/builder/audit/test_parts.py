@@ -65,12 +65,12 @@ class TestDecoder:
         with pytest.raises(AuditError, match="does not run"):
             LlvmMc(tmp_path / "none").decodable(np.array([1], dtype=np.uint32), "generic")
 
-    def test_nothing_to_ask(self, tmp_path: Path) -> None:
+    def test_no_words_need_no_llvm_mc(self, tmp_path: Path) -> None:
         assert LlvmMc(tmp_path / "none").decodable(np.zeros(0, dtype=np.uint32), "generic").tolist() == []
 
 
 class TestExpectations:
-    def test_as_a_recipe_spells_them(self) -> None:
+    def test_a_recipes_spelling_is_read(self) -> None:
         told = {"promises": ["sve"], "allow": [{"member": "n.libs/*", "symbol": ".*_SVE", "why": "picked"}]}
         found = Expectations.model_validate(told)
         assert found.allow[0].covers("n.libs/x.so", "gemm_SVE")
@@ -86,7 +86,7 @@ class TestExpectations:
             ({"max_size_bytes": 0}, "greater than 0"),
         ],
     )
-    def test_faults_are_named(self, told: dict[str, object], message: str) -> None:
+    def test_faults_in_expectations_are_named(self, told: dict[str, object], message: str) -> None:
         with pytest.raises(ValidationError, match=message):
             Expectations.model_validate(told)
 
@@ -112,7 +112,7 @@ class TestSymbols:
             "sized", None, "open", "open", "last", None,
         ]  # fmt: skip
 
-    def test_of_objects_by_section(self) -> None:
+    def test_symbols_of_object_files_are_found_by_section(self) -> None:
         read = elf.read("k.o", ElfFile(kind=ET_REL, functions=[Function("k", (RET,))]).build())
         (code,) = read.code()
         symbols = read.symbols()

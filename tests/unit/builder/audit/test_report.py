@@ -98,12 +98,12 @@ class TestMachine:
     def test_foreign_machines_fail(self, audit: Auditor, elf: ElfFile, message: str) -> None:
         assert message in failures(audit.elf(elf))["machine"]
 
-    def test_found_by_magic_wherever_it_lies(self, audit: Auditor) -> None:
+    def test_foreign_code_fails_under_any_file_name(self, audit: Auditor) -> None:
         x86 = ElfFile(machine=EM_X86_64).build()
         path = make_wheel(audit.folder, {SO: PLAIN.build(), "m/data/table.py": x86})
         assert "m/data/table.py" in failures(audit.path(path))["machine"]
 
-    def test_found_in_static_archives(self, audit: Auditor) -> None:
+    def test_foreign_code_in_static_archives_fails(self, audit: Auditor) -> None:
         good = ElfFile(kind=ET_REL).build()
         bad = ElfFile(kind=ET_REL, machine=EM_X86_64).build()
         archive = static_archive({"good.o": good, "a_rather_long_name.o": bad})
@@ -341,7 +341,7 @@ class TestFiles:
     def test_a_search_path_within_the_wheel_passes(self, audit: Auditor, path: str) -> None:
         assert audit.elf(replace(PLAIN, rpath=path)).verdict("rpath").outcome == "pass"
 
-    def test_the_size_limit(self, audit: Auditor) -> None:
+    def test_a_wheel_over_the_size_limit_fails(self, audit: Auditor) -> None:
         assert "over the limit" in failures(audit.elf(PLAIN, max_size_bytes=10))["size"]
         assert audit.elf(PLAIN, max_size_bytes=10**6).verdict("size").outcome == "pass"
 
@@ -502,23 +502,25 @@ class TestUnreadable:
             ("m-1.0-py3-none-any.whl", b"no zip", "not a readable wheel"),
         ],
     )
-    def test_is_an_error(self, tmp_path: Path, name: str, data: bytes, message: str) -> None:
+    def test_a_file_that_is_no_wheel_is_an_error(
+        self, tmp_path: Path, name: str, data: bytes, message: str
+    ) -> None:
         (tmp_path / name).write_bytes(data)
         with pytest.raises(AuditError, match=message):
             open_wheel(tmp_path / name)
 
-    def test_missing(self, tmp_path: Path) -> None:
+    def test_a_missing_file_is_an_error(self, tmp_path: Path) -> None:
         with pytest.raises(AuditError, match="not a readable wheel"):
             open_wheel(tmp_path / "m-1.0-py3-none-any.whl")
 
-    def test_without_metadata(self, tmp_path: Path) -> None:
+    def test_a_wheel_without_dist_info_is_an_error(self, tmp_path: Path) -> None:
         path = tmp_path / "m-1.0-py3-none-any.whl"
         with zipfile.ZipFile(path, "w") as archive:
             archive.writestr("m.py", "")
         with pytest.raises(AuditError, match=r"exactly one \*.dist-info"):
             open_wheel(path)
 
-    def test_a_damaged_member(self, audit: Auditor) -> None:
+    def test_a_damaged_member_is_an_error(self, audit: Auditor) -> None:
         path = make_wheel(audit.folder, {SO: PLAIN.build() * 50})
         data = bytearray(path.read_bytes())
         data[90:120] = b"\xff" * 30

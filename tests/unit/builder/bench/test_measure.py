@@ -136,7 +136,7 @@ def test_lines_of_others_and_lines_cut_short_are_left_out() -> None:
     assert parse_lines(["warning: x", '{"workload": "a"', '{"workload": "b"}']) == [{"workload": "b"}]
 
 
-def test_how_a_process_ended() -> None:
+def test_an_exit_code_becomes_a_sentence() -> None:
     assert how_it_ended(0, "x") == ""
     assert how_it_ended(-4, "") == "ended by SIGILL, an illegal instruction"
     assert how_it_ended(139, "") == "ended by SIGSEGV"

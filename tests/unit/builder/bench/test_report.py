@@ -166,7 +166,7 @@ def real_machine(
     return TimingMachine(fit, own, cores=cores, talk=talk), asked
 
 
-def test_times_by_threads(targets: Targets, tmp_path: Path) -> None:
+def test_times_are_taken_for_each_number_of_threads(targets: Targets, tmp_path: Path) -> None:
     machine, asked = real_machine(targets, lambda name, threads: 0.008 / threads)
     heard: list[str] = []
     rows = machine.measure(tmp_path / "x_bench.py", ["gemm"], tmp_path / "site", heard.append)

@@ -58,6 +58,6 @@ def test_host_on_another_machine_says_so(monkeypatch: pytest.MonkeyPatch) -> Non
         run("--host")
 
 
-def test_a_missing_recording(tmp_path: Path) -> None:
+def test_a_recording_that_is_missing_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="No such file"):
         run("--cpuinfo", str(tmp_path / "none"))

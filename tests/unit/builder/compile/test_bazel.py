@@ -286,7 +286,7 @@ def test_bazel_and_its_settings_belong_together() -> None:
             validate(Recipe, {**RECIPE, "build": build}, origin="demo.toml")
 
 
-def test_bazels_progress_is_told(tmp_path: Path) -> None:
+def test_bazels_progress_is_shown(tmp_path: Path) -> None:
     told: list[tuple[int, int]] = []
     command = ["/bin/sh", "-c", "echo '[1,234 / 25,000] Compiling a.cc'; echo '[7/9] Linking'"]
     run_logged(command, dict(os.environ), tmp_path, lambda what, done, steps: told.append((done, steps)))

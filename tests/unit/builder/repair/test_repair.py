@@ -85,7 +85,9 @@ def test_the_passport_and_the_sbom_are_in_the_wheel(
     assert sbom["metadata"]["component"]["version"] == "1.0+neoverse.v1"
 
 
-def test_build_folders_leave_text(mark_wheel: Callable[[bytes], Path], tmp_path: Path) -> None:
+def test_build_folders_are_replaced_in_text_files(
+    mark_wheel: Callable[[bytes], Path], tmp_path: Path
+) -> None:
     text = f"path = '{tmp_path}/work/include'\nlink = '{tmp_path}/home/toolbox'\n"
     with zipfile.ZipFile(mark_wheel(make_wheel(RAW, files={"demo/config.py": text.encode()}))) as archive:
         kept = archive.read("demo/config.py").decode()

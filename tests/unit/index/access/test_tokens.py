@@ -144,7 +144,7 @@ def test_tokens_are_listed_and_revoked(http: TestClient, store: MemoryStore) -> 
         revoke_tokens(store, "eve")
 
 
-def test_reads_by_token(store: MemoryStore, settings: Settings) -> None:
+def test_reads_need_a_token_where_the_policy_says_so(store: MemoryStore, settings: Settings) -> None:
     http = TestClient(create_app(store, settings, Policy(reads_need_token=True)), follow_redirects=False)
     token = make_token(store, "reader", None, ["read"])
     basic = {"Authorization": "Basic " + base64.b64encode(f"__token__:{token}".encode()).decode()}

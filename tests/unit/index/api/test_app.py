@@ -124,7 +124,7 @@ def test_writing_needs_a_token(client: Client, header: str, reason: str) -> None
         assert client.http.post(path, headers=headers, json=body).status_code == status
 
 
-def test_basic_token_and_expiry(client: Client) -> None:
+def test_an_expired_token_is_refused_and_none_is_stored_in_clear(client: Client) -> None:
     for days, status in ((1, 404), (0, 403)):
         token = make_token(client.store, "tests", days)
         basic = base64.b64encode(f"__token__:{token}".encode()).decode()
@@ -151,7 +151,7 @@ def test_a_session_that_could_be_guessed_is_refused(client: Client) -> None:
     assert (answer.status_code, answer.text.startswith("a session's name is")) == (400, True)
 
 
-def test_no_space_is_said(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_answers_507(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> bool:
         raise OSError(28, "No space left on device")
 
@@ -164,7 +164,7 @@ def test_no_space_is_said(client: Client, monkeypatch: pytest.MonkeyPatch) -> No
 # Sessions, evidence, builds
 
 
-def test_adopting_a_recorded_file(published: Client) -> None:
+def test_a_recorded_file_is_adopted_into_a_session(published: Client) -> None:
     session = "t" * 30
     path = f"/api/sessions/{session}/files"
     assert published.get(f"/api/sessions/{session}").status_code == 404
@@ -195,7 +195,7 @@ def test_staging_shows_a_session_and_hides_it_from_others(client: Client) -> Non
     assert client.get("/staging/short/simple/").status_code == 404
 
 
-def test_evidence(published: Client) -> None:
+def test_evidence_is_kept_for_known_files_and_the_newest_is_given(published: Client) -> None:
     sha = published.json("/api/snapshots/" + published.json("/api/snapshots")["snapshots"][0])["files"][0][
         "sha256"
     ]
@@ -210,7 +210,7 @@ def test_evidence(published: Client) -> None:
     assert published.http.put(unknown, json={}, headers=published.auth).status_code == 404
 
 
-def test_builds_by_wheel_digest(published: Client) -> None:
+def test_a_build_is_found_by_its_wheel_digest(published: Client) -> None:
     name, data = tuned_wheel()
     record = published.json("/api/builds/3fa9c2d1" + "0" * 56)
     assert (record["filename"], record["sha256"]) == (name, hashlib.sha256(data).hexdigest())
@@ -221,7 +221,7 @@ def test_builds_by_wheel_digest(published: Client) -> None:
 # Snapshots and channels
 
 
-def test_snapshots_and_moves(client: Client) -> None:
+def test_a_snapshot_is_made_once_and_a_channel_moves_to_it_once(client: Client) -> None:
     assert client.json("/api/channels/nightly")["serial"] == 0
     assert client.json("/api/channels/nightly")["snapshot"] is None
     name, data = tuned_wheel()
@@ -272,7 +272,9 @@ def test_snapshots_and_moves(client: Client) -> None:
         ("/api/channels/nightly/moves", {"snapshot": "x", "expected_serial": -1, "nonce": ""}, 400),
     ],
 )
-def test_malformed_and_unknown(client: Client, path: str, body: dict[str, object], status: int) -> None:
+def test_malformed_and_unknown_requests_get_reasons(
+    client: Client, path: str, body: dict[str, object], status: int
+) -> None:
     answer = client.post(path, body)
     assert answer.status_code == status
     assert answer.headers["content-type"] == "application/problem+json"
@@ -292,7 +294,7 @@ def test_large_bodies_are_refused(client: Client) -> None:
         assert method(path, content=large, headers=client.auth).status_code == 413
 
 
-def test_unknown_paths_and_methods(client: Client) -> None:
+def test_unknown_paths_and_methods_are_refused(client: Client) -> None:
     assert client.get("/api/none").status_code == 404
     assert client.http.post("/nightly/", headers=client.auth).status_code == 404
     assert client.http.delete("/api/channels").status_code == 405
@@ -341,7 +343,7 @@ def test_a_target_sees_its_own_wheel(published: Client) -> None:
         ("/nightly/generic/simple/a%0d%0ab", 308, "/nightly/generic/simple/a%0D%0Ab/"),
     ],
 )
-def test_redirects(published: Client, path: str, status: int, location: str) -> None:
+def test_other_spellings_redirect(published: Client, path: str, status: int, location: str) -> None:
     answer = published.get(path)
     assert (answer.status_code, answer.headers["location"]) == (status, location)
 
@@ -357,7 +359,7 @@ def test_redirects(published: Client, path: str, status: int, location: str) -> 
         "/nightly/%3Cscript%3E/simple/",
     ],
 )  # fmt: skip
-def test_what_is_not_there(published: Client, path: str) -> None:
+def test_a_missing_page_is_404_and_escapes_its_path(published: Client, path: str) -> None:
     answer = published.get(path)
     assert answer.status_code == 404
     assert "<script>" not in answer.text
@@ -419,7 +421,7 @@ def test_a_file_and_its_metadata(published: Client) -> None:
     assert same.status_code == 304
 
 
-def test_ranges(published: Client) -> None:
+def test_a_range_gives_that_part_of_a_file(published: Client) -> None:
     url = published.json("/nightly/generic/simple/pure-thing/", accept=JSON)["files"][0]["url"]
     whole = published.get(url)
     size, etag = len(whole.content), whole.headers["etag"]
@@ -444,7 +446,7 @@ def test_ranges(published: Client) -> None:
 # For people
 
 
-def test_the_landing_page(published: Client) -> None:
+def test_the_landing_page_shows_commands_and_escapes_the_host(published: Client) -> None:
     page = published.get("/", host="wheels.example.org:8080").text
     assert "pip install --trusted-host wheels.example.org --index-url" in page
     assert "http://wheels.example.org:8080/nightly/neoverse-v1/simple/" in page

@@ -261,7 +261,7 @@ def test_one_request_asked_twice_in_one_moment(store: ObjectStore) -> None:
     assert len(catalog.snapshot_ids()) == 1
 
 
-def test_another_server_follows(catalog: Catalog) -> None:
+def test_another_server_sees_a_publication(catalog: Catalog) -> None:
     other = Catalog(catalog.store, CHANNELS)
     assert other.head("nightly") is None
     put(catalog, make_record())

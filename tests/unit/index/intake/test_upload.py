@@ -92,14 +92,14 @@ def with_files(change: Callable[[dict[str, bytes]], object], name: str = NAME, *
 # What is taken
 
 
-def test_a_sound_wheel(take: Take) -> None:
+def test_a_sound_wheel_is_taken(take: Take) -> None:
     data = make_wheel(NAME, metadata="Requires-Python: >=3.11\nSummary: a <b>demo</b>")
     record = take(data, name="demo", version="1.0")
     assert (record.project, record.version, record.size) == ("demo", "1.0", len(data))
     assert (record.requires_python, record.summary, record.tuned) == (">=3.11", "a <b>demo</b>", None)
 
 
-def test_a_tuned_wheel(take: Take) -> None:
+def test_a_tuned_wheel_is_taken_with_its_passport(take: Take) -> None:
     name, data = tuned_wheel(backend="acl", default_backend=False)
     record = take(data, name)
     assert record.tuned is not None
@@ -116,11 +116,11 @@ def test_a_tuned_wheel(take: Take) -> None:
         "demo_x-2024.1-py3-none-any.whl",
     ],
 )
-def test_odd_and_legal_names(take: Take, name: str) -> None:
+def test_odd_but_legal_names_are_taken(take: Take, name: str) -> None:
     assert take(make_wheel(name), name).filename == name
 
 
-def test_folders_stored_members_and_signatures(take: Take) -> None:
+def test_folders_stored_members_and_signatures_are_taken(take: Take) -> None:
     files = wheel_files(NAME)
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
@@ -133,7 +133,7 @@ def test_folders_stored_members_and_signatures(take: Take) -> None:
     assert take(buffer.getvalue()).filename == NAME
 
 
-def test_zip64_where_it_is_not_needed_but_true(take: Take) -> None:
+def test_zip64_that_is_not_needed_is_taken(take: Take) -> None:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         for name, data in wheel_files(NAME).items():
@@ -146,7 +146,7 @@ def test_zip64_where_it_is_not_needed_but_true(take: Take) -> None:
 
 
 @pytest.mark.parametrize("case", ARCHIVES)
-def test_archives_of_two_meanings(take: Take, case: str) -> None:
+def test_archives_of_two_meanings_are_refused(take: Take, case: str) -> None:
     build, reason = ARCHIVES[case]
     assert reason in reasons(take, build())
 
@@ -161,7 +161,7 @@ def test_a_second_name_in_an_extra_field(take: Take) -> None:
     assert "second name" in reasons(take, buffer.getvalue())
 
 
-def test_limits_stated_are_kept(take: Take, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_archives_beyond_the_limits_are_refused(take: Take, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(zipcheck, "MAX_UNPACKED", 100)
     assert "more than the 100 allowed" in reasons(take, make_wheel(NAME))
     monkeypatch.setattr(zipcheck, "MAX_MEMBERS", 2)
@@ -250,16 +250,16 @@ CONTENTS: dict[str, tuple[Callable[[dict[str, bytes]], object], str]] = {
 
 
 @pytest.mark.parametrize("case", CONTENTS)
-def test_wheels_that_contradict_themselves(take: Take, case: str) -> None:
+def test_wheels_that_contradict_themselves_are_refused(take: Take, case: str) -> None:
     spoil, reason = CONTENTS[case]
     assert reason in reasons(take, with_files(spoil))
 
 
-def test_no_dist_info(take: Take) -> None:
+def test_a_wheel_without_dist_info_is_refused(take: Take) -> None:
     assert "holds 0 .dist-info folders" in reasons(take, pack({"demo.py": b""}))
 
 
-def test_all_reasons_at_once(take: Take) -> None:
+def test_all_reasons_come_together(take: Take) -> None:
     def spoil(files: dict[str, bytes]) -> None:
         files["demo/more.py"] = b""
         change(files, f"{INFO}/METADATA", b"Metadata-Version: 2.1\nName: numpy\nVersion: 2.0\n")
@@ -329,7 +329,7 @@ def test_passports_that_disagree_with_the_name(
     assert reason in reasons(take, make_wheel(name, passport=make_passport(**facts)), name)
 
 
-def test_a_free_threaded_passport(take: Take) -> None:
+def test_a_free_threaded_wheel_is_taken(take: Take) -> None:
     name, _ = tuned_wheel(python="cp313t")
     name = name.replace("cp313t-cp313t", "cp313-cp313t")
     assert take(make_wheel(name, passport=make_passport(python="cp313t")), name).abi_tag == "cp313t"
@@ -392,39 +392,41 @@ def test_a_passport_that_is_not_json(take: Take) -> None:
         ({"version": "one"}, "form's version"),
     ],
 )
-def test_forms_that_disagree(take: Take, fields: dict[str, str], reason: str) -> None:
+def test_forms_that_disagree_with_the_wheel_are_refused(
+    take: Take, fields: dict[str, str], reason: str
+) -> None:
     assert reason in reasons(take, make_wheel(NAME), **fields)
 
 
 @pytest.mark.parametrize(
     "kind", ["application/json", "multipart/form-data", "", "multipart/form-data; boundary="]
 )
-def test_bodies_of_another_type(tmp_path: Path, kind: str) -> None:
+def test_bodies_of_another_type_are_refused(tmp_path: Path, kind: str) -> None:
     with pytest.raises(BadUploadError, match="multipart/form-data"):
         asyncio.run(receive(chunks(b""), kind, tmp_path / "upload"))
 
 
 @pytest.mark.parametrize("cut", [1, 3, 10, 500])
-def test_bodies_cut_off(tmp_path: Path, cut: int) -> None:
+def test_bodies_cut_off_are_refused(tmp_path: Path, cut: int) -> None:
     whole = form_bytes({":action": "file_upload"}, NAME, make_wheel(NAME))
     with pytest.raises(BadUploadError, match=r"cut off|whole multipart"):
         asyncio.run(receive(chunks(whole[: -2 - cut]), CONTENT_TYPE, tmp_path / "upload"))
 
 
-def test_more_than_one_file(tmp_path: Path) -> None:
+def test_more_than_one_file_is_refused(tmp_path: Path) -> None:
     one = form_bytes({}, NAME, b"x")
     two = one.removesuffix(b"--\r\n") + b"\r\n" + one.removeprefix(f"--{BOUNDARY}\r\n".encode())
     with pytest.raises(BadUploadError, match="more than one file"):
         asyncio.run(receive(chunks(two), CONTENT_TYPE, tmp_path / "upload"))
 
 
-def test_no_file(tmp_path: Path, settings: Settings) -> None:
+def test_a_form_without_a_file_is_refused(tmp_path: Path, settings: Settings) -> None:
     upload = Upload(tmp_path / "upload", {":action": "file_upload"})
     with pytest.raises(BadUploadError, match="no file named `content`"):
         examine(upload, targets=settings.targets, passport=settings.passport, at="", by="")
 
 
-def test_forms_too_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_forms_too_large_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = form_bytes({"description": "x" * 1000}, NAME, b"y" * 1000)
     for limit, reason in (
         ("MAX_FORM", "fields are larger"),

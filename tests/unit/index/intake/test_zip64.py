@@ -105,7 +105,9 @@ END, LOCATOR, END64 = 22, 20, 56
         (END - 16, struct.pack("<I", 5), "disagree on the offset"),
     ],
 )
-def test_ends_that_disagree(large: Path, settings: Settings, back: int, change: bytes, reason: str) -> None:
+def test_end_records_that_disagree_are_refused(
+    large: Path, settings: Settings, back: int, change: bytes, reason: str
+) -> None:
     place = large.stat().st_size - back
     before = patched(large, place, change)
     assert before != change

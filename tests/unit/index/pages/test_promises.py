@@ -112,7 +112,7 @@ def test_a_kept_page_follows_within_a_second(publisher: Publisher, monkeypatch: 
     assert publisher.until(f"snapshots/{snapshot}") == "forever"
 
 
-def test_leases(publisher: Publisher) -> None:
+def test_a_lease_promises_its_files_until_it_ends(publisher: Publisher) -> None:
     name, data = tuned_wheel(wheel_digest="a" * 64)
     old = publisher.publish((name, data))
     publisher.publish(tuned_wheel(wheel_digest="b" * 64))

@@ -64,7 +64,7 @@ def test_html_and_json_say_the_same(records: list[Record]) -> None:
 
 
 @given(st.text(max_size=40))
-def test_names_cannot_break_out(name: str) -> None:
+def test_names_cannot_break_out_of_html(name: str) -> None:
     record = make_record(requires_python=name)
     page = project_page(name, [record])
     assert Links(page).links[0]["data-requires-python"] == name.replace("\r\n", "\n").replace("\r", "\n") or (
@@ -118,7 +118,7 @@ def test_every_encoding_is_the_same_page_under_another_etag() -> None:
         (f"{JSON};q=nonsense", None),
     ],
 )
-def test_type_negotiation(accept: str | None, media: str | None) -> None:
+def test_the_accept_header_chooses_the_form(accept: str | None, media: str | None) -> None:
     assert negotiate_type(accept) == media
 
 
@@ -137,7 +137,7 @@ def test_type_negotiation(accept: str | None, media: str | None) -> None:
         ("br", "identity"),
     ],
 )
-def test_encoding_negotiation(accept: str | None, encoding: str) -> None:
+def test_the_accept_encoding_header_chooses_the_encoding(accept: str | None, encoding: str) -> None:
     assert negotiate_encoding(accept) == encoding
 
 
@@ -147,7 +147,7 @@ def test_any_header_is_answered_with_a_form_that_there_is(header: str) -> None:
     assert negotiate_encoding(header) in {"identity", "gzip", "zstd"}
 
 
-def test_etag_lists() -> None:
+def test_if_none_match_is_a_list_of_etags() -> None:
     assert etag_matches('"a", W/"b"', '"b"')
     assert etag_matches("*", '"b"')
     assert not etag_matches("", '"b"')

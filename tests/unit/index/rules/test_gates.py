@@ -147,7 +147,7 @@ def test_what_counts_as_passed(body: object, good: bool) -> None:
     assert passed(body, "a") is good
 
 
-def test_this_projects_gates() -> None:
+def test_this_projects_stable_channel_is_gated() -> None:
     policy = load_policy()
     assert set(policy.gates) == {"stable"}
     cells = {str(cell) for cell in policy.gates["stable"].required}
@@ -160,7 +160,9 @@ def test_this_projects_gates() -> None:
     [("ARMWHEELS_READS", "closed"), ("ARMWHEELS_UPLOADS_PER_SECOND", "many"),
      ("ARMWHEELS_UPLOADS_PER_SECOND", "0"), ("ARMWHEELS_UPLOADS_PER_SECOND", "nan")],
 )  # fmt: skip
-def test_wrong_variables_are_named(monkeypatch: pytest.MonkeyPatch, variable: str, value: str) -> None:
+def test_a_variable_with_a_wrong_value_is_named(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str
+) -> None:
     monkeypatch.setenv("ARMWHEELS_CONFIGS", str(ROOT / "configs"))
     monkeypatch.setenv(variable, value)
     with pytest.raises(ConfigError, match=variable):

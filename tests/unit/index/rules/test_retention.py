@@ -103,7 +103,7 @@ def test_what_no_channel_holds_stays_for_the_longest_retention_and_a_day_at_leas
     assert Terms({"nightly": 0}).grace == 1
 
 
-def test_promises_of_a_page() -> None:
+def test_a_page_has_one_date_and_its_exceptions() -> None:
     promise = Promise("2026-12-01", (("b.whl", FOREVER),))
     assert promise.untils(["a.whl", "b.whl"]) == {"a.whl": "2026-12-01", "b.whl": FOREVER}
 

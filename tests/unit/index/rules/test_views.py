@@ -55,7 +55,7 @@ def test_untuned_arm_wheel_gives_way_and_others_stay() -> None:
     assert view([tuned, arm, intel], look("generic")) == [arm, intel]
 
 
-def test_lens_spelling() -> None:
+def test_a_lens_is_a_target_and_perhaps_a_backend() -> None:
     assert look("graviton2").slug == "neoverse-n1"
     assert look("graviton2+acl").slug == "neoverse-n1+acl"
     assert TARGETS.lens("generic+") is None
@@ -75,7 +75,7 @@ def test_one_build_of_a_thing_and_only_what_runs(records: list[Record], lens: Le
 
 
 @given(st.data(), st.lists(any_record(), max_size=12, unique_by=lambda record: record.filename), lenses)
-def test_order_does_not_matter(data: st.DataObject, records: list[Record], lens: Lens) -> None:
+def test_the_order_of_records_does_not_matter(data: st.DataObject, records: list[Record], lens: Lens) -> None:
     assert view(data.draw(st.permutations(records)), lens) == view(records, lens)
 
 

@@ -230,7 +230,9 @@ def test_a_store_that_honours_them_is_taken(store: S3Store) -> None:
     assert uploads(store) == []
 
 
-def test_opening_by_address(store: S3Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_address_opens_a_bucket_or_says_why_not(
+    store: S3Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("ARMWHEELS_HOME", str(tmp_path))
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
     opened = open_store(f"s3://{BUCKET}/some/prefix/")
@@ -263,7 +265,7 @@ def test_opening_by_address(store: S3Store, tmp_path: Path, monkeypatch: pytest.
         (507, "XMinioStorageFull", NoSpaceError),
     ],
 )
-def test_what_a_refusal_means(
+def test_each_answer_of_s3_is_an_error_of_its_kind(
     store: S3Store, monkeypatch: pytest.MonkeyPatch, status: int, code: str, kind: type[Exception]
 ) -> None:
     store.client.meta.events.register_first(

@@ -32,7 +32,7 @@ def test_create_from_a_scratch_file_writes_once(store: ObjectStore) -> None:
     assert store.get("files/f") == b"x" * 3000
 
 
-def test_what_is_not_there(store: ObjectStore) -> None:
+def test_a_missing_object_has_no_size_and_cannot_be_read(store: ObjectStore) -> None:
     assert store.size("files/none") is None
     assert list(store.keys("files/")) == []
     with pytest.raises(MissingObjectError):
@@ -46,7 +46,7 @@ def test_a_key_below_an_object_is_not_there(store: ObjectStore) -> None:
     assert store.size("files/f/g") is None
 
 
-def test_ranges(store: ObjectStore) -> None:
+def test_a_range_is_read_without_the_rest(store: ObjectStore) -> None:
     data = os.urandom(2 * CHUNK + 17)
     store.create("files/f", data)
     for start, stop in ((0, len(data)), (5, 9), (CHUNK - 1, CHUNK + 1), (7, 7), (len(data) - 1, len(data))):

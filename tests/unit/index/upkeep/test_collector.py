@@ -132,7 +132,7 @@ def test_what_no_promise_covers_goes(store: ObjectStore) -> None:
     assert (again.collected, again.stored) == ([], 2)
 
 
-def test_what_is_young_stays() -> None:
+def test_young_files_stay() -> None:
     store, _ = night_store()
     report = Collector(at_time(store, FIRST + timedelta(days=4)), TERMS).run()
     assert report.collected == []
@@ -328,7 +328,7 @@ def test_two_collectors_and_a_promotion() -> None:
 
 
 @pytest.mark.parametrize("after", [False, True])
-def test_killed_at_any_call(*, after: bool) -> None:
+def test_a_collector_killed_at_any_call_is_made_good_by_the_next(*, after: bool) -> None:
     undisturbed, _ = night_store()
     collect(undisturbed)
     for number in range(calls_of(collect)):

@@ -333,7 +333,7 @@ def test_nobody_else_may_be_called_like_the_mirror() -> None:
         make_token(MemoryStore(), MIRROR, None)
 
 
-def test_worlds_of_a_matrix() -> None:
+def test_a_matrix_gives_the_targets_and_pythons_to_mirror_for() -> None:
     assert World("neoverse-v1", "cp311") in upkeep.worlds_of("quick")
     with pytest.raises(ConfigError, match="no matrix"):
         upkeep.worlds_of("none")
@@ -342,7 +342,7 @@ def test_worlds_of_a_matrix() -> None:
 @pytest.mark.parametrize(
     ("given", "reason"), [(([], None), "name a project"), ((["app"], None), "name a target and a Python")]
 )
-def test_what_the_command_needs(given: tuple[list[str], None], reason: str) -> None:
+def test_missing_arguments_are_named(given: tuple[list[str], None], reason: str) -> None:
     with pytest.raises(ConfigError, match=reason):
         upkeep.mirror(given[0], target=given[1])
 
