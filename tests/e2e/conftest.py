@@ -49,7 +49,7 @@ def served(tmp_path_factory: pytest.TempPathFactory, toolbox: Toolbox) -> Iterat
             assert server.poll() is None
             assert time.monotonic() < deadline
             time.sleep(0.05)
-        yield Served(place=place, url=ready.read_text().strip().rstrip("/"), said=done.stdout)
+        yield Served(place=place, url=ready.read_text().strip().rstrip("/"), output=done.stdout)
     finally:
         server.terminate()
         server.wait(timeout=20)

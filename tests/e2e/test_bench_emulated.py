@@ -97,14 +97,14 @@ def test_a_table_that_is_none_is_refused(toolbox: Toolbox, tmp_path: Path) -> No
 def test_classes_agree_with_llvms_assembler(llvm_mc: Path) -> None:
     expected = [line.split(maxsplit=1) for line in INSTRUCTIONS]
     source = "".join(f"{text}\n" for _, text in expected)
-    said = subprocess.run(
+    listing = subprocess.run(
         [str(llvm_mc), "--assemble", "--triple=aarch64", "--mattr=+all", "--show-encoding"],
         input=source,
         capture_output=True,
         text=True,
         check=True,
     ).stdout
-    encodings = re.findall(r"encoding: \[(.*)\]", said)
+    encodings = re.findall(r"encoding: \[(.*)\]", listing)
     assert len(encodings) == len(expected)
     wrong = []
     for (kind, text), encoding in zip(expected, encodings, strict=True):

@@ -45,11 +45,11 @@ def test_the_store_is_killed_during_a_night(seaweed: Seaweed, place: Place) -> N
     """Killed -9 while it compiles and again and again while it publishes: nothing is lost, the night goes on."""
     night = replace(place, store=seaweed.environment(PREFIX))
     process = night.start("armwheels", "nightly", "--matrix", "small")
-    said: list[str] = []
+    lines: list[str] = []
 
     def listen(process: subprocess.Popen[str]) -> None:
         assert process.stdout is not None
-        said.extend(process.stdout)
+        lines.extend(process.stdout)
 
     listener = Thread(target=listen, args=(process,))
     listener.start()
@@ -57,8 +57,8 @@ def test_the_store_is_killed_during_a_night(seaweed: Seaweed, place: Place) -> N
     deaths = 0
     try:
         deadline = time.monotonic() + 600
-        while not any(": compile" in line for line in said):
-            assert process.poll() is None, said
+        while not any(": compile" in line for line in lines):
+            assert process.poll() is None, lines
             assert time.monotonic() < deadline
             time.sleep(0.1)
         acknowledged |= objects(seaweed)
@@ -76,7 +76,7 @@ def test_the_store_is_killed_during_a_night(seaweed: Seaweed, place: Place) -> N
         process.kill()
         process.wait()
         listener.join(10)
-    text = "".join(said)
+    text = "".join(lines)
     assert process.returncode == 0, text
     assert deaths == DEATHS
     assert text.count("built            msgpack-1.2.4-cp311-") == 3

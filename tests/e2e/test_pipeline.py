@@ -26,11 +26,11 @@ pytestmark = pytest.mark.slow
 
 
 def test_a_night_publishes_what_it_built(served: Served) -> None:
-    assert "built            msgpack-1.2.4-cp311-neoverse-v1" in served.said
-    assert "nightly moved to" in served.said
+    assert "built            msgpack-1.2.4-cp311-neoverse-v1" in served.output
+    assert "nightly moved to" in served.output
     [snapshot] = served.place.snapshots()
     assert len(served.place.journal()) == 1
-    assert snapshot["id"] in served.said
+    assert snapshot["id"] in served.output
 
 
 def test_the_wheel_says_what_it_is(served: Served) -> None:
@@ -255,9 +255,9 @@ def test_stopped_by_a_signal_it_takes_its_compilers_along(place: Place, how: sig
         assert process.stdout is not None
         assert any(stage in line for line in process.stdout), f"the run never came to '{stage}'"
         process.send_signal(how)
-        said = process.stdout.read()
+        output = process.stdout.read()
         assert process.wait(timeout=60) == 130
-        assert "the same command goes on from there" in said
+        assert "the same command goes on from there" in output
         assert not [one for one in psutil.process_iter() if str(place.home) in _environment(one)]
     done = place.run("armwheels", "nightly", "--matrix", "tiny")
     assert done.returncode == 0, done.stdout + done.stderr

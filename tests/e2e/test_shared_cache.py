@@ -15,14 +15,14 @@ pytestmark = pytest.mark.slow
 
 def _statistics(place: Place, toolbox: Toolbox) -> dict[str, int]:
     """What ccache counted in the cache of this place's home (ccache(1), ``--print-stats``)."""
-    said = subprocess.run(
+    output = subprocess.run(
         [str(toolbox.ccache()), "--print-stats"],
         env={"CCACHE_DIR": str(place.home / "cache/ccache")},
         capture_output=True,
         text=True,
         check=True,
     ).stdout
-    return {name: int(count) for name, _, count in (line.partition("\t") for line in said.splitlines())}
+    return {name: int(count) for name, _, count in (line.partition("\t") for line in output.splitlines())}
 
 
 def test_what_one_builder_compiled_another_is_handed(

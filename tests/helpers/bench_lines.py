@@ -1,9 +1,9 @@
-"""A line that a bench script says."""
+"""A line that a bench script prints."""
 
 from __future__ import annotations
 
 from builder.bench.measure import Line
 
 
-def said(workload: str, state: str = "ran", **more: object) -> Line:
+def bench_line(workload: str, state: str = "ran", **more: object) -> Line:
     return {"workload": workload, "state": state, **more}

@@ -110,7 +110,7 @@ class Served:
 
     place: Place
     url: str
-    said: str
+    output: str
 
     def simple(self, target: str = "neoverse-v1") -> str:
         return f"{self.url}/nightly/{target}/simple/"

@@ -32,4 +32,4 @@ class RecordedDecoder:
 
     def word(self, text: str) -> int:
         """The word of a sample by its assembly text."""
-        return next(word for word, said in self.words.items() if said == text)
+        return next(word for word, assembly in self.words.items() if assembly == text)

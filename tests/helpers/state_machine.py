@@ -516,8 +516,8 @@ class Index(RuleBasedStateMachine):
             marks = catalog.status.marks()
             for (filename, yank), wanted in self.marked.items():
                 of = marks.of(filename.partition("-")[0])
-                said = of.yank_reason(filename) if yank else of.quarantine_reason(filename)
-                assert (said is not None) == wanted
+                reason = of.yank_reason(filename) if yank else of.quarantine_reason(filename)
+                assert (reason is not None) == wanted
 
     @invariant()
     def readers_see_the_model(self) -> None:

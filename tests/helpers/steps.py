@@ -13,7 +13,7 @@ from tests.helpers.stores import KilledError
 
 
 class StepStore:
-    """Passes every call on; ``before`` and ``after`` are told its number, and may look at what it is about."""
+    """Passes every call on; ``before`` and ``after`` get its number, and may read its verb and key."""
 
     def __init__(self, inner: ObjectStore) -> None:
         self.inner = inner
@@ -100,7 +100,7 @@ def die() -> None:
 
 
 class Paused:
-    """Something that runs in a thread up to a call of its store, and on when told."""
+    """Something that runs in a thread up to a call of its store, and and on when the test lets it go."""
 
     def __init__(self, store: StepStore, number: int, work: Callable[[], object]) -> None:
         self._reached, self._go = Event(), Event()

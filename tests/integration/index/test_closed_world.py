@@ -41,7 +41,7 @@ def index(tmp_path: Path, configs: Path) -> Iterator[Server]:
 
 
 class Elsewhere(socketserver.ThreadingTCPServer):
-    """A proxy to nowhere, which remembers who was asked for: whoever asks another host than loopback fails."""
+    """A proxy to nowhere. It keeps each request; a client that asks another host than loopback fails."""
 
     daemon_threads = True
 

@@ -32,10 +32,10 @@ def test_the_expected_time_is_said() -> None:
 def test_everything_that_is_missing_is_said_at_once() -> None:
     with pytest.raises(CompileError) as refused:
         capacity(TORCH, Machine(processors=2, memory_gib=1, disk_gib=3.21))
-    said = str(refused.value)
-    assert "may take 1.5 GiB of memory, 1.0 are free" in said
-    assert "takes 12 GiB of disk, 3.2 are free" in said
-    assert "ARMWHEELS_HOME" in said
+    message = str(refused.value)
+    assert "may take 1.5 GiB of memory, 1.0 are free" in message
+    assert "takes 12 GiB of disk, 3.2 are free" in message
+    assert "ARMWHEELS_HOME" in message
 
 
 def test_a_build_that_goes_on_has_its_disk_already() -> None:
@@ -69,9 +69,9 @@ def test_a_full_disk_is_told_with_what_to_do(
     with pytest.raises(SystemExit) as ended:
         cli.main()
     assert ended.value.code == DiskError.exit_code
-    said = " ".join(capsys.readouterr().err.split())
-    assert "No space left on device (/somewhere/work/build.log)" in said
-    assert "run the same command again" in said
+    message = " ".join(capsys.readouterr().err.split())
+    assert "No space left on device (/somewhere/work/build.log)" in message
+    assert "run the same command again" in message
 
 
 def test_any_other_fault_of_the_system_stays_what_it_is(monkeypatch: pytest.MonkeyPatch) -> None:

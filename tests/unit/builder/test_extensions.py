@@ -205,16 +205,16 @@ class TestFramework:
             toolchains=SimpleNamespace(compilers={"zig": SimpleNamespace(tools=())}),
         )
         (tmp_path / "env/lib/python3.11/site-packages").mkdir(parents=True)
-        told = [
+        variables = [
             build_variables(
                 build_for(recipe, targets), commands, toolbox, tmp_path, tmp_path / "env/bin/python", 1
             )
             for recipe in (_recipe(), _recipe(extends=EXTENDS))
         ]
         folder = tmp_path / f"frameworks/torch-2.6.0-{SHA[:12]}"
-        assert "LDFLAGS" not in told[0]
-        assert told[1]["CPPFLAGS"] == f"{told[0]['CPPFLAGS']} -isystem {folder}/torch/include"
-        assert told[1]["LDFLAGS"] == f"-L{folder}/torch/lib"
+        assert "LDFLAGS" not in variables[0]
+        assert variables[1]["CPPFLAGS"] == f"{variables[0]['CPPFLAGS']} -isystem {folder}/torch/include"
+        assert variables[1]["LDFLAGS"] == f"-L{folder}/torch/lib"
 
     def test_the_passport_names_it(self, targets: Targets) -> None:
         pinned = SimpleNamespace(name="ziglang", version="0.17.1", sha256="c" * 64)

@@ -21,11 +21,11 @@ def test_all_faults_come_together_and_a_misspelt_key_gets_advice() -> None:
     }
     with pytest.raises(ConfigError) as caught:
         validate(Recipe, data, origin="demo.toml")
-    said = str(caught.value)
-    assert "demo.toml: 3 faults" in said
-    assert "did you mean 'options'?" in said
-    assert "build.glibc" in said
-    assert "'not a version' is not a version (PEP 440)" in said
+    message = str(caught.value)
+    assert "demo.toml: 3 faults" in message
+    assert "did you mean 'options'?" in message
+    assert "build.glibc" in message
+    assert "'not a version' is not a version (PEP 440)" in message
 
 
 def test_a_recipe_has_exactly_one_default_backend() -> None:

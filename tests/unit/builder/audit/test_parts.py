@@ -51,9 +51,11 @@ class TestDecoder:
         return LlvmMc(path)
 
     def test_a_tool_too_old_for_the_cpu_is_an_error(self, tmp_path: Path) -> None:
-        said = "'neoverse-v3' is not a recognized processor for this target (ignoring processor)"
+        message = "'neoverse-v3' is not a recognized processor for this target (ignoring processor)"
         with pytest.raises(AuditError, match=r"too old for this target.*neoverse-v3"):
-            self.tool(tmp_path, f'echo "{said}" >&2').decodable(np.array([1], dtype=np.uint32), "neoverse-v3")
+            self.tool(tmp_path, f'echo "{message}" >&2').decodable(
+                np.array([1], dtype=np.uint32), "neoverse-v3"
+            )
 
     def test_a_tool_that_fails_is_an_error(self, tmp_path: Path) -> None:
         with pytest.raises(AuditError, match="exit code 3: no such thing"):
@@ -71,14 +73,17 @@ class TestDecoder:
 
 class TestExpectations:
     def test_a_recipes_spelling_is_read(self) -> None:
-        told = {"promises": ["sve"], "allow": [{"member": "n.libs/*", "symbol": ".*_SVE", "why": "picked"}]}
-        found = Expectations.model_validate(told)
+        spelled = {
+            "promises": ["sve"],
+            "allow": [{"member": "n.libs/*", "symbol": ".*_SVE", "why": "picked"}],
+        }
+        found = Expectations.model_validate(spelled)
         assert found.allow[0].covers("n.libs/x.so", "gemm_SVE")
         assert not found.allow[0].covers("n.libs/x.so", None)
         assert found.flags is None
 
     @pytest.mark.parametrize(
-        ("told", "message"),
+        ("spelled", "message"),
         [
             ({"promises": ["sve3"]}, "no such extension: sve3"),
             ({"allow": [{"member": "*", "symbol": "(", "why": "x"}]}, "not a regular expression"),
@@ -86,9 +91,9 @@ class TestExpectations:
             ({"max_size_bytes": 0}, "greater than 0"),
         ],
     )
-    def test_faults_in_expectations_are_named(self, told: dict[str, object], message: str) -> None:
+    def test_faults_in_expectations_are_named(self, spelled: dict[str, object], message: str) -> None:
         with pytest.raises(ValidationError, match=message):
-            Expectations.model_validate(told)
+            Expectations.model_validate(spelled)
 
     def test_a_rule_for_an_archive_covers_its_objects(self) -> None:
         assert AllowedCode(member="lib/*.a", why="x").covers("lib/libk.a(k.o)", None)

@@ -17,7 +17,7 @@ from builder.bench.counting import counted_row, counting_cpu, parse_marks
 from builder.bench.measure import Line, collect, converse, how_it_ended, parse_lines, script_of, workloads_of
 from builder.errors import VerifyError
 from builder.targets import Targets
-from tests.helpers.bench_lines import said
+from tests.helpers.bench_lines import bench_line
 
 # Counting
 
@@ -89,7 +89,7 @@ def test_the_vector_length_is_always_given(targets: Targets) -> None:
 
 
 def both(workload: str) -> list[Line]:
-    return [said(workload, "started"), said(workload)]
+    return [bench_line(workload, "started"), bench_line(workload)]
 
 
 def test_what_a_workload_kills_is_started_anew_without_it() -> None:
@@ -98,7 +98,7 @@ def test_what_a_workload_kills_is_started_anew_without_it() -> None:
     def ask(names: Sequence[str]) -> tuple[list[Line], str]:
         asked.append(list(names))
         if "b" in names:
-            return [*both("import"), *both("a"), said("b", "started")], "ended by SIGILL"
+            return [*both("import"), *both("a"), bench_line("b", "started")], "ended by SIGILL"
         return [*both("import"), *both("c")], ""
 
     answers = collect(["a", "b", "c"], ask)
@@ -118,7 +118,10 @@ def test_a_package_that_cannot_be_imported_is_asked_once_and_every_row_says_why(
     def ask(names: Sequence[str]) -> tuple[list[Line], str]:
         nonlocal calls
         calls += 1
-        return [said("import", "started"), said("import", "failed", detail="ImportError: libx")], ""
+        return [
+            bench_line("import", "started"),
+            bench_line("import", "failed", detail="ImportError: libx"),
+        ], ""
 
     answers = collect(["a"], ask)
     assert calls == 1
@@ -146,7 +149,7 @@ def test_an_exit_code_becomes_a_sentence() -> None:
 def test_a_process_silent_for_too_long_is_stopped(tmp_path: Path) -> None:
     program = 'echo \'{"workload": "a", "state": "started"}\'; exec sleep 60'
     lines, ending = converse(["sh", "-c", program], os.environ, tmp_path, lambda line: None, silence=1)
-    assert lines == [said("a", "started")]
+    assert lines == [bench_line("a", "started")]
     assert ending == "stopped after 1 s of silence"
 
 
@@ -243,6 +246,6 @@ def test_a_script_tells_apart_what_is_missing_and_what_is_broken(tmp_path: Path)
     )
     lines = {line["workload"]: line for line in parse_lines(done.stdout.splitlines())}
     assert lines["import"]["marks"] == [0, 1]
-    assert lines["m"] == said("m", "unavailable", detail="no engine")
+    assert lines["m"] == bench_line("m", "unavailable", detail="no engine")
     assert lines["b"]["detail"].startswith("ZeroDivisionError")
     assert lines["g"]["marks"] == [2, 3, 4]

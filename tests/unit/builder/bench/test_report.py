@@ -24,7 +24,7 @@ from builder.errors import ConfigError
 from builder.targets import Targets
 from builder.toolbox.fetch import Listed
 from tests.helpers import DATA
-from tests.helpers.bench_lines import said
+from tests.helpers.bench_lines import bench_line
 
 # Choosing wheels
 
@@ -152,11 +152,11 @@ def real_machine(
         threads = int(environment["OMP_NUM_THREADS"])
         lines: list[Line] = []
         for name in ("import", *words[4:]):
-            lines.append(said(name, "started"))
+            lines.append(bench_line(name, "started"))
             taken = seconds(name, threads)
             if taken is None:
                 return lines, "ended by SIGSEGV"
-            lines.append(said(name, seconds=[taken * 1.5, taken, taken * 2]))
+            lines.append(bench_line(name, seconds=[taken * 1.5, taken, taken * 2]))
             heard(lines[-1])
         return lines, ""
 

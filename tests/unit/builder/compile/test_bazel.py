@@ -1,4 +1,4 @@
-"""The command of each version, target and backend; the toolchain's files; what is said when something lacks."""
+"""The bazel command of each version, target and backend, the toolchain files, and what is reported as missing."""
 
 from __future__ import annotations
 
@@ -159,10 +159,10 @@ def test_the_rc_file_names_places_and_nothing_of_the_user(targets: Targets) -> N
 
 
 def test_a_command_is_spoken_as_a_shell_takes_it() -> None:
-    said = subprocess.run(
+    printed = subprocess.run(
         ["/bin/sh", "-c", spoken(("printf", "%s.", "a b", "$HOME"))], capture_output=True, check=True
     )
-    assert said.stdout == b"a b.$HOME."
+    assert printed.stdout == b"a b.$HOME."
 
 
 COMMANDS = Commands(
@@ -287,10 +287,10 @@ def test_bazel_and_its_settings_belong_together() -> None:
 
 
 def test_bazels_progress_is_shown(tmp_path: Path) -> None:
-    told: list[tuple[int, int]] = []
+    shown: list[tuple[int, int]] = []
     command = ["/bin/sh", "-c", "echo '[1,234 / 25,000] Compiling a.cc'; echo '[7/9] Linking'"]
-    run_logged(command, dict(os.environ), tmp_path, lambda what, done, steps: told.append((done, steps)))
-    assert told == [(0, 0), (1234, 25000), (7, 9)]
+    run_logged(command, dict(os.environ), tmp_path, lambda what, done, steps: shown.append((done, steps)))
+    assert shown == [(0, 0), (1234, 25000), (7, 9)]
 
 
 def test_java_trusts_what_the_machine_trusts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -173,9 +173,9 @@ def test_misspelt_variables_of_cmake_are_all_told_with_the_nearest_known_one(tmp
     check_cmake_variables(good, tmp_path, "recipe demo")
     with pytest.raises(ConfigError) as caught:
         check_cmake_variables([*good, "-DUSE_MKLDNNN=ON", "-DBLASS=x"], tmp_path, "recipe demo")
-    said = str(caught.value)
-    assert said.startswith("recipe demo: no CMake file of the source reads -DBLASS, did you mean -DBLAS?")
-    assert said.endswith("nor -DUSE_MKLDNNN, did you mean -DUSE_MKLDNN?")
+    message = str(caught.value)
+    assert message.startswith("recipe demo: no CMake file of the source reads -DBLASS, did you mean -DBLAS?")
+    assert message.endswith("nor -DUSE_MKLDNNN, did you mean -DUSE_MKLDNN?")
 
 
 @pytest.mark.parametrize("hot", [True, False])

@@ -67,10 +67,10 @@ def gcc(tmp_path: Path, targets: Targets) -> Wrapped:
 
 
 def test_a_unit_is_compiled_for_the_target(zig: Wrapped) -> None:
-    said = zig.cc("-O3", "-c", "a.c", "-o", "a.o")
-    assert said[:3] == ["cc", "-target", "aarch64-linux-gnu.2.28"]
-    assert "-mcpu=neoverse_v1" in said
-    assert said[-5:] == ["-O3", "-c", "a.c", "-o", "a.o"]
+    passed = zig.cc("-O3", "-c", "a.c", "-o", "a.o")
+    assert passed[:3] == ["cc", "-target", "aarch64-linux-gnu.2.28"]
+    assert "-mcpu=neoverse_v1" in passed
+    assert passed[-5:] == ["-O3", "-c", "a.c", "-o", "a.o"]
 
 
 def test_a_mere_link_uses_the_baseline_so_that_its_support_libraries_are_shared(zig: Wrapped) -> None:
@@ -88,16 +88,16 @@ def test_a_mere_link_uses_the_baseline_so_that_its_support_libraries_are_shared(
     ],
 )
 def test_zig_gets_one_flag_family(zig: Wrapped, asked: str, given: str) -> None:
-    said = zig.cc(asked, "-c", "a.c")
-    assert [flag for flag in said if flag.startswith(("-mcpu", "-march", "-mtune"))] == [given]
+    passed = zig.cc(asked, "-c", "a.c")
+    assert [flag for flag in passed if flag.startswith(("-mcpu", "-march", "-mtune"))] == [given]
 
 
 def test_gcc_gets_one_flag_family(gcc: Wrapped) -> None:
-    said = gcc.cc("-march=armv8.2-a+sve+fp16", "-c", "a.c")
-    assert [flag for flag in said if flag.startswith(("-mcpu", "-march"))] == [
+    passed = gcc.cc("-march=armv8.2-a+sve+fp16", "-c", "a.c")
+    assert [flag for flag in passed if flag.startswith(("-mcpu", "-march"))] == [
         "-mcpu=neoverse-v1+crc+lse+rdma+sve+fp16"
     ]
-    assert "-frecord-gcc-switches" in said
+    assert "-frecord-gcc-switches" in passed
 
 
 def test_gcc_takes_the_sysroots_own_cxx_headers(gcc: Wrapped) -> None:
@@ -111,10 +111,10 @@ def test_gcc_is_told_the_narrower_folder_last_since_that_map_wins(gcc: Wrapped, 
 
 
 def test_the_record_holds_what_reached_the_compiler_and_no_path(zig: Wrapped) -> None:
-    said = zig.cc(
+    passed = zig.cc(
         "-O3", "-fno-strict-aliasing", "-ffile-prefix-map=/here=.", "-march=armv8.2-a+sve", "-c", "a.c"
     )
-    record = said[said.index("-record-command-line") + 2]
+    record = passed[passed.index("-record-command-line") + 2]
     assert record == "zig 0.17.1 -mcpu=neoverse_v1+v8_2a+sve -O3 -fno-strict-aliasing"
 
 
@@ -132,9 +132,9 @@ def test_only_hot_paths_are_tuned_when_a_recipe_names_them(tmp_path: Path, targe
 
 
 def test_run_paths_into_build_folders_are_dropped(zig: Wrapped) -> None:
-    said = zig.cxx("-shared", "a.o", "-Wl,-rpath,/build/deps/lib", "-Wl,-rpath,$ORIGIN/../x", "-lblas")
-    assert "-Wl,-rpath,/build/deps/lib" not in said
-    assert said[-3:] == ["a.o", "-Wl,-rpath,$ORIGIN/../x", "-lblas"]
+    passed = zig.cxx("-shared", "a.o", "-Wl,-rpath,/build/deps/lib", "-Wl,-rpath,$ORIGIN/../x", "-lblas")
+    assert "-Wl,-rpath,/build/deps/lib" not in passed
+    assert passed[-3:] == ["a.o", "-Wl,-rpath,$ORIGIN/../x", "-lblas"]
 
 
 def test_gnu_ld_is_told_where_libraries_of_libraries_lie(gcc: Wrapped, tmp_path: Path) -> None:
@@ -162,18 +162,18 @@ def test_units_for_other_cpus_are_told_alike_for_every_target_that_never_calls_t
         "dispatched": {"*.SVE256.cpp": "sve"},
     }
     recipe = validate(Recipe, {**RECIPE, "build": build}, origin="demo.toml")
-    said = {}
+    passed = {}
     for target in ("generic", "neoverse-n1", "neoverse-v1"):
         folder = tmp_path / target
         folder.mkdir()
         wrapped = Wrapped(folder, recipe, targets, target)
         lines = wrapped.cc("-O2", "-march=armv8-a+sve", "-c", "hot/a.cpp.SVE256.cpp")
-        said[target] = [line.replace(str(folder), "") for line in lines]
+        passed[target] = [line.replace(str(folder), "") for line in lines]
         assert f"-mcpu={target}" in wrapped.cc("-O2", "-c", "hot/a.cpp.DEFAULT.cpp")
-    assert said["generic"] == said["neoverse-n1"]
-    assert "-mcpu=generic+sve" in said["neoverse-n1"]
-    assert "-mcpu=neoverse-v1+sve" in said["neoverse-v1"]
-    assert {lines[-1] for lines in said.values()} == {"-O3"}
+    assert passed["generic"] == passed["neoverse-n1"]
+    assert "-mcpu=generic+sve" in passed["neoverse-n1"]
+    assert "-mcpu=neoverse-v1+sve" in passed["neoverse-v1"]
+    assert {lines[-1] for lines in passed.values()} == {"-O3"}
 
 
 def test_libraries_of_the_toolbox_come_last(tmp_path: Path, targets: Targets) -> None:
@@ -181,9 +181,9 @@ def test_libraries_of_the_toolbox_come_last(tmp_path: Path, targets: Targets) ->
     wrapped = Wrapped(
         tmp_path, validate(Recipe, {**RECIPE, "build": build}, origin="demo.toml"), targets, "neoverse-v1"
     )
-    said = wrapped.cc("-c", "a.c")
-    assert said.index("-idirafter") > said.index("a.c")
-    assert f"{tmp_path}/llvm/usr/include" in said
+    passed = wrapped.cc("-c", "a.c")
+    assert passed.index("-idirafter") > passed.index("a.c")
+    assert f"{tmp_path}/llvm/usr/include" in passed
 
 
 def test_a_unit_outside_the_hot_paths_is_told_alike_for_every_target(
@@ -192,13 +192,13 @@ def test_a_unit_outside_the_hot_paths_is_told_alike_for_every_target(
     """Only so can one target's object serve another; ccache sees no more than these arguments and the text."""
     data = {**RECIPE, "build": {**RECIPE["build"], "compiler": "gcc", "hot_paths": ["hot/*"]}}
     recipe = validate(Recipe, data, origin="demo.toml")
-    said = {}
+    passed = {}
     for target in ("generic", "neoverse-n1", "neoverse-v1"):
         folder = tmp_path / target
         folder.mkdir()
         lines = Wrapped(folder, recipe, targets, target).cc("-O2", "-c", "cold/a.c")
-        said[target] = [line.replace(str(folder), "") for line in lines]
-    assert said["generic"] == said["neoverse-n1"] == said["neoverse-v1"]
+        passed[target] = [line.replace(str(folder), "") for line in lines]
+    assert passed["generic"] == passed["neoverse-n1"] == passed["neoverse-v1"]
 
 
 def test_the_cache_knows_a_compiler_by_its_pins_and_no_folder(
@@ -261,8 +261,8 @@ def test_ninja_waits_for_its_turn_to_compile_and_for_nothing_else(
 
     with FileLock(tmp_path / f"work/demo-1.0-{build.python}.turn"):
         trial = "build/CMakeFiles/trial"
-        for told, folder in (("--version", "build"), ("-C . -t restat", "build"), ("all", trial)):
-            assert start(*told.split(), folder=folder).communicate(timeout=20)[0] == f"ninja {told}\n"
+        for options, folder in (("--version", "build"), ("-C . -t restat", "build"), ("all", trial)):
+            assert start(*options.split(), folder=folder).communicate(timeout=20)[0] == f"ninja {options}\n"
         waiting = start("all")
         with pytest.raises(subprocess.TimeoutExpired):
             waiting.wait(timeout=0.5)

@@ -347,7 +347,7 @@ def test_a_tokens_own_session_thrown_away_makes_room_for_the_next(index: Index) 
 
 
 def test_a_set_appears_by_one_move_or_not_at_all(index: Index) -> None:
-    """torch, vision and audio of two versions: whoever looks sees one version of all three."""
+    """torch, vision and audio of two versions: a reader sees one version of all three."""
     projects = ("torch", "vision", "audio")
 
     def seen() -> list[list[str]]:

@@ -23,7 +23,7 @@ A, B = "session-a" + "0" * 20, "session-b" + "0" * 20
 
 
 class Clock:
-    """Ten minutes to midnight, and then as told."""
+    """Ten minutes to midnight, and one second more at each call."""
 
     def __init__(self) -> None:
         self.time = datetime(2026, 11, 23, 23, 50, tzinfo=UTC)
@@ -308,8 +308,8 @@ def test_verdicts_say_what_the_newest_evidence_says(catalog: Catalog) -> None:
         catalog.evidence.add(record.sha256, "audit", body, "tests")
     catalog.evidence.add(good.sha256, "emulation", {"passed": True, "sha256": bad.sha256}, "tests")
     catalog.evidence.add(good.sha256, "benchmark", {"passed": True}, "tests")
-    said = {good.sha256: {"audit": (1, True), "emulation": (1, False)}, bad.sha256: {"audit": (2, False)}}
-    assert catalog.evidence.verdicts(files, KINDS) == said
+    expected = {good.sha256: {"audit": (1, True), "emulation": (1, False)}, bad.sha256: {"audit": (2, False)}}
+    assert catalog.evidence.verdicts(files, KINDS) == expected
     assert catalog.evidence.verdicts({bad.sha256: "other"}, ["audit"]) == {bad.sha256: {"audit": (2, False)}}
     for number in range(3, 12):  # numbers are compared as numbers
         catalog.evidence.add(bad.sha256, "audit", {"passed": True, "try": number}, "tests")

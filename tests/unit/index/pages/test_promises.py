@@ -1,4 +1,4 @@
-"""What readers are told about retention: on pages, by leases, and by a file that is gone."""
+"""What readers learn of retention: on pages, by leases, and by a file that is gone."""
 
 from __future__ import annotations
 

@@ -64,8 +64,8 @@ def lived(
 def test_the_rule_is_what_a_life_day_by_day_gives(
     history: list[tuple[int, str, int]], spans: list[tuple[int, int, int]], number: int, today: int
 ) -> None:
-    told = world(history, spans).kept(SNAPSHOTS[number], spell(today))
-    assert told == lived(history, spans, number, today)
+    kept = world(history, spans).kept(SNAPSHOTS[number], spell(today))
+    assert kept == lived(history, spans, number, today)
 
 
 @given(histories, st.tuples(st.integers(12, 20), st.sampled_from(["nightly", "stable"]), st.integers(0, 3)))

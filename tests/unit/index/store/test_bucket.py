@@ -203,7 +203,7 @@ def test_bytes_that_changed_on_the_way_are_no_object(store: S3Store, monkeypatch
 
 
 @pytest.mark.parametrize(
-    ("operation", "header", "said"),
+    ("operation", "header", "message"),
     [
         ("PutObject", "If-None-Match", "ignores If-None-Match when an object is put"),
         ("CompleteMultipartUpload", "If-None-Match", "when a multipart upload is completed"),
@@ -211,7 +211,7 @@ def test_bytes_that_changed_on_the_way_are_no_object(store: S3Store, monkeypatch
     ],
 )
 def test_a_store_that_ignores_conditions_is_refused(
-    store: S3Store, operation: str, header: str, said: str
+    store: S3Store, operation: str, header: str, message: str
 ) -> None:
     def ignore(request: AWSRequest, **_: Any) -> None:
         del request.headers[header]
@@ -219,7 +219,7 @@ def test_a_store_that_ignores_conditions_is_refused(
     store.client.meta.events.register(f"before-sign.s3.{operation}", ignore)
     with pytest.raises(UnsafeStoreError, match="two publishers could overwrite") as caught:
         store.probe()
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     assert caught.value.exit_code == 6
     assert list(store.keys("probe/")) == []
 

@@ -257,8 +257,8 @@ def test_a_rival_between_any_two_calls_of_the_collector(rival: Rival) -> None:
         relied: list[set[str]] = []
         steps = StepStore(store)
 
-        def act(inner: ObjectStore = store, name: str = before, told: list[set[str]] = relied) -> None:
-            told.append(attempt(rival, inner, name))
+        def act(inner: ObjectStore = store, name: str = before, results: list[set[str]] = relied) -> None:
+            results.append(attempt(rival, inner, name))
 
         steps.before = at(number, act)
         spared += len(collect(steps).spared)
