@@ -6,15 +6,14 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from builder.audit import open_wheel
-from builder.compile.bazel_command import BAZEL_VERSION
-from builder.compile.cross import CROSS_VERSION
-from builder.compile.wrappers import BASELINE_CPU, GCC_WRAPPER_VERSION, WRAPPER_VERSION
+from builder.compile.compilers import compiler_named
+from builder.compile.stages import compile_stages
 from builder.load import Configs
 from builder.locks import requirements_lock
 from builder.model.expectations import Expectations
 from builder.model.recipe import Recipe
 from builder.model.toolchains import Toolchains
-from builder.plan import Ingredients
+from builder.plan import CompilerFacts, Ingredients
 from builder.repair.repair import REPAIR_VERSION, repair_tools
 from builder.source import source_inputs
 from builder.targets import Target
@@ -39,13 +38,14 @@ def expectations_of(wheel: Path, configs: Configs, target: Target | None) -> Exp
 
 def recipe_expectations(recipe: Recipe, target: str, toolchains: Toolchains) -> Expectations:
     """What the audit expects of a recipe's wheel for one target: the recipe's rules and its compiler's."""
+    baseline = compiler_named(recipe.build.compiler).baseline_cpu
     return Expectations(
         allow=(*recipe.audit.allow, *toolchains.compilers[recipe.build.compiler].allow),
         promises=recipe.promises.get(target, ()),
         max_size_bytes=recipe.audit.max_size_bytes,
         flags=recipe.audit.flags,
         # Units outside a recipe's hot paths are compiled for the baseline, and shared by all targets.
-        baseline_flags=(f"-mcpu={BASELINE_CPU}",) if recipe.build.hot_paths else None,
+        baseline_flags=(f"-mcpu={baseline}",) if recipe.build.hot_paths else None,
         supplied=recipe.extends.supplied if recipe.extends else None,
     )
 
@@ -62,7 +62,13 @@ def gather_ingredients(recipes: Mapping[str, Recipe], toolchains: Toolchains, pi
         tool_digests={part: pins.digest(part) for part in pins.parts},
         lock_digests=locks,
         compilers={
-            name: (compiler.version, compiler.tools) for name, compiler in toolchains.compilers.items()
+            name: CompilerFacts(
+                version=table.version,
+                tools=table.tools,
+                family=compiler_named(name).family,
+                licence_parts=compiler_named(name).licence_parts,
+            )
+            for name, table in toolchains.compilers.items()
         },
         identifiers={tag: python.identifier for tag, python in toolchains.pythons.items()},
         source_inputs={
@@ -71,9 +77,7 @@ def gather_ingredients(recipes: Mapping[str, Recipe], toolchains: Toolchains, pi
             for version, source in recipe.versions.items()
         },
         stages={
-            "compile": CROSS_VERSION * 100 + WRAPPER_VERSION,
-            "gcc": GCC_WRAPPER_VERSION,
-            "bazel": BAZEL_VERSION,
+            **compile_stages(),
             "repair": REPAIR_VERSION,
         },
         repair_tools=repair_tools(),

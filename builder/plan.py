@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any
+from typing import Any, NamedTuple
 
 from builder.errors import ConfigError
 from builder.model.build import Build
@@ -21,19 +21,32 @@ from builder.settings import there_are
 from builder.targets import Target, Targets
 
 
+class CompilerFacts(NamedTuple):
+    """What a plan needs to know of a compiler.
+
+    ``tools`` are the parts of the toolbox that it consists of, ``family`` is its key below ``[TARGET.flags]`` in
+    ``targets.toml``, ``licence_parts`` are the parts whose licences repair adds to a wheel.
+    """
+
+    version: str
+    tools: tuple[str, ...]
+    family: str
+    licence_parts: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True, kw_only=True)
 class Ingredients:
     """What a plan needs to know besides recipes and targets, read at the edge and passed in.
 
     ``tool_digests`` names each part of the toolbox, ``lock_digests`` the hashed requirement files by
-    ``(recipe, python)``, ``compilers`` the version and the tools of each compiler, ``identifiers`` the
+    ``(recipe, python)``, ``compilers`` each compiler by its name, ``identifiers`` the
     cibuildwheel identifier of each Python, ``stages`` the hand-raised stage versions, ``repair_tools`` the
     versions of the tools that write the final bytes.
     """
 
     tool_digests: Mapping[str, str]
     lock_digests: Mapping[tuple[str, str], str]
-    compilers: Mapping[str, tuple[str, tuple[str, ...]]]
+    compilers: Mapping[str, CompilerFacts]
     identifiers: Mapping[str, str]
     source_inputs: Mapping[tuple[str, str], Mapping[str, object]]
     stages: Mapping[str, int]
@@ -172,8 +185,9 @@ def make_build(
     """
     cpu = targets[target]
     compiler = recipe.build.compiler
-    compiler_version, tools = ingredients.compilers[compiler]
-    flags = cpu.flags(compiler, compiler_version)
+    toolchain = ingredients.compilers[compiler]
+    compiler_version = toolchain.version
+    flags = cpu.flags(toolchain.family, compiler_version)
     foreign = tuple(path for path, feature in recipe.build.dispatched.items() if feature not in cpu.features)
     options = (
         *recipe.build.options,
@@ -196,7 +210,7 @@ def make_build(
     parts = tuple(
         dict.fromkeys(
             (
-                *(*tools, f"python-{python}", f"headers-{python}"),
+                *(*toolchain.tools, f"python-{python}", f"headers-{python}"),
                 *(*recipe.build.programs, *recipe.build.libraries, *(static.part for static in relinked)),
                 *(("bazel", "zig") if bazel is not None else ()),
             )
@@ -241,7 +255,7 @@ def make_build(
         "build_number": recipe.build_number,
         "toolchain": {
             part: ingredients.tool_digests[part]
-            for part in ("llvm", f"userland-{python}", *(("sysroot-licences",) if compiler == "gcc" else ()))
+            for part in ("llvm", f"userland-{python}", *toolchain.licence_parts)
         },
         "tools": dict(ingredients.repair_tools),
     }

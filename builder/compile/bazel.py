@@ -24,6 +24,8 @@ from builder.compile.bazel_command import (
     undefined_configs,
 )
 from builder.compile.bazel_toolchain import toolchain_files, write_toolchain
+from builder.compile.compilers import compiler_named
+from builder.compile.compilers.zig import zig_cache
 from builder.compile.cross import the_one_wheel, working_copy
 from builder.compile.frontends import filled
 from builder.compile.layout import build_environment
@@ -57,18 +59,18 @@ class BazelDriver:
         progress("build environment", 0, 0)
         python = build_environment(build, toolbox)
         places = places_of(build, toolbox.home, work)
-        bench = _Bench(build, toolbox, places, python)
-        bench.lay_out()
+        runner = _BazelRunner(build, toolbox, places, python)
+        runner.write_files()
         options = [filled(option, build, toolbox, work, python) for option in build.options]
         rc_text = "".join(path.read_text(encoding="utf-8") for path in sorted(places.tree.glob("*.bazelrc")))
         if faults := undefined_configs(options, rc_text):
             raise ConfigError(f"recipe {build.recipe.name}: " + "; ".join(faults))
-        bench.run(invocation(build, places, options), progress)
+        runner.run(invocation(build, places, options), progress)
         out = work / "dist"
         shutil.rmtree(out, ignore_errors=True)
         out.mkdir()
         if style.packer is not None:
-            bench.run((str(places.tree / "bazel-bin" / style.packer), str(out)), progress)
+            runner.run((str(places.tree / "bazel-bin" / style.packer), str(out)), progress)
         else:
             for wheel in (places.tree / "bazel-bin").resolve().glob(style.wheel or ""):
                 shutil.copyfile(wheel, out / wheel.name)
@@ -102,8 +104,8 @@ def planned(build: Build, home: Path, work: Path) -> str:
     return "\n".join(lines) + "\n"
 
 
-class _Bench:
-    """The files around a tree, and the way to run a command among them."""
+class _BazelRunner:
+    """Writes the files that Bazel needs beside a tree, and runs commands in Bazel's root."""
 
     def __init__(self, build: Build, toolbox: Toolbox, places: Places, python: Path) -> None:
         self.build = build
@@ -112,7 +114,7 @@ class _Bench:
         self.python = python
         self.root = toolbox.ensure("bazel")
 
-    def lay_out(self) -> None:
+    def write_files(self) -> None:
         """Write the toolchain and the rc file.
 
         Raises:
@@ -123,8 +125,8 @@ class _Bench:
         if unknown := sorted(set(packaged) - set(PACKAGED)):
             known = ", ".join(PACKAGED)
             raise ConfigError(f"Bazel's package has no repository {', '.join(unknown)}; it has {known}")
-        zig_cache = toolbox.home / "cache/zig"
-        for folder in (places.work / "tmp", places.work / "root", places.distdir, places.output, zig_cache):
+        host_cache = zig_cache(toolbox.home)
+        for folder in (places.work / "tmp", places.work / "root", places.distdir, places.output, host_cache):
             folder.mkdir(parents=True, exist_ok=True)
         commands = write_wrappers(build, toolbox, places.work / "bin")
         tools = [toolbox.ensure(part) for part in toolbox.toolchains.compilers[build.compiler].tools]
@@ -132,16 +134,16 @@ class _Bench:
         headers = toolbox.python_headers(build.python) / "usr/include" / python_name(build.python)
         files = toolchain_files(
             commands,
-            build.compiler,
+            compiler_named(build.compiler).family,
             # A compiler may tell of its headers by where they really are.
             [
                 place
-                for folder in (*tools, headers, toolbox.zig().parent, zig_cache)
+                for folder in (*tools, headers, toolbox.zig().parent, host_cache)
                 for place in (folder, folder.resolve())
             ],
             # zig knows its own libraries, once compiled, by where they are.
             toolbox.zig().resolve(),
-            zig_cache,
+            host_cache,
         )
         write_toolchain(places.toolchain, files, headers)
         write_truststore(places.truststore)
@@ -177,7 +179,7 @@ class _Bench:
             },
         }
         home = self.toolbox.home
-        folders = (home, home / "toolbox", home / "cache/zig", places.distdir)
+        folders = (home, home / "toolbox", zig_cache(home), places.distdir)
         entered = enter(self.root, places.work / "root", folders, command, places.tree)
         try:
             run_logged(entered, environment, places.work, progress)

@@ -10,15 +10,13 @@ both in Bazel's root and outside.
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterable
 from pathlib import Path
 
-from builder.compile.wrappers import Commands
+from builder.compile.compilers.base import Commands
+from builder.compile.compilers.zig import host_scripts
 
 REPOSITORY = "armwheels_toolchain"
-
-EXECUTION_GLIBC = "2.28"
 
 _TOOLS = ("ar", "cpp", "dwp", "gcc", "gcov", "ld", "nm", "objcopy", "objdump", "strip")
 
@@ -29,20 +27,6 @@ for argument; do
     case "$argument" in *.c|*.S|*.s) exec {cc} "$@";; esac
 done
 exec {cxx} "$@"
-"""
-
-_HOST_DRIVER = """\
-#!/bin/sh
-cc="${0%gcc}zigcc" cxx="${0%gcc}zigcxx"
-for argument; do
-    case "$argument" in
-        *.c|*.S|*.s) exec "$cc" "$@";;
-        *.cc|*.cpp|*.cxx|*.C|-shared) exec "$cxx" "$@";;
-        @*) ! grep -qx -e -shared "${argument#@}" || exec "$cxx" "$@";;
-    esac
-done
-# zig compiles its C++ library, minutes of one core, for whatever its C++ driver links: a program in C does without.
-"$cc" "$@" 2>/dev/null || exec "$cxx" "$@"
 """
 
 _CONFIG = '''\
@@ -196,17 +180,11 @@ def toolchain_files(
     ``includes`` are the folders that compilers take headers from by themselves: Bazel asks of every other header
     to be declared.
     """
-    own = f"ZIG_GLOBAL_CACHE_DIR={zig_cache} ZIG_LOCAL_CACHE_DIR={zig_cache} exec {shlex.quote(str(zig))}"
-    host = f"-target x86_64-linux-gnu.{EXECUTION_GLIBC} -g0 -fno-sanitize=undefined"
     scripts = {
         "aarch64-gcc": _DRIVER.format(cc=commands.cc, cxx=commands.cxx),
         "aarch64-ar": f'#!/bin/sh\nexec {commands.ar} "$@"\n',
         "aarch64-strip": f'#!/bin/sh\nexec {commands.strip} "$@"\n',
-        "k8-zigcc": f'#!/bin/sh\n{own} cc {host} "$@"\n',
-        "k8-zigcxx": f'#!/bin/sh\n{own} c++ {host} "$@"\n',
-        "k8-gcc": _HOST_DRIVER,
-        "k8-ar": f'#!/bin/sh\n{own} ar "$@"\n',
-        "k8-strip": "#!/bin/sh\nexit 0\n",
+        **{f"k8-{name}": text for name, text in host_scripts(zig, zig_cache).items()},
     }
     for cpu in ("aarch64", "k8"):
         for tool in _TOOLS:

@@ -7,7 +7,6 @@ aarch64; the compilers are the wrappers of :mod:`builder.compile.wrappers`.
 from __future__ import annotations
 
 import shutil
-import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -18,6 +17,8 @@ from packaging.utils import parse_wheel_filename
 
 from builder.capacity import capacity
 from builder.compile import Progress
+from builder.compile.compilers import compiler_named
+from builder.compile.compilers.base import Commands
 from builder.compile.frontends import build_variables, cmake_toolchain_file, filled, frontend_options
 from builder.compile.layout import (
     build_environment,
@@ -31,7 +32,7 @@ from builder.compile.layout import (
 from builder.compile.library import build_library
 from builder.compile.options import check_cmake_variables
 from builder.compile.processes import end_leftovers, run_logged
-from builder.compile.wrappers import Commands, write_ninja_in_turn, write_wrappers
+from builder.compile.wrappers import write_ninja_in_turn, write_wrappers
 from builder.errors import CompileError, ConfigError
 from builder.machine import this_machine
 from builder.model.build import Build
@@ -48,20 +49,20 @@ class CrossDriver:
     """Builds setuptools, meson-python and scikit-build-core packages for aarch64 on x86-64."""
 
     def compile(self, build: Build, toolbox: Toolbox, work: Path, progress: Progress) -> Path:
-        bench = _prepare(build, toolbox, work, progress)
+        prepared = _prepare(build, toolbox, work, progress)
         out = work / "dist"
         shutil.rmtree(out, ignore_errors=True)
         command = [
-            *(str(bench.python), "-m", "build", "--wheel", "--no-isolation", "--skip-dependency-check"),
+            *(str(prepared.python), "-m", "build", "--wheel", "--no-isolation", "--skip-dependency-check"),
             *(
                 "--outdir",
                 str(out),
-                *frontend_options(build, bench.commands, work, bench.jobs),
-                str(bench.tree),
+                *frontend_options(build, prepared.commands, work, prepared.jobs),
+                str(prepared.tree),
             ),
         ]
         with _turn_to_configure(build, toolbox, progress) as told:
-            run_logged(command, bench.environment, work, told)
+            run_logged(command, prepared.environment, work, told)
         # A small build may end before the support libraries it does not need are made.
         end_leftovers(work)
         return the_one_wheel(build, out)
@@ -77,23 +78,23 @@ class CrossDriver:
             known = ", ".join(build.recipe.components) or "none"
             raise ConfigError(f"recipe {build.recipe.name} has no component '{name}'; it has {known}")
         component = build.recipe.components[name]
-        bench = _prepare(build, toolbox, work, progress)
-        environment = bench.environment
-        configure = [str(bench.python), "setup.py", *component.configure]
-        run_logged(configure, environment, work, progress, folder=bench.tree)
+        prepared = _prepare(build, toolbox, work, progress)
+        environment = prepared.environment
+        configure = [str(prepared.python), "setup.py", *component.configure]
+        run_logged(configure, environment, work, progress, folder=prepared.tree)
         targets = [option for target in component.targets for option in ("--target", target)]
-        run_logged(["cmake", "--build", "build", *targets], environment, work, progress, folder=bench.tree)
+        run_logged(["cmake", "--build", "build", *targets], environment, work, progress, folder=prepared.tree)
         out = work / "component"
         shutil.rmtree(out, ignore_errors=True)
         out.mkdir()
         for library in component.libraries:
-            if not (bench.tree / library).is_file():
+            if not (prepared.tree / library).is_file():
                 raise CompileError(f"component {name} was built, but there is no {library}")
-            shutil.copyfile(bench.tree / library, out / Path(library).name)
+            shutil.copyfile(prepared.tree / library, out / Path(library).name)
         extension = WHEEL_TESTS / component.extension
         command = [
-            *(str(bench.commands.cxx), "-std=c++17", "-O2", "-fPIC", "-shared", str(extension)),
-            *(f"-I{bench.tree / include}" for include in component.includes),
+            *(str(prepared.commands.cxx), "-std=c++17", "-O2", "-fPIC", "-shared", str(extension)),
+            *(f"-I{prepared.tree / include}" for include in component.includes),
             *("-o", str(out / f"{extension.stem}.so"), "-Wl,-rpath,$ORIGIN", "-Wl,-z,defs"),
             *(str(out / Path(library).name) for library in component.libraries),
         ]
@@ -121,8 +122,8 @@ def _turn_to_configure(build: Build, toolbox: Toolbox, progress: Progress) -> It
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Bench:
-    """A work folder made ready: the tree, the Python and the commands to build it with."""
+class _PreparedTree:
+    """A source tree that is ready to be built, with the Python, the commands and the environment for it."""
 
     tree: Path
     python: Path
@@ -131,7 +132,7 @@ class _Bench:
     jobs: int
 
 
-def _prepare(build: Build, toolbox: Toolbox, work: Path, progress: Progress) -> _Bench:
+def _prepare(build: Build, toolbox: Toolbox, work: Path, progress: Progress) -> _PreparedTree:
     licensed_folder(build)
     work.mkdir(parents=True, exist_ok=True)
     end_leftovers(work)
@@ -167,31 +168,13 @@ def _prepare(build: Build, toolbox: Toolbox, work: Path, progress: Progress) -> 
         link = [filled(option, build, toolbox, work, python) for option in static.link]
         relink(static, link, commands, toolbox, work, environment)
     cmake_toolchain_file(build, commands, toolbox, work, python)
-    if build.compiler == "zig":
-        _warm_up(commands, environment, work)
-    return _Bench(tree=tree, python=python, commands=commands, environment=environment, jobs=fits.jobs)
+    compiler_named(build.compiler).warm_up(commands, environment, work)
+    return _PreparedTree(tree=tree, python=python, commands=commands, environment=environment, jobs=fits.jobs)
 
 
 def working_copy(pristine: Path, copy: Path) -> Path:
     """The tree a build may write into; a copy left by a killed run is whole and is used again."""
     return create_once(copy, lambda path: shutil.copytree(pristine, path, symlinks=True))
-
-
-def _warm_up(commands: Commands, environment: dict[str, str], work: Path) -> None:
-    """Have zig make its C++ support libraries now, on one core, while the build configures itself on the other.
-
-    zig makes them at the first link, one file after the other, and keeps them in its cache; nothing waits for this.
-    """
-    source = work / "warm.cpp"
-    source.write_text("#include <stdexcept>\nvoid warm(int n) { if (n) throw std::runtime_error({}); }\n")
-    script = 'cd "$1" && "$2" -fPIC -c warm.cpp -o warm.o && "$2" -shared -fPIC -o warm.so warm.o'
-    subprocess.Popen(
-        ["/bin/sh", "-c", script, "warm", str(work), str(commands.cxx)],
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
 
 
 def the_one_wheel(build: Build, out: Path) -> Path:

@@ -7,6 +7,8 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from builder.compile.compilers import compiler_named
+from builder.compile.compilers.base import Commands
 from builder.compile.layout import (
     dependency_folder,
     framework_folder,
@@ -15,7 +17,7 @@ from builder.compile.layout import (
     relinked_folder,
 )
 from builder.compile.processes import WORK_VARIABLE
-from builder.compile.wrappers import Commands, cache_variables
+from builder.compile.wrappers import cache_variables
 from builder.errors import CompileError
 from builder.model.build import Build
 from builder.toolbox.toolbox import Toolbox
@@ -55,8 +57,7 @@ def build_variables(
         "SOURCE_DATE_EPOCH": str(build.source.epoch),
         "PYTHONHASHSEED": "0",
         "PYTHONDONTWRITEBYTECODE": "1",
-        "ZIG_GLOBAL_CACHE_DIR": str(toolbox.home / "cache/zig"),
-        "ZIG_LOCAL_CACHE_DIR": str(toolbox.home / "cache/zig"),
+        **compiler_named(build.compiler).environment(toolbox),
         "_PYTHON_HOST_PLATFORM": "linux-aarch64",
         "_PYTHON_SYSCONFIGDATA_NAME": "_sysconfigdata__aarch64-linux-gnu",
         "CMAKE_TOOLCHAIN_FILE": str(work / "toolchain.cmake"),

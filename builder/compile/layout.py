@@ -11,8 +11,8 @@ import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from builder.compile.compilers.base import WRAPPER_VERSION, Commands
 from builder.compile.processes import checked, end_leftovers
-from builder.compile.wrappers import WRAPPER_VERSION, Commands
 from builder.errors import CompileError, ConfigError, ToolboxError
 from builder.locks import requirements_lock
 from builder.model.build import Build

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from packageurl import PackageURL
 
+from builder.compile.compilers import compiler_named
 from builder.compile.layout import dependency_folder, library_folder
 from builder.errors import RepairError
 from builder.model.build import Build
@@ -129,7 +130,7 @@ def _debian_purl(pinned: PinnedFile) -> PackageURL:
 
 def _from_packages(name: str, build: Build, toolbox: Toolbox) -> Graft | None:
     """The Debian package of a part, of the sysroot or of the userland that holds a library of this name."""
-    parts = [*build.recipe.build.libraries, *(["sysroot-bullseye"] if build.compiler == "gcc" else [])]
+    parts = [*build.recipe.build.libraries, *compiler_named(build.compiler).library_parts]
     for part in (*parts, f"userland-{build.python}"):
         for pinned, package in zip(toolbox.pins.files(part), toolbox.fetch(part), strict=True):
             listing = subprocess.run(

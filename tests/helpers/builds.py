@@ -10,7 +10,7 @@ from typing import Any
 
 from builder.model.build import Build
 from builder.model.recipe import Recipe
-from builder.plan import Ingredients, make_build
+from builder.plan import CompilerFacts, Ingredients, make_build
 from builder.source import source_inputs
 from builder.targets import Targets
 
@@ -46,7 +46,10 @@ def ingredients_for(recipe: Recipe, **changed: object) -> Ingredients:
     given: dict[str, Any] = {
         "tool_digests": {part: f"{number:064x}" for number, part in enumerate(parts)},
         "lock_digests": {(recipe.name, "cp311"): "b" * 64},
-        "compilers": {"zig": ("0.17.1", ("zig",)), "gcc": ("12.2.0", ("gnu", "sysroot-bullseye"))},
+        "compilers": {
+            "zig": CompilerFacts("0.17.1", ("zig",), "zig"),
+            "gcc": CompilerFacts("12.2.0", ("gnu", "sysroot-bullseye"), "gcc", ("sysroot-licences",)),
+        },
         "identifiers": {"cp311": "cp311-manylinux_aarch64"},
         "source_inputs": {(recipe.name, v): source_inputs(s) for v, s in recipe.versions.items()},
         "stages": {"compile": 1, "repair": 1},

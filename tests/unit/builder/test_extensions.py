@@ -10,9 +10,9 @@ from types import SimpleNamespace
 import jsonschema
 import pytest
 
+from builder.compile.compilers.base import Commands
 from builder.compile.frontends import build_variables
 from builder.compile.layout import lay_out_framework
-from builder.compile.wrappers import Commands
 from builder.emulation.emulate import model_of
 from builder.emulation.verify import requirements_beside
 from builder.errors import CompileError, ConfigError, SourceError, VerifyError

@@ -24,9 +24,9 @@ from builder.compile.bazel_command import (
     undefined_configs,
 )
 from builder.compile.bazel_toolchain import toolchain_files, write_toolchain
+from builder.compile.compilers.base import Commands
 from builder.compile.processes import run_logged
 from builder.compile.truststore import PASSWORD, trusted_certificates, write_truststore
-from builder.compile.wrappers import Commands
 from builder.errors import ConfigError
 from builder.model.build import Build
 from builder.model.recipe import Recipe

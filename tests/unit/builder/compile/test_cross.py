@@ -11,12 +11,12 @@ from types import SimpleNamespace
 import psutil
 import pytest
 
+from builder.compile.compilers.base import Commands
 from builder.compile.cost import cache_log, keep_cost, read_cost
 from builder.compile.cross import the_one_wheel
 from builder.compile.frontends import cmake_toolchain_file, frontend_options
 from builder.compile.options import check_cmake_variables
 from builder.compile.processes import end_leftovers, run_logged, telling
-from builder.compile.wrappers import Commands
 from builder.errors import CompileError, ConfigError
 from builder.model.build import Build
 from builder.model.recipe import Recipe

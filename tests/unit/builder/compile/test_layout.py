@@ -8,8 +8,8 @@ from types import SimpleNamespace
 
 import pytest
 
+from builder.compile.compilers.base import Commands
 from builder.compile.layout import relink
-from builder.compile.wrappers import Commands
 from builder.errors import CompileError
 from builder.model.libraries import StaticDependency
 

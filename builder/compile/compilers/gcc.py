@@ -1,0 +1,132 @@
+"""GCC: Debian's cross compiler over an older Debian's sysroot, for C++ that shares the libstdc++ ABI."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from builder.compile.compilers.base import Commands, Wrapping, compiler_script, prefix_maps
+from builder.toolbox.toolbox import Toolbox
+
+_ARMV8_1 = "+crc+lse+rdma"
+_ARMV8_4 = f"{_ARMV8_1}+rcpc+flagm+fp16fml+dotprod"
+_ARMV8_6 = f"{_ARMV8_4}+sb+ssbs+predres+bf16+i8mm"
+_EXTENSIONS = {
+    # The extensions that an architecture level stands for (GCC manual, AArch64 options).
+    "armv8.1-a": _ARMV8_1,
+    "armv8.2-a": _ARMV8_1,
+    "armv8.3-a": f"{_ARMV8_1}+rcpc",
+    "armv8.4-a": _ARMV8_4,
+    "armv8.5-a": f"{_ARMV8_4}+sb+ssbs+predres",
+    "armv8.6-a": _ARMV8_6,
+    "armv9-a": f"{_ARMV8_4}+sb+ssbs+predres+sve2",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gcc:
+    """One release of GCC over one sysroot.
+
+    ``part`` is the part of the toolbox with the compiler and the binutils, ``release`` the number in the names of
+    Debian's programs. ``sysroot`` is the part with glibc and libstdc++, ``sysroot_release`` the release of GCC that
+    this libstdc++ belongs to.
+    """
+
+    name: str
+    stage: int | None
+    part: str
+    release: int
+    sysroot: str
+    sysroot_release: int
+    licence_parts: tuple[str, ...]
+    family: str = "gcc"
+    baseline_cpu: str = "generic"
+    cache_type: str = "gcc"
+
+    @property
+    def library_parts(self) -> tuple[str, ...]:
+        return (self.sysroot,)
+
+    def scripts(self, wrapping: Wrapping) -> dict[str, str]:
+        toolbox, folder = wrapping.toolbox, wrapping.folder
+        part = toolbox.ensure(self.part)
+        programs = part / "usr/bin"
+        ccache = shlex.quote(str(toolbox.ccache()))
+        # The compiler calls helpers (`__aarch64_cas8_sync`) that the older libgcc of the sysroot lacks.
+        helpers = part / f"usr/lib/gcc-cross/aarch64-linux-gnu/{self.release}/libgcc.a"
+
+        def compiler(name: str) -> str:
+            command = (
+                f'case "$linked,$compiled" in 1,) set -- "$@" {helpers};; esac\n'
+                f'exec {ccache} {folder}/aarch64-linux-gnu-bare-{name} "-mcpu=$cpu$extensions" "$@" $hot'
+            )
+            return compiler_script(self, wrapping, _EXTENSIONS, command)
+
+        def tool(name: str) -> str:
+            return f'#!/bin/sh\nexec {programs}/aarch64-linux-gnu-{name} "$@"\n'
+
+        return {
+            "cc": compiler("gcc"),
+            "c++": compiler("g++"),
+            **self._bare_scripts(wrapping, programs),
+            "ar": tool("ar"),
+            "ranlib": tool("ranlib"),
+            # A wheel keeps its symbol table, by which the audit names what it finds.
+            "strip": "#!/bin/sh\nexit 0\n",
+        }
+
+    def _bare_scripts(self, wrapping: Wrapping, programs: Path) -> dict[str, str]:
+        """What ccache calls: flags that are the same for every unit.
+
+        ``-frecord-gcc-switches`` is among them, since ccache would tie units compiled with it to their folder.
+        """
+        toolbox = wrapping.toolbox
+        sysroot = toolbox.ensure(self.sysroot)
+        old = self.sysroot_release
+        # The sysroot's own libstdc++ goes before the compiler's newer one, in headers and at link.
+        # So does its libgcc_s, where another of its libraries asks for it.
+        search = (
+            f"--sysroot={sysroot} -L{sysroot}/usr/lib/gcc/aarch64-linux-gnu/{old} "
+            f"-L{sysroot}/lib/aarch64-linux-gnu "
+            f"-Wl,-rpath-link,{sysroot}/lib/aarch64-linux-gnu -Wl,-rpath-link,{sysroot}/usr/lib/aarch64-linux-gnu"
+        )
+        cxx = (
+            f"-nostdinc++ -isystem {sysroot}/usr/include/c++/{old} "
+            f"-isystem {sysroot}/usr/include/aarch64-linux-gnu/c++/{old} "
+            f"-isystem {sysroot}/usr/include/c++/{old}/backward"
+        )
+        link = "-Wl,-z,max-page-size=0x10000 -Wl,--enable-new-dtags"
+        link += "".join(f" -Wl,-rpath-link,{folder}" for folder in wrapping.libraries)
+        # Last, so that none of their headers hides one of the package's own.
+        parts = [toolbox.ensure(part) / "usr" for part in wrapping.build.recipe.build.libraries]
+        last = " ".join(
+            f"-idirafter {part}/include -L{part}/lib/aarch64-linux-gnu -Wl,-rpath-link,{part}/lib/aarch64-linux-gnu"
+            for part in parts
+        )
+
+        def bare(name: str, extra: str) -> str:
+            return (
+                f"#!/bin/sh\nexec {programs}/aarch64-linux-gnu-{name}-{self.release} {search} {extra} {link} "
+                f'{prefix_maps(wrapping)} -frecord-gcc-switches "$@" {last}\n'
+            )
+
+        return {"bare-gcc": bare("gcc", ""), "bare-g++": bare("g++", cxx)}
+
+    def environment(self, toolbox: Toolbox) -> dict[str, str]:  # noqa: ARG002 - only other compilers need it
+        return {}
+
+    def warm_up(self, commands: Commands, environment: Mapping[str, str], work: Path) -> None:
+        """GCC makes nothing at its first link."""
+
+
+GCC = Gcc(
+    name="gcc",
+    stage=1,
+    part="gnu",
+    release=12,
+    sysroot="sysroot-bullseye",
+    sysroot_release=10,
+    licence_parts=("sysroot-licences",),
+)

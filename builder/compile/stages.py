@@ -1,0 +1,27 @@
+"""The stage numbers of compiling: each is raised by hand when the same inputs would give another raw wheel."""
+
+from __future__ import annotations
+
+from builder.compile.bazel_command import BAZEL_VERSION
+from builder.compile.compilers import COMPILERS
+from builder.compile.compilers.base import WRAPPER_VERSION
+from builder.compile.cross import CROSS_VERSION
+
+
+def compile_stages() -> dict[str, int]:
+    """Stage numbers as they enter compile digests: ``compile``, ``bazel``, and compilers by their names."""
+    compilers = {name: compiler.stage for name, compiler in COMPILERS.items() if compiler.stage is not None}
+    return {**compilers, "compile": combined(CROSS_VERSION, WRAPPER_VERSION), "bazel": BAZEL_VERSION}
+
+
+def combined(driver: int, wrapper: int) -> int:
+    """One stage number for two: different pairs give different numbers.
+
+    Raises:
+        ValueError: ``wrapper`` is not below 100, so that (1, 100) and (2, 0) would be the same.
+    """
+    if driver < 1 or not 0 <= wrapper < 100:
+        raise ValueError(
+            f"stage numbers {driver} and {wrapper} cannot be combined: the second must be below 100"
+        )
+    return driver * 100 + wrapper

@@ -1,0 +1,134 @@
+"""The registry of compilers, what each file answers, and the stage numbers that enter compile digests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from builder.compile.compilers import COMPILERS, compiler_named
+from builder.compile.compilers.base import Commands, Compiler
+from builder.compile.compilers.gcc import GCC, Gcc
+from builder.compile.compilers.zig import ZIG
+from builder.compile.stages import combined, compile_stages
+from builder.errors import ConfigError
+from builder.ingredients import gather_ingredients
+from builder.model.build import Build
+from builder.model.recipe import Recipe
+from builder.repair.repair import _library_folders
+from builder.settings import validate
+from builder.targets import Targets
+from builder.toolbox.pins import load_pins
+from builder.toolbox.tools import load_toolchains
+from tests.helpers.builds import RECIPE, build_for
+
+
+@pytest.mark.parametrize(
+    ("name", "advice"),
+    [("gc", "did you mean 'gcc'?"), ("zigg", "did you mean 'zig'?"), ("rustc", "there are gcc, zig")],
+)
+def test_an_unknown_compiler_is_refused_with_the_nearest_name(name: str, advice: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        compiler_named(name)
+    assert str(refused.value) == f"no compiler '{name}'; {advice}"
+
+
+def test_a_table_of_toolchains_toml_without_a_file_for_its_compiler_is_refused() -> None:
+    toolchains = load_toolchains()
+    tables = {**toolchains.compilers, "gccc": toolchains.compilers["gcc"]}
+    with pytest.raises(ConfigError, match="no compiler 'gccc'; did you mean 'gcc'"):
+        gather_ingredients({}, toolchains.model_copy(update={"compilers": tables}), load_pins())
+
+
+@pytest.mark.parametrize("compiler", COMPILERS.values(), ids=COMPILERS)
+def test_every_compiler_has_its_tables_parts_and_flags(compiler: Compiler, targets: Targets) -> None:
+    toolchains = load_toolchains()
+    version = toolchains.compilers[compiler.name].version
+    assert all(compiler.family in target.compilers for target in targets.values())
+    assert targets["generic"].flags(compiler.family, version) == (f"-mcpu={compiler.baseline_cpu}",)
+    assert {*compiler.library_parts, *compiler.licence_parts} <= set(toolchains.tools)
+    # The libraries that a wheel is linked with come from a part that its compile digest names.
+    assert set(compiler.library_parts) <= set(toolchains.compilers[compiler.name].tools)
+
+
+def test_stage_numbers_enter_digests_as_they_always_did() -> None:
+    assert compile_stages() == {"compile": 204, "gcc": 1, "bazel": 1}
+
+
+def test_different_stage_numbers_never_give_the_same_one() -> None:
+    numbers = {combined(driver, wrapper) for driver in range(1, 5) for wrapper in range(100)}
+    assert len(numbers) == 4 * 100
+    for driver, wrapper in ((1, 100), (1, -1), (0, 1)):
+        with pytest.raises(ValueError, match="cannot be combined"):
+            combined(driver, wrapper)
+
+
+def test_another_release_of_gcc_is_another_object(tmp_path: Path, targets: Targets) -> None:
+    """A compiler of the same family: its own programs and sysroot, the same spelling of flags."""
+    newer = Gcc(
+        name="gcc-14",
+        stage=None,
+        part="gnu-14",
+        release=14,
+        sysroot="sysroot-bookworm",
+        sysroot_release=12,
+        licence_parts=(),
+    )
+    scripts = newer.scripts(_wrapping(tmp_path, targets))
+    assert f"{tmp_path}/gnu-14/usr/bin/aarch64-linux-gnu-g++-14" in scripts["bare-g++"]
+    assert f"-isystem {tmp_path}/sysroot-bookworm/usr/include/c++/12 " in scripts["bare-g++"]
+    assert f"{tmp_path}/gnu-14/usr/lib/gcc-cross/aarch64-linux-gnu/14/libgcc.a" in scripts["cc"]
+    assert f"{tmp_path}/gnu/" not in "".join(scripts.values())
+    assert newer.library_parts == ("sysroot-bookworm",)
+    assert newer.family == GCC.family
+
+
+def _wrapping(folder: Path, targets: Targets) -> SimpleNamespace:
+    build = {**RECIPE["build"], "compiler": "gcc"}
+    recipe = validate(Recipe, {**RECIPE, "build": build}, origin="demo.toml")
+    toolbox = SimpleNamespace(ensure=lambda part: folder / part, ccache=lambda: folder, home=folder.parent)
+    return SimpleNamespace(
+        build=build_for(recipe, targets), toolbox=toolbox, folder=folder / "bin", tuned=True, libraries=()
+    )
+
+
+@pytest.mark.parametrize(("compiler", "sysroot"), [("gcc", True), ("zig", False)])
+def test_libraries_are_grafted_from_the_sysroot_of_the_compiler_that_linked_them(
+    tmp_path: Path, targets: Targets, compiler: str, sysroot: bool
+) -> None:
+    recipe = validate(
+        Recipe, {**RECIPE, "build": {**RECIPE["build"], "compiler": compiler}}, origin="demo.toml"
+    )
+    for part in ("sysroot-bullseye", "userland"):
+        (tmp_path / part / "usr/lib/aarch64-linux-gnu").mkdir(parents=True)
+    toolbox = SimpleNamespace(ensure=lambda part: tmp_path / part, userland=lambda tag: tmp_path / "userland")
+    folders = _library_folders(build_for(recipe, targets), toolbox, tmp_path)
+    roots = [folder.relative_to(tmp_path).parts[0] for folder in folders]
+    assert roots == (["sysroot-bullseye"] if sysroot else []) + ["userland"]
+
+
+def test_licences_of_a_compilers_libraries_enter_the_wheel_digest_alone(targets: Targets) -> None:
+    def with_licences(digit: str, compiler: str) -> Build:
+        recipe = validate(
+            Recipe, {**RECIPE, "build": {**RECIPE["build"], "compiler": compiler}}, origin="demo.toml"
+        )
+        parts = ("zig", "gnu", "sysroot-bullseye", "python-cp311", "headers-cp311", "userland-cp311", "llvm")
+        digests = {**dict.fromkeys(parts, "0" * 64), "sysroot-licences": digit * 64}
+        return build_for(recipe, targets, tool_digests=digests)
+
+    one, other = with_licences("1", "gcc"), with_licences("2", "gcc")
+    assert one.compile_digest == other.compile_digest
+    assert one.wheel_digest != other.wheel_digest
+    assert with_licences("1", "zig").wheel_digest == with_licences("2", "zig").wheel_digest
+
+
+def test_zig_alone_has_something_to_do_before_the_first_link(tmp_path: Path) -> None:
+    commands = Commands(**dict.fromkeys(("cc", "cxx", "ar", "ranlib", "strip"), Path("/bin/true")))
+    GCC.warm_up(commands, {}, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    ZIG.warm_up(commands, {"PATH": "/bin"}, tmp_path)
+    assert (tmp_path / "warm.cpp").is_file()
+    toolbox = SimpleNamespace(home=tmp_path)
+    assert ZIG.environment(toolbox)["ZIG_GLOBAL_CACHE_DIR"] == f"{tmp_path}/cache/zig"
+    assert GCC.environment(toolbox) == {}
