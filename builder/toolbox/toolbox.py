@@ -43,7 +43,7 @@ class Toolbox:
         self.toolchains = load_toolchains()
         self.pins = load_pins()
         self.mirror = Mirror()
-        self._report = report
+        self.report = report
 
     def path(self, part: str) -> Path:
         """Where ``part`` lies once it has been fetched; the name carries its digest."""
@@ -63,7 +63,7 @@ class Toolbox:
 
         def unpack(folder: Path) -> None:
             files = self.fetch(part)
-            self._report(f"unpacking {part}")
+            self.report(f"unpacking {part}")
             folder.mkdir()
             self._unpack(part, files, folder, final)
 
@@ -76,7 +76,7 @@ class Toolbox:
         if wanted:
             known = sum(file.size or 0 for file in wanted) / 1e6
             megabytes = f", {known:.0f} MB" if known >= 1 else ""
-            self._report(f"fetching {part}: {len(wanted)} file{'s'[: len(wanted) > 1]}{megabytes}")
+            self.report(f"fetching {part}: {len(wanted)} file{'s'[: len(wanted) > 1]}{megabytes}")
         debian = part not in self.toolchains.tools or self.toolchains.tools[part].kind == "debian"
 
         def fetch_one(file: PinnedFile) -> None:
