@@ -16,7 +16,7 @@ from builder.locks import followed_lock, requirements_lock
 from builder.model.recipe import Recipe
 from builder.model.toolchains import PyPITool, Toolchains
 from builder.settings import configs_dir
-from builder.source import where_it_stands
+from builder.source import pin_followed
 from builder.toolbox.fetch import Mirror, pip_settings, resolve_pypi
 from builder.toolbox.pins import Parts, PinnedFile, Pins, debian_parts
 from builder.toolbox.tools import python_name
@@ -152,7 +152,7 @@ def refresh_followed(recipe: Recipe, report: Report) -> Path | None:
     followed = {}
     for name, follow in recipe.follows.items():
         report(f"asking {follow.url} for {follow.ref}")
-        followed[name] = where_it_stands(follow)
+        followed[name] = pin_followed(follow)
     path = followed_lock(recipe.name)
     commits = {name: pinned.model_dump() for name, pinned in followed.items()}
     write_text(path, json.dumps(commits, indent=1, sort_keys=True) + "\n")

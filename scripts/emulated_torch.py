@@ -8,7 +8,7 @@ from pathlib import Path
 
 from builder.commands.project import Project as Bench
 from builder.emulation.emulate import model_of
-from builder.emulation.environment import EmulatedPython, test_requirements, write_bytecode
+from builder.emulation.environment import EmulatedPython, install_requirements, write_bytecode
 from builder.locks import requirements_lock
 
 PYTHON = "cp311"
@@ -23,7 +23,7 @@ def said(wheels: Sequence[Path], target: str, program: str) -> list[str]:
     """
     bench = Bench()
     emulated = EmulatedPython(bench.toolbox, PYTHON, model_of(bench.targets[target]).cpu)
-    beside = test_requirements(bench.toolbox, requirements_lock("pytorch", "tests", PYTHON), PYTHON)
+    beside = install_requirements(bench.toolbox, requirements_lock("pytorch", "tests", PYTHON), PYTHON)
     answers = []
     with tempfile.TemporaryDirectory(dir=bench.toolbox.home / "tmp") as scratch:
         for number, wheel in enumerate(wheels):

@@ -18,7 +18,7 @@ from builder.commands.project import Project as Bench
 from builder.compile.layout import build_environment
 from builder.compile.wrappers import write_wrappers
 from builder.emulation.emulate import model_of
-from builder.emulation.environment import EmulatedPython, test_requirements, write_bytecode
+from builder.emulation.environment import EmulatedPython, install_requirements, write_bytecode
 from builder.locks import requirements_lock
 from builder.plan import make_build
 
@@ -77,7 +77,7 @@ def main() -> int:
         ingredients=bench.ingredients,
     )
     emulated = EmulatedPython(bench.toolbox, PYTHON, model_of(bench.targets[asked.target]).cpu)
-    beside = test_requirements(bench.toolbox, requirements_lock("pytorch", "tests", PYTHON), PYTHON)
+    beside = install_requirements(bench.toolbox, requirements_lock("pytorch", "tests", PYTHON), PYTHON)
     headers = bench.toolbox.python_headers(PYTHON) / "usr/include"
     with tempfile.TemporaryDirectory(dir=bench.toolbox.home / "tmp") as scratch:
         folder = Path(scratch)

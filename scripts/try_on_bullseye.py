@@ -21,7 +21,7 @@ from builder.commands.project import Project as Bench
 from builder.compile.processes import run_logged
 from builder.compile.wrappers import write_wrappers
 from builder.emulation.emulate import model_of
-from builder.emulation.environment import EmulatedPython, test_requirements
+from builder.emulation.environment import EmulatedPython, install_requirements
 from builder.emulation.verify import lay_out_data
 from builder.locks import requirements_lock
 from builder.model.build import Build
@@ -69,7 +69,7 @@ def main() -> int:
     )
     root = userland(build, bench.toolbox)
     emulated = EmulatedPython(bench.toolbox, PYTHON, model_of(bench.targets[build.target]).cpu, root=root)
-    beside = test_requirements(bench.toolbox, requirements_lock(recipe.name, "tests", PYTHON), PYTHON)
+    beside = install_requirements(bench.toolbox, requirements_lock(recipe.name, "tests", PYTHON), PYTHON)
     with tempfile.TemporaryDirectory(dir=bench.toolbox.home / "tmp") as scratch:
         environment = emulated.create_environment(Path(scratch) / "env")
         lay_out_data(recipe, build.version, bench.toolbox, Path(scratch) / "data")

@@ -28,7 +28,7 @@ class EmulatedPython:
         self.cpu = cpu
         self._qemu = toolbox.qemu()
         self._root = root or toolbox.userland(tag)
-        self._pip = _unpacked_pip(toolbox)
+        self._pip = toolbox.ensure("pip")
         write_bytecode(toolbox, tag, self._root / "usr/lib" / python_name(tag), self._pip)
 
     def on(self, cpu: str) -> EmulatedPython:
@@ -119,15 +119,11 @@ def write_bytecode(toolbox: Toolbox, tag: str, *folders: Path) -> None:
             done.touch()
 
 
-def _unpacked_pip(toolbox: Toolbox) -> Path:
-    return toolbox.ensure("pip")
-
-
-def test_requirements(toolbox: Toolbox, lock: Path, tag: str) -> Path:
-    """A folder with hashed aarch64 or pure packages for tests under emulation, made once by the host's pip.
+def install_requirements(toolbox: Toolbox, lock: Path, tag: str) -> Path:
+    """Install the hashed packages of a lock file for aarch64, once, by this machine's pip; returns their folder.
 
     Raises:
-        VerifyError: pip refuses one.
+        VerifyError: pip refuses a package.
     """
     named = hashlib.sha256(lock.read_bytes()).hexdigest()[:12]
     folder = toolbox.home / "envs" / f"{lock.stem}-{named}"

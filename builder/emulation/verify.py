@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Literal
 
 from builder.emulation.emulate import Model, lesser_model, model_of
-from builder.emulation.environment import EmulatedPython, test_requirements, write_bytecode
+from builder.emulation.environment import EmulatedPython, install_requirements, write_bytecode
 from builder.errors import VerifyError
 from builder.locks import requirements_lock
 from builder.model.base import Frozen
@@ -173,7 +173,7 @@ def requirements_beside(recipe: Recipe, python: str, toolbox: Toolbox) -> dict[s
         raise VerifyError(
             f"{lock.name} does not pin {recipe.extends.filename}, which the recipe extends; {again}"
         )
-    folder = test_requirements(toolbox, lock, python)
+    folder = install_requirements(toolbox, lock, python)
     return {"PYTHONPATH": str(folder)}
 
 

@@ -18,6 +18,8 @@ from typing import Any, NamedTuple
 import requests
 from pypi_simple import NoSuchProjectError, PyPISimple
 from requests.adapters import HTTPAdapter
+from requests.exceptions import ChunkedEncodingError
+from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_exponential
 from urllib3.util import Retry
 
 from builder.errors import ToolboxError
@@ -167,6 +169,32 @@ def _session() -> requests.Session:
     if cert := pip_settings().get("cert"):
         session.verify = cert
     return session
+
+
+@retry(
+    retry=retry_if_exception_type((requests.ConnectionError, requests.Timeout, ChunkedEncodingError)),
+    stop=stop_after_attempt(5),
+    wait=wait_exponential(max=20),
+    reraise=True,
+)
+def _stream(url: str, file: Path) -> None:
+    """Write the body of a URL to a file; a connection that breaks in mid-body is retried, too."""
+    with _session() as session, session.get(url, stream=True, timeout=60) as response, file.open("wb") as out:
+        response.raise_for_status()
+        for chunk in response.iter_content(_CHUNK):
+            out.write(chunk)
+
+
+def download(url: str, file: Path) -> None:
+    """Fetch a URL to a file, with the proxies and certificates that pip uses; callers check the hash.
+
+    Raises:
+        ToolboxError: the server does not answer, or refuses.
+    """
+    try:
+        _stream(url, file)
+    except requests.RequestException as error:
+        raise ToolboxError(f"{url} could not be fetched: {error}") from error
 
 
 def fetch_pypi(project: str, filename: str, sha256: str, target: Path) -> None:

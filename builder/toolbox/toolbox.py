@@ -133,9 +133,6 @@ class Toolbox:
     def qemu(self) -> Path:
         return self.ensure("qemu") / "usr/bin/qemu-aarch64"
 
-    def pip_wheel(self) -> Path:
-        return self.fetch("pip")[0]
-
     def build_python(self, tag: str) -> Path:
         """The CPython of ``tag`` that runs on this machine."""
         return self.ensure(f"python-{tag}") / "usr/bin" / python_name(tag)

@@ -9,6 +9,9 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
+from elftools.common.exceptions import ELFError
+from elftools.elf.elffile import ELFFile
+
 from builder.errors import ToolboxError
 
 UNPACK_VERSION = 1
@@ -72,9 +75,6 @@ def make_self_contained(fresh: Path, final: Path) -> None:
 
 def _is_dynamic_program(path: Path) -> bool:
     """Whether ``path`` is an x86-64 ELF file with a program interpreter."""
-    from elftools.common.exceptions import ELFError
-    from elftools.elf.elffile import ELFFile
-
     with path.open("rb") as file:
         if file.read(4) != b"\x7fELF":
             return False

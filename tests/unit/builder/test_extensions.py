@@ -91,10 +91,10 @@ class TestFolder:
     def test_links_and_empty_folders_are_refused(self, tmp_path: Path) -> None:
         folder = _folder(tmp_path)
         (folder / "link.cpp").symlink_to("/etc/hostname")
-        with pytest.raises(SourceError, match="may hold no links"):
+        with pytest.raises(SourceError, match="no symbolic links"):
             pin_folders(_from(folder))
         (tmp_path / "empty").mkdir()
-        with pytest.raises(SourceError, match="holds no sources"):
+        with pytest.raises(SourceError, match="contains no sources"):
             pin_folders(_from(tmp_path / "empty"))
 
     def test_files_of_a_tarball_lie_beside_its_own(self, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from builder.errors import SourceError
 from builder.model.recipe import Recipe
 from builder.model.sources import Follow, VersionSource
 from builder.settings import validate
-from builder.source import origin, prepare, source_digest, where_it_stands
+from builder.source import origin, pin_followed, prepare, source_digest
 from tests.helpers.builds import tarball
 
 PATCH = """--- a/hello.c
@@ -158,22 +158,22 @@ def test_a_branch_becomes_a_version_of_the_commits_day(
     # Half an hour before midnight where it was made, the next day in UTC.
     monkeypatch.setenv("GIT_COMMITTER_DATE", "2026-11-25T23:30:00-02:00")
     _git(upstream, "commit", "-q", "--allow-empty", "-m", "late")
-    stands = where_it_stands(Follow(url=str(upstream), ref="nightly"))
+    stands = pin_followed(Follow(url=str(upstream), ref="nightly"))
     assert stands.version == "2.7.0.dev20261126"
     assert stands.commit == _git(upstream, "rev-parse", "HEAD")
 
 
 def test_a_tag_becomes_the_version_it_names_at_the_commit_it_points_to(upstream: Path) -> None:
-    stands = where_it_stands(Follow(url=str(upstream), ref="v2.6.0"))
+    stands = pin_followed(Follow(url=str(upstream), ref="v2.6.0"))
     assert stands.version == "2.6.0"
     assert stands.commit == _git(upstream, "rev-parse", "v2.6.0^{commit}")
 
 
 def test_what_cannot_be_followed_is_told(upstream: Path) -> None:
     with pytest.raises(SourceError, match="no branch and no tag 'main-line'"):
-        where_it_stands(Follow(url=str(upstream), ref="main-line"))
+        pin_followed(Follow(url=str(upstream), ref="main-line"))
     with pytest.raises(SourceError, match="holds 'outer', which is no version"):
-        where_it_stands(Follow(url=str(upstream), ref="nightly", version_file="file.txt"))
+        pin_followed(Follow(url=str(upstream), ref="nightly", version_file="file.txt"))
 
 
 def test_a_pinned_commit_is_a_version_of_the_recipe_and_its_tree(
@@ -182,7 +182,7 @@ def test_a_pinned_commit_is_a_version_of_the_recipe_and_its_tree(
     follow = Follow(
         url=str(upstream), ref="nightly", options=("-DUSE_TENSORPIPE=ON",), environment={"A": "1"}
     )
-    stands = where_it_stands(follow)
+    stands = pin_followed(follow)
     whole = recipe.model_copy(update={"follows": {"nightly": follow}}).with_followed(
         {"nightly": stands, "gone": stands}
     )

@@ -1,0 +1,15 @@
+"""From a pinned source to a clean tree with its patches applied; one file for each kind of source."""
+
+from builder.source.folder import pin_folders
+from builder.source.git import pin_followed
+from builder.source.tree import SOURCE_VERSION, origin, prepare, source_digest, source_inputs
+
+__all__ = [
+    "SOURCE_VERSION",
+    "origin",
+    "pin_folders",
+    "pin_followed",
+    "prepare",
+    "source_digest",
+    "source_inputs",
+]

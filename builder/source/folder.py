@@ -1,0 +1,83 @@
+"""Folders of the project or of this machine, whose files are their own pin."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from builder.errors import SourceError
+from builder.model.recipe import Recipe
+from builder.model.sources import FolderSource
+from builder.settings import ROOT
+from builder.toolbox.fetch import sha256_of
+
+
+def pin_folders(recipe: Recipe) -> Recipe:
+    """The recipe with the sha256 of each folder it is built from, as the folder is now.
+
+    Raises:
+        SourceError: there is no such folder, it holds nothing, or it is not what the recipe pins.
+    """
+    versions = {}
+    for version, source in recipe.versions.items():
+        if isinstance(source.source, FolderSource):
+            path, pinned = source.source.path, source.source.sha256
+            found = _folder_sha256(_folder(path))
+            if pinned not in (None, found):
+                raise SourceError(f"{path}: sha256 of its files is {found}, the recipe pins {pinned}")
+            folder = source.source.model_copy(update={"sha256": found})
+            source = source.model_copy(update={"source": folder})
+        versions[version] = source
+    return recipe.model_copy(update={"versions": versions})
+
+
+_NOT_SOURCES = ("__pycache__", "build", "dist", "*.egg-info", ".*")
+"""What builds and editors write into a folder."""
+
+
+def _folder(path: str) -> Path:
+    folder = ROOT / path
+    if not folder.is_dir():
+        raise SourceError(f"{folder}: no such folder")
+    return folder
+
+
+def _folder_sha256(folder: Path) -> str:
+    """sha256 over the names, the executable bits and the bytes of the files, in order of their names.
+
+    Raises:
+        SourceError: it has no file, or a symbolic link, whose target would not be hashed.
+    """
+    lines = []
+    for path in sorted(folder.rglob("*")):
+        inside = path.relative_to(folder)
+        if any(fnmatchcase(part, pattern) for part in inside.parts for pattern in _NOT_SOURCES):
+            continue
+        if path.is_symlink():
+            raise SourceError(f"{path}: a folder of sources may contain no symbolic links")
+        if path.is_file():
+            program = bool(path.stat().st_mode & 0o100)
+            lines.append(f"{inside.as_posix()} {int(program)} {sha256_of(path)}\n")
+    if not lines:
+        raise SourceError(f"{folder}: contains no sources")
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def copy_folder(source: FolderSource, tree: Path) -> None:
+    """Copy the folder's sources, and check that they are still what was hashed.
+
+    Raises:
+        SourceError: a file was changed since.
+    """
+    shutil.copytree(_folder(source.path), tree, ignore=shutil.ignore_patterns(*_NOT_SOURCES))
+    if _folder_sha256(tree) != pinned_sha256(source.path, source.sha256):
+        raise SourceError(f"{source.path} was changed after the run had begun; run again")
+
+
+def pinned_sha256(path: str, sha256: str | None) -> str:
+    """The hash that :func:`pin_folders` filled in."""
+    if sha256 is None:
+        raise SourceError(f"{path}: its files were not hashed when the recipe was loaded")
+    return sha256

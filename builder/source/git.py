@@ -1,0 +1,70 @@
+"""Git repositories: one commit as a tree, and the commit of a branch or tag."""
+
+from __future__ import annotations
+
+import subprocess
+import tempfile
+from datetime import UTC, datetime
+from pathlib import Path
+
+from packaging.version import InvalidVersion, Version
+
+from builder.errors import SourceError
+from builder.model.sources import Follow, Followed, GitSource
+
+
+def clone(source: GitSource, tree: Path) -> None:
+    """Check out one commit with its submodules, and nothing of the history."""
+    tree.mkdir()
+    # Submodules of a local repository are themselves local; git refuses those unless told otherwise.
+    local = [] if "://" in source.url else ["-c", "protocol.file.allow=always"]
+    git = ["git", *local, "-C", str(tree)]
+    _run([*git, "init", "--quiet"], tree)
+    _run([*git, "fetch", "--quiet", "--depth=1", source.url, source.commit], tree)
+    _run([*git, "checkout", "--quiet", "FETCH_HEAD"], tree)
+    if source.submodules:
+        _run([*git, "submodule", "update", "--quiet", "--init", "--recursive", "--depth=1"], tree)
+
+
+def pin_followed(follow: Follow) -> Followed:
+    """Ask a repository for the commit of the branch or tag that is followed, and for the version of that commit.
+
+    Raises:
+        SourceError: it cannot be reached, has no such branch or tag, or no version can be read there.
+    """
+    with tempfile.TemporaryDirectory(prefix="armwheels-") as scratch:
+        git, folder = ["git", "-C", scratch], Path(scratch)
+        _run([*git, "init", "--quiet"], folder)
+        wanted = [f"refs/heads/{follow.ref}", f"refs/tags/{follow.ref}", f"refs/tags/{follow.ref}^{{}}"]
+        listed = _run([*git, "ls-remote", follow.url, *wanted], folder).splitlines()
+        commits = {name: commit for commit, name in (line.split("\t") for line in listed)}
+        # The last is the commit that an annotated tag points at (git-ls-remote(1)).
+        found = [name for name in wanted if name in commits]
+        if not found:
+            raise SourceError(f"{follow.url} has no branch and no tag '{follow.ref}'")
+        commit = commits[found[-1]]
+        _run([*git, "fetch", "--quiet", "--depth=1", "--filter=blob:none", follow.url, commit], folder)
+        epoch = int(_run([*git, "log", "-1", "--format=%ct", commit], folder))
+        if found[-1] == wanted[0]:
+            _run([*git, "remote", "add", "origin", follow.url], folder)
+            written = _run([*git, "show", f"{commit}:{follow.version_file}"], folder)
+            day = datetime.fromtimestamp(epoch, tz=UTC)
+            version = f"{_release(written, f'{follow.version_file} of {follow.url}')}.dev{day:%Y%m%d}"
+        else:
+            version = _release(follow.ref, f"the tag of {follow.url}")
+    return Followed(version=version, commit=commit, epoch=epoch)
+
+
+def _release(text: str, where: str) -> str:
+    """The release ``X.Y.Z`` of a version such as ``v2.6.0`` or ``2.7.0a0``; ``where`` names it in the error."""
+    try:
+        return Version(text.strip()).base_version
+    except InvalidVersion:
+        raise SourceError(f"{where} holds '{text.strip()[:40]}', which is no version (PEP 440)") from None
+
+
+def _run(command: list[str], folder: Path) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder)
+    if done.returncode:
+        raise SourceError(f"{' '.join(command[:1] + command[-3:])} failed: {done.stderr.strip()}")
+    return done.stdout

@@ -1,0 +1,46 @@
+"""Patches: checked against their hashes, and applied by git."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+from builder.errors import SourceError
+from builder.model.sources import Patch
+from builder.settings import configs_dir
+from builder.toolbox.fetch import sha256_of
+
+
+def checked_patches(patches: tuple[Patch, ...]) -> list[Path]:
+    """The files of a recipe's own patches, checked against their hashes before anything is fetched.
+
+    Raises:
+        SourceError: with every patch that is missing or differs from its hash.
+    """
+    found = [configs_dir() / "recipes" / patch.file for patch in patches]
+    faults = []
+    for patch, path in zip(patches, found, strict=True):
+        if not path.is_file():
+            faults.append(f"{path}: no such patch")
+        elif (sha256 := sha256_of(path)) != patch.sha256:
+            faults.append(f"{patch.file}: sha256 is {sha256}, the recipe pins {patch.sha256}")
+    if faults:
+        raise SourceError("\n".join(faults))
+    return found
+
+
+def apply_patch(patch: Path, tree: Path) -> None:
+    """Apply a patch to the tree by git; raises :class:`SourceError` if it does not apply."""
+    # git would look for a repository around the tree and then apply nothing; the ceiling hides it.
+    environment = {**os.environ, "GIT_CEILING_DIRECTORIES": str(tree.parent)}
+    done = subprocess.run(
+        ["git", "apply", "--whitespace=nowarn", str(patch)],
+        cwd=tree,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise SourceError(f"{patch.name} does not apply:\n{done.stderr.strip()}")
