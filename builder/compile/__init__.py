@@ -1,7 +1,6 @@
-"""From a source tree to a raw wheel: one driver a file behind one protocol.
+"""From a source tree to a raw wheel, by the package's own build; one driver for each kind of build system.
 
-A driver takes a :class:`~builder.model.build.Build` and gives the one wheel the package's own build made, with the
-record of the flags that reached the compiler. Nothing here is portable yet; that is repair's work.
+A raw wheel has the tag ``linux_aarch64``: repair makes it portable.
 """
 
 from __future__ import annotations
@@ -14,18 +13,18 @@ from builder.model.build import Build
 from builder.toolbox.toolbox import Toolbox
 
 Progress = Callable[[str, int, int], None]
-"""Called with what is being done, steps finished and steps in all; 0 in all where that is not known."""
+"""Called with the name of the activity, the steps finished and the number of steps, which is 0 if unknown."""
 
 FINISHED = ""
-"""What is being done when nothing is any more."""
+"""The name of the activity once the build has ended."""
 
 
 class Driver(Protocol):
-    """What turns a build into a raw wheel."""
+    """Makes the raw wheel of a build."""
 
     def compile(self, build: Build, toolbox: Toolbox, work: Path, progress: Progress) -> Path:
-        """Build in ``work``, which may hold what a killed run left, and return the raw wheel.
+        """Build in the folder ``work``, which may contain the files of a killed run; returns the raw wheel.
 
         Raises:
-            CompileError: the build failed or gave something other than the one wheel expected.
+            CompileError: the build failed, or made something other than the expected wheel.
         """

@@ -1,8 +1,9 @@
-"""Driver for packages that Bazel builds: our toolchain, a root of its own for Bazel, the wheel it makes.
+"""Driver for packages that are built by Bazel.
 
-Bazel runs in its own root (:mod:`builder.compile.root`) and calls compilers of the toolbox, which it sees where
-they are. What a tree downloads comes from the folder of archives (``--distdir``), from what was downloaded before,
-or from the network. A killed build is gone on with: finished actions are kept in the work folder.
+Bazel runs in a root of its own (:mod:`builder.compile.root`). The toolbox has the same paths inside that root as
+outside, so that Bazel can call its compilers. Archives that a tree downloads come from the folder of archives
+(``--distdir``), from earlier downloads or from the network. The next run continues a killed build, since the work
+folder keeps the results of finished actions.
 """
 
 from __future__ import annotations
@@ -79,7 +80,7 @@ class BazelDriver:
 
 
 def places_of(build: Build, home: Path, work: Path) -> Places:
-    """The folders of a build and what it may take of this machine."""
+    """The folders of a build, and the jobs and memory that it may use."""
     needs = build.recipe.build.needs
     machine = this_machine(next(folder for folder in (work, *work.parents) if folder.is_dir()))
     jobs = fitting(needs, machine)
@@ -95,7 +96,7 @@ def places_of(build: Build, home: Path, work: Path) -> Places:
 
 
 def planned(build: Build, home: Path, work: Path) -> str:
-    """What a build by Bazel needs, and its command as it would be run here, in Bazel's root."""
+    """What a build needs of the machine, and the command line that would run in Bazel's root."""
     places = places_of(build, home, work)
     style = build.recipe.build.bazel.versions[build.version] if build.recipe.build.bazel else None
     lines = [f"# {build.recipe.build.needs}; in {places.tree}:", spoken(invocation(build, places))]
@@ -135,19 +136,19 @@ class _BazelRunner:
         files = toolchain_files(
             commands,
             compiler_named(build.compiler).family,
-            # A compiler may tell of its headers by where they really are.
+            # A compiler may report its headers by their resolved paths.
             [
                 place
                 for folder in (*tools, headers, toolbox.zig().parent, host_cache)
                 for place in (folder, folder.resolve())
             ],
-            # zig knows its own libraries, once compiled, by where they are.
+            # zig identifies its own compiled libraries by their paths.
             toolbox.zig().resolve(),
             host_cache,
         )
         write_toolchain(places.toolchain, files, headers)
         write_truststore(places.truststore)
-        # The token of a shared cache is among them.
+        # The variables contain the token of the shared cache.
         places.rc.touch(mode=0o600)
         places.rc.write_text(rc_file(build, places, self._action_variables()), encoding="utf-8")
 
@@ -161,7 +162,11 @@ class _BazelRunner:
         }
 
     def run(self, command: tuple[str, ...], progress: Progress) -> None:
-        """Run a command in Bazel's root, in the tree; raises :class:`CompileError` with what is missing."""
+        """Run a command in Bazel's root, in the tree.
+
+        Raises:
+            CompileError: the command failed; the message lists the archives that Bazel could not get.
+        """
         build, places = self.build, self.places
         environment = {
             "PATH": f"{self.python.parent}:/usr/bin:/bin",
@@ -184,13 +189,12 @@ class _BazelRunner:
         try:
             run_logged(entered, environment, places.work, progress)
         except CompileError as error:
-            said = (places.work / "build.log").read_text(encoding="utf-8", errors="replace")
-            last = re.split(r"^\$ ", said, flags=re.MULTILINE)[-1]
+            log = (places.work / "build.log").read_text(encoding="utf-8", errors="replace")
+            last = re.split(r"^\$ ", log, flags=re.MULTILINE)[-1]
             if missing := missing_archives(last):
                 names = "\n".join(f"  {name}" for name in missing)
                 raise CompileError(
-                    f"Bazel could not get what the tree asks for; with network access it is downloaded, without it "
-                    f"it is looked for in {places.distdir} "
-                    f"(ARMWHEELS_DISTDIR names another folder):\n{names}\n{error}"
+                    f"Bazel could not get archives that the tree needs. Allow network access, or put them into "
+                    f"{places.distdir} (ARMWHEELS_DISTDIR names another folder):\n{names}\n{error}"
                 ) from error
             raise

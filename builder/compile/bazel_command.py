@@ -1,8 +1,8 @@
-"""From a build to a Bazel invocation: the command that says what is built, and an rc file that says where. Pure.
+"""The command line and the rc file of a build by Bazel. Pure.
 
-The command holds what makes this wheel this wheel: configuration, target, flags, Python, and how much at once. The
-rc file holds what belongs to the machine: the toolchain, caches, the folder of downloaded archives. Options are
-those of Bazel 6 and 7 (bazel.build, "Command-line reference").
+The command line has the options that belong to the wheel: configuration, target, flags and the number of jobs. The
+rc file has those that belong to the machine: toolchain, caches, the folder of archives. All options are those of
+Bazel 6 and 7 (bazel.build, "Command-line reference").
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from builder.compile.truststore import PASSWORD
 from builder.model.build import Build
 
 BAZEL_VERSION = 1
-"""Raised by hand when the driver would call Bazel differently; it enters the compile digest."""
+"""Raise this by hand when the driver calls Bazel differently. It enters the compile digest."""
 
 INSTALL = "/usr/share/bazel"
-"""Where Debian's package has Bazel and the repositories that it would download, inside its root."""
+"""The folder of Debian's package, inside Bazel's root, with repositories that Bazel would otherwise download."""
 
 PACKAGED = {
     "bazel_features": "tools/features",
@@ -34,14 +34,14 @@ PACKAGED = {
     "rules_proto": "rules/proto",
     "rules_python": "rules/python",
 }
-"""Repositories of Debian's packages, by their folder below :data:`INSTALL`."""
+"""The folders below :data:`INSTALL` of the repositories in Debian's packages."""
 
 _JAVA = "/usr/lib/jvm/java-21-openjdk-amd64"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Places:
-    """Folders of a build and its limits: ``memory`` in MiB for all jobs together."""
+    """The folders of a build and its limits; ``memory`` is in MiB, for all jobs together."""
 
     work: Path
     home: Path
@@ -73,16 +73,16 @@ class Places:
 
 
 def invocation(build: Build, places: Places, options: Iterable[str] | None = None) -> tuple[str, ...]:
-    """The words of the command, run in the tree; ``options`` are the build's with the folders they ask for put in.
+    """The command line, to be run in the tree; ``options`` are those of the build with their folders filled in.
 
-    ``-mcpu`` stands alone: the wrappers take every ``-march`` that a tree brings along for extensions of it. They
-    would say it without the option too; here it is for the reader, and for the key of a cached action.
+    The wrappers add ``-mcpu`` even without the option. It is given here for the reader and so that it is part of
+    the key of cached actions.
     """
     settings = build.recipe.build.bazel
     if settings is None:
         raise ValueError(f"recipe {build.recipe.name} is not built by Bazel")
     return (
-        # One process that ends with its command, and not a server that outlives it.
+        # One process that ends with its command, instead of a server that stays.
         *("bazel", "--batch", "--nosystem_rc", "--nohome_rc", f"--bazelrc={places.rc}"),
         *(f"--output_base={places.output}", "build"),
         *(f"--copt={flag}" for flag in build.flags),
@@ -94,7 +94,7 @@ def invocation(build: Build, places: Places, options: Iterable[str] | None = Non
 
 
 def rc_file(build: Build, places: Places, variables: Mapping[str, str]) -> str:
-    """The rc file of a build; ``variables`` are given to every action, and nothing else of the environment is."""
+    """The rc file of a build; actions get ``variables`` and nothing else of the environment."""
     settings = build.recipe.build.bazel
     packaged = settings.packaged if settings else ()
     cache = places.home / "cache/bazel"
@@ -121,7 +121,7 @@ def rc_file(build: Build, places: Places, variables: Mapping[str, str]) -> str:
         "build --incompatible_strict_action_env",
         f"build --disk_cache={cache / 'actions'}",
         *([f"build --remote_cache={places.remote_cache}"] if places.remote_cache else []),
-        # By platform, and by CPU for trees that ask for that.
+        # Older trees choose the toolchain by CPU, newer ones by platform.
         "build --incompatible_enable_cc_toolchain_resolution",
         f"build --platforms={here}:linux_aarch64",
         f"build --host_platform={here}:linux_x86_64",
@@ -143,7 +143,7 @@ def rc_file(build: Build, places: Places, variables: Mapping[str, str]) -> str:
 
 
 def spoken(command: Iterable[str]) -> str:
-    """A command as a shell would take it, an option a line."""
+    """A command as a shell reads it, one option on each line."""
     first, *rest = [shlex.quote(word) for word in command]
     return " \\\n  ".join([first, *rest])
 
@@ -152,7 +152,7 @@ _CONFIG = re.compile(r"^\s*(?:build|common)(?::([\w.-]+))?\s+(.*)", re.MULTILINE
 
 
 def undefined_configs(options: Iterable[str], rc_text: str) -> list[str]:
-    """What is wrong with each ``--config`` that no line of the tree's rc file defines, with the nearest name."""
+    """A message for each ``--config`` that the tree's rc file does not define, with the nearest name."""
     known = {name for name, _ in _CONFIG.findall(rc_text) if name}
     faults = []
     for option in options:
@@ -171,9 +171,9 @@ _DOWNLOAD = re.compile(
 
 
 def missing_archives(log: str) -> list[str]:
-    """What a build asked for and did not get, from what Bazel said: an address of each archive, upstream's own.
+    """The archives that Bazel could not get, from its log: one URL for each, the upstream project's own.
 
-    Where downloads are switched off Bazel names the repository alone.
+    Without downloads, Bazel reports only the name of the repository.
     """
     found = [
         address.rpartition(",")[2].strip() or repository for address, repository in _DOWNLOAD.findall(log)

@@ -1,11 +1,10 @@
-"""A C++ toolchain for Bazel: our compiler wrappers as a ``cc_toolchain``, written as a repository of its own.
+"""A C++ toolchain for Bazel: the compiler wrappers as a ``cc_toolchain`` in a repository of its own.
 
-It can be chosen both ways: by platform (``--platforms``, ``--extra_toolchains``) and by ``--crosstool_top`` with
-``--cpu``, as older trees want it (bazel.build, "C++ toolchain configuration"). Nothing of ``-march`` is in it: the
-wrapper says ``-mcpu``. The scripts are inputs of every action, so that a cached result is this very compiler's.
+A tree can choose it by platform (``--platforms``, ``--extra_toolchains``) or, as older trees do, by
+``--crosstool_top`` and ``--cpu`` (bazel.build, "C++ toolchain configuration"). The wrappers are inputs of every
+action, so that a cached result always comes from the same compiler.
 
-Programs that run during the build are compiled by zig for this machine, against an old C library, so that they run
-both in Bazel's root and outside.
+zig compiles the programs that run during the build (:func:`~builder.compile.compilers.zig.host_scripts`).
 """
 
 from __future__ import annotations
@@ -177,8 +176,8 @@ def toolchain_files(
 ) -> dict[str, str]:
     """The text of each file of the repository, by its path in it; those below ``bin/`` are programs. Pure.
 
-    ``includes`` are the folders that compilers take headers from by themselves: Bazel asks of every other header
-    to be declared.
+    ``includes`` are the folders where compilers find headers by themselves. Bazel requires that any other header is
+    declared.
     """
     scripts = {
         "aarch64-gcc": _DRIVER.format(cc=commands.cc, cxx=commands.cxx),
@@ -188,8 +187,8 @@ def toolchain_files(
     }
     for cpu in ("aarch64", "k8"):
         for tool in _TOOLS:
-            said = f"#!/bin/sh\necho '{tool} is no part of this toolchain' >&2\nexit 1\n"
-            scripts.setdefault(f"{cpu}-{tool}", said)
+            refusal = f"#!/bin/sh\necho '{tool} is no part of this toolchain' >&2\nexit 1\n"
+            scripts.setdefault(f"{cpu}-{tool}", refusal)
     tools = ", ".join(f'"{tool}"' for tool in _TOOLS)
     listed = ", ".join(f'"{folder}"' for folder in dict.fromkeys(includes))
     toolchains = "".join(
@@ -211,7 +210,7 @@ def toolchain_files(
 
 
 def write_toolchain(folder: Path, files: dict[str, str], python_headers: Path) -> None:
-    """Write the repository into ``folder``; a file that stands there already is left alone, with its time."""
+    """Write the repository into ``folder``; a file with the same content keeps its modification time."""
     for name, text in files.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""What a build took: time, processor time, and how many compile steps the cache had already."""
+"""The cost of a build: time, processor time, and how many units came from the compile cache."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _HITS = ("direct_cache_hit", "preprocessed_cache_hit")
 
 @dataclass(frozen=True, kw_only=True)
 class Cost:
-    """Seconds on the clock and of processors, over all sittings but for steps that were killed; units by the cache.
+    """Wall time and processor time in seconds, over all runs; steps that were killed are not counted.
 
-    ``shared`` units came out of the cache, ``compiled`` ones did not.
+    ``shared`` units came from the cache, ``compiled`` ones did not.
     """
 
     seconds: float
@@ -30,18 +30,18 @@ class Cost:
 
 
 def cache_log(work: Path) -> Path:
-    """Where ccache counts what it does for a build (ccache(1), ``stats_log``)."""
+    """The file in which ccache logs its hits and misses for a build (ccache(1), ``stats_log``)."""
     return work / _CACHE
 
 
 def add_step(work: Path, seconds: float, cpu_seconds: float) -> None:
-    """Add what one step took."""
+    """Add the cost of one step."""
     with (work / _STEPS).open("a", encoding="utf-8") as file:
         file.write(json.dumps([round(seconds, 1), round(cpu_seconds, 1)]) + "\n")
 
 
 def keep_cost(work: Path, folder: Path) -> None:
-    """Write what a build took into the folder of its result."""
+    """Write the cost of a build into the folder of its result."""
     steps = work / _STEPS
     taken = [json.loads(line) for line in steps.read_text().splitlines()] if steps.is_file() else []
     log = cache_log(work)
@@ -56,7 +56,7 @@ def keep_cost(work: Path, folder: Path) -> None:
 
 
 def read_cost(folder: Path) -> Cost | None:
-    """What :func:`keep_cost` wrote; ``None`` where it never did."""
+    """Read what :func:`keep_cost` wrote; ``None`` without it."""
     path = folder / _COST
     return Cost(**json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
 

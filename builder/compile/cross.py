@@ -1,7 +1,7 @@
-"""Driver for PEP 517 packages: the package's own build backend, run here, building for there.
+"""Driver for packages with a :pep:`517` backend, which runs on x86-64 and builds for aarch64.
 
-An ordinary x86-64 CPython runs the backend while the arm64 sysconfig data makes it name and place things for
-aarch64; the compilers are the wrappers of :mod:`builder.compile.wrappers`.
+The backend runs in an x86-64 CPython with the sysconfig data of the arm64 one, so that it uses the names and tags
+of aarch64. Its compilers are the scripts of :mod:`builder.compile.wrappers`.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from builder.toolbox.toolbox import Toolbox
 from builder.whole import create_once
 
 CROSS_VERSION = 2
-"""Raised by hand when this driver would build differently; it enters the compile digest."""
+"""Raise this by hand when this driver builds differently. It enters the compile digest."""
 
 
 class CrossDriver:
@@ -61,18 +61,18 @@ class CrossDriver:
                 str(prepared.tree),
             ),
         ]
-        with _turn_to_configure(build, toolbox, progress) as told:
-            run_logged(command, prepared.environment, work, told)
-        # A small build may end before the support libraries it does not need are made.
+        with _configure_one_by_one(build, toolbox, progress) as report:
+            run_logged(command, prepared.environment, work, report)
+        # A small build may end before zig has made the support libraries that the build did not need.
         end_leftovers(work)
         return the_one_wheel(build, out)
 
     def component(self, build: Build, name: str, toolbox: Toolbox, work: Path, progress: Progress) -> Path:
-        """Make one component of the recipe and its extension; returns the folder that holds both.
+        """Build one component of the recipe and its extension; returns the folder with both.
 
         Raises:
             ConfigError: the recipe has no such component.
-            CompileError: it does not build, or lacks a library it promises.
+            CompileError: the build failed, or made no library that the recipe names.
         """
         if name not in build.recipe.components:
             known = ", ".join(build.recipe.components) or "none"
@@ -89,7 +89,7 @@ class CrossDriver:
         out.mkdir()
         for library in component.libraries:
             if not (prepared.tree / library).is_file():
-                raise CompileError(f"component {name} was built, but there is no {library}")
+                raise CompileError(f"the build of component {name} made no {library}")
             shutil.copyfile(prepared.tree / library, out / Path(library).name)
         extension = WHEEL_TESTS / component.extension
         command = [
@@ -103,22 +103,22 @@ class CrossDriver:
 
 
 @contextmanager
-def _turn_to_configure(build: Build, toolbox: Toolbox, progress: Progress) -> Iterator[Progress]:
-    """Targets that share units configure one after the other too: what one tries out, the cache tells the next.
+def _configure_one_by_one(build: Build, toolbox: Toolbox, progress: Progress) -> Iterator[Progress]:
+    """Let targets that share units configure one after the other, so that the cache serves their trial compiles.
 
-    The turn is over when the build tells of its first compile step.
+    The lock is released when the build reports its first compile step.
     """
-    with ExitStack() as turn:
+    with ExitStack() as lock:
         if build.recipe.build.hot_paths:
             name = f"{build.recipe.project}-{build.version}-{build.python}.configure"
-            turn.enter_context(FileLock(toolbox.home / "work" / name))
+            lock.enter_context(FileLock(toolbox.home / "work" / name))
 
-        def told(what: str, done: int, steps: int) -> None:
+        def report(what: str, done: int, steps: int) -> None:
             if steps:
-                turn.close()
+                lock.close()
             progress(what, done, steps)
 
-        yield told
+        yield report
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,13 +139,13 @@ def _prepare(build: Build, toolbox: Toolbox, work: Path, progress: Progress) -> 
     fits = capacity(build.recipe.build.needs, this_machine(work), resumed=(work / "src/build").is_dir())
     progress(f"source ({fits})", 0, 0)
     if build.recipe.build.frontend == "setuptools":
-        # setuptools takes any newer .so as finished, even one that a killed linker left half written.
+        # setuptools takes any newer .so as finished, even one that a killed linker left incomplete.
         for own in (work / "src/build").glob("*.*-*"):
             shutil.rmtree(own, ignore_errors=True)
     tree = working_copy(prepare(build.recipe.project, build.source, toolbox.home), work / "src")
     if (
         build.recipe.build.frontend != "meson-python"
-    ):  # Meson's options look alike, and Meson checks them itself.
+    ):  # Meson checks its options, which look the same, itself.
         check_cmake_variables(build.options, tree, f"recipe {build.recipe.name}, backend {build.backend}")
     progress("build environment", 0, 0)
     python = build_environment(build, toolbox)
@@ -173,19 +173,19 @@ def _prepare(build: Build, toolbox: Toolbox, work: Path, progress: Progress) -> 
 
 
 def working_copy(pristine: Path, copy: Path) -> Path:
-    """The tree a build may write into; a copy left by a killed run is whole and is used again."""
+    """A copy of the tree that the build may change; the copy of a killed run is complete and is used again."""
     return create_once(copy, lambda path: shutil.copytree(pristine, path, symlinks=True))
 
 
 def the_one_wheel(build: Build, out: Path) -> Path:
-    """The wheel the backend made, if it is the one expected.
+    """The wheel that the backend made, if it is the expected one.
 
     Raises:
-        CompileError: there is none, there are several, or its tag or version is another.
+        CompileError: there is no wheel, there are several, or its name, version or tag differs.
     """
     match sorted(out.glob("*.whl")):
         case []:
-            raise CompileError("the build ended well but made no wheel")
+            raise CompileError("the build succeeded but made no wheel")
         case [wheel]:
             name, version, _, tags = parse_wheel_filename(wheel.name)
             problems = []

@@ -1,4 +1,4 @@
-"""Tells a package's own build what it builds for: variables, options, cross files and toolchain files."""
+"""Variables, options, cross files and toolchain files that make a package's own build compile for aarch64."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from builder.model.build import Build
 from builder.toolbox.toolbox import Toolbox
 from builder.toolbox.tools import python_name
 
-# Whoever reads CMakeCache.txt tells a switch by its type: "OFF" as a string is true in Python.
+# Build scripts that read CMakeCache.txt go by the type of a switch: the string "OFF" is true in Python.
 _SWITCH = ("ON", "OFF")
 
 
 def build_variables(
     build: Build, commands: Commands, toolbox: Toolbox, work: Path, python: Path, jobs: int
 ) -> dict[str, str]:
-    """The whole environment of the build: nothing of the user's leaks in but where temporary files go."""
+    """The whole environment of the build; of the user's own it has only ``TMPDIR``."""
     passed = {name: os.environ[name] for name in ("TMPDIR",) if name in os.environ}
     cflags = " ".join(build.recipe.build.cflags)
     include = toolbox.python_headers(build.python) / "usr/include"
@@ -70,9 +70,9 @@ def build_variables(
 
 
 def _framework_variables(build: Build, toolbox: Toolbox, include: Path) -> dict[str, str]:
-    """Where the headers and libraries of the framework lie that a recipe extends; what to link, its build says.
+    """Search paths for the framework that a recipe extends; the package's build says what to link.
 
-    As system headers, whose warnings are not the extension's.
+    Its headers are system headers, so that the compiler prints no warnings about them.
     """
     if build.recipe.extends is None:
         return {}
@@ -86,9 +86,12 @@ def _framework_variables(build: Build, toolbox: Toolbox, include: Path) -> dict[
 
 
 def filled(text: str, build: Build, toolbox: Toolbox, work: Path, python: Path) -> str:
-    """Fill in a recipe's ``{part:NAME}``, ``{library:NAME}``, ``{site}``, ``{work}`` and ``{version}``.
+    """Replace ``{part:NAME}``, ``{library:NAME}``, ``{site}``, ``{work}`` and ``{version}`` in a recipe's text.
 
-    All but the last are folders; ``{site}`` is the build environment's site-packages.
+    All but the last become folders; ``{site}`` is the site-packages folder of the build environment.
+
+    Raises:
+        CompileError: the text names any other folder.
     """
     [site] = python.parent.parent.glob("lib/python3*/site-packages")
     folders: dict[str, Path | str] = {"site": site, "work": work, "version": build.version}
@@ -99,14 +102,16 @@ def filled(text: str, build: Build, toolbox: Toolbox, work: Path, python: Path) 
         if part := name.partition("part:")[2]:
             return str(toolbox.ensure(part))
         if name not in folders:
-            raise CompileError(f"recipe {build.recipe.name} names the folder {{{name}}}, which is none")
+            raise CompileError(
+                f"recipe {build.recipe.name} names the folder {{{name}}}, which does not exist"
+            )
         return str(folders[name])
 
     return re.sub(r"\{([a-z][a-z0-9:-]*)\}", folder, text)
 
 
 def frontend_options(build: Build, commands: Commands, work: Path, jobs: int) -> list[str]:
-    """Options for PEP 517's config settings, in the spelling of each build backend."""
+    """The config settings (:pep:`517`) of a build, in the spelling of its backend."""
     match build.recipe.build.frontend:
         case "setuptools":
             return [f"-C--build-option={option}" for option in build.options if option[:2] != "-D"]
@@ -119,11 +124,11 @@ def frontend_options(build: Build, commands: Commands, work: Path, jobs: int) ->
                 f"-Ccompile-args=-j{jobs}",
             ]
         case "scikit-build-core":
-            # It would pass the ninja of its own environment by full path, and not the one that waits its turn.
-            turn = ["-Ccmake.args=-DCMAKE_MAKE_PROGRAM=" + str(work / "bin/ninja")]
-            return [f"-Cbuild-dir={work / 'build'}", *(turn if build.recipe.build.hot_paths else [])]
+            # Otherwise it passes the full path of its environment's ninja instead of the script that waits.
+            ninja = ["-Ccmake.args=-DCMAKE_MAKE_PROGRAM=" + str(work / "bin/ninja")]
+            return [f"-Cbuild-dir={work / 'build'}", *(ninja if build.recipe.build.hot_paths else [])]
         case "bazel":
-            raise CompileError("Bazel is no frontend of PEP 517; it has a driver of its own")
+            raise CompileError("Bazel is not a PEP 517 frontend; it has its own driver")
 
 
 def meson_cross_file(build: Build, commands: Commands, work: Path) -> Path:
@@ -144,9 +149,9 @@ def meson_cross_file(build: Build, commands: Commands, work: Path) -> Path:
 def cmake_toolchain_file(
     build: Build, commands: Commands, toolbox: Toolbox, work: Path, python: Path
 ) -> Path:
-    """The toolchain file of a build, with the recipe's own variables; CMake finds it by the variable named so."""
+    """Write the toolchain file of a build, with the recipe's own variables; :func:`build_variables` names it."""
     headers = toolbox.python_headers(build.python) / "usr"
-    # The tree is a root too: packages look for the headers of what they carry along by find_path.
+    # The tree is a root too: packages call find_path for headers of libraries that they bundle.
     roots = [work / "src"]
     roots += [dependency_folder(dependency, work) for dependency in build.dependencies]
     roots += [relinked_folder(static, work) for static in build.relinked]
@@ -167,7 +172,7 @@ def cmake_toolchain_file(
 def write_cmake_toolchain(
     path: Path, commands: Commands, roots: Sequence[Path], variables: Mapping[str, str]
 ) -> Path:
-    """Write a toolchain file (cmake-toolchains(7)); searches stay inside ``roots``, the folders of dependencies."""
+    """Write a toolchain file (cmake-toolchains(7)); CMake searches only in ``roots``, folders of dependencies."""
     path.write_text(
         "set(CMAKE_SYSTEM_NAME Linux)\nset(CMAKE_SYSTEM_PROCESSOR aarch64)\n"
         "set(CMAKE_LIBRARY_ARCHITECTURE aarch64-linux-gnu)\n"

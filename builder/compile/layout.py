@@ -1,4 +1,4 @@
-"""Lays out what a build stands on: its environment of hashed requirements, and libraries for the target."""
+"""Lays out what a build needs: its environment of hashed requirements, and libraries for the target."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from builder.toolbox.toolbox import Toolbox
 from builder.whole import create_in_place, create_once
 
 LIBRARY_VERSION = 1
-"""Raised by hand when a library would be built differently; it enters the library's digest."""
+"""Raise this by hand when a library is built differently. It enters the library's digest."""
 
 _NEWER = tuple(Path(__file__).with_name(name) for name in ("newer_glibc.c", "newer_libstdcxx.cpp"))
 
 
 def build_environment(build: Build, toolbox: Toolbox) -> Path:
-    """A virtual environment with the recipe's hashed build requirements; returns its Python.
+    """Make a virtual environment with the recipe's hashed build requirements; returns its Python.
 
-    The arm64 sysconfig data lies in its site-packages, since frontends drop PYTHONPATH.
+    The arm64 sysconfig data is copied into its site-packages, since frontends drop ``PYTHONPATH``.
 
     Raises:
         CompileError: pip refuses a requirement.
@@ -39,7 +39,7 @@ def build_environment(build: Build, toolbox: Toolbox) -> Path:
     lock = requirements_lock(build.recipe.name, "build", build.python)
     interpreter = toolbox.build_python(build.python)
     headers = toolbox.python_headers(build.python)
-    # Named by what is in it and not by where it lies: packages write the name of their Python into the wheel.
+    # The name depends on the content and not on paths: some packages write the path of their Python into the wheel.
     parts = [toolbox.pins.digest(f"{kind}-{build.python}") for kind in ("python", "headers")]
     named = hashlib.sha256(lock.read_bytes() + "".join(parts).encode()).hexdigest()
     env = toolbox.home / "envs" / f"{build.recipe.name}-{build.python}-{named[:12]}"
@@ -66,10 +66,10 @@ def build_environment(build: Build, toolbox: Toolbox) -> Path:
 
 
 def lay_out_dependency(dependency: WheelDependency, toolbox: Toolbox, work: Path) -> Path:
-    """Unpack a ready-made library and describe it by pkg-config; returns its folder.
+    """Unpack a library from a wheel of PyPI and write its pkg-config file; returns its folder.
 
     Raises:
-        CompileError: it cannot be had, or the wheel lacks what the recipe says of it.
+        CompileError: it cannot be fetched, or the wheel lacks a file that the recipe names.
     """
     wheel = _fetched(dependency, toolbox)
     folder = create_once(
@@ -90,12 +90,12 @@ def lay_out_dependency(dependency: WheelDependency, toolbox: Toolbox, work: Path
 
 
 def dependency_folder(dependency: WheelDependency, work: Path) -> Path:
-    """Where :func:`lay_out_dependency` puts a dependency."""
+    """The folder of :func:`lay_out_dependency`."""
     return work / "deps" / f"{dependency.name}-{dependency.version}"
 
 
 def _fetched(pinned: WheelDependency | Framework, toolbox: Toolbox) -> Path:
-    """A pinned wheel of PyPI, fetched unless it is here."""
+    """A pinned wheel of PyPI among the downloads, fetched unless it is there."""
     wheel = toolbox.home / "downloads" / pinned.sha256 / pinned.filename
     if not wheel.is_file():
         try:
@@ -106,15 +106,15 @@ def _fetched(pinned: WheelDependency | Framework, toolbox: Toolbox) -> Path:
 
 
 def framework_folder(framework: Framework, toolbox: Toolbox) -> Path:
-    """Where :func:`lay_out_framework` puts a framework: one place for all builds, which only read it."""
+    """The folder of :func:`lay_out_framework`; all builds share it, and none changes it."""
     return toolbox.home / "frameworks" / f"{framework.name}-{framework.version}-{framework.sha256[:12]}"
 
 
 def lay_out_framework(framework: Framework, toolbox: Toolbox) -> Path:
-    """Unpack a framework's headers and the libraries to link against, and nothing else; returns the folder.
+    """Unpack the headers and the libraries to link of a framework's wheel, and no other files; returns the folder.
 
     Raises:
-        CompileError: it cannot be had, or the wheel lacks what the recipe says of it.
+        CompileError: it cannot be fetched, or the wheel lacks a file that the recipe names.
     """
     folder = framework_folder(framework, toolbox)
     wanted = (*(f"{headers}/" for headers in framework.headers), *framework.libraries)
@@ -135,7 +135,7 @@ def lay_out_framework(framework: Framework, toolbox: Toolbox) -> Path:
 
 
 def relinked_folder(static: StaticDependency, work: Path) -> Path:
-    """Where :func:`relink` puts a library: ``usr/lib`` and ``usr/include`` below it."""
+    """The folder of :func:`relink`, which contains ``usr/lib`` and ``usr/include``."""
     return work / "deps" / static.name
 
 
@@ -147,12 +147,12 @@ def relink(
     work: Path,
     environment: Mapping[str, str],
 ) -> Path:
-    """Make a shared library of static ones by the target's own linker and sysroot; returns its folder.
+    """Link a shared library from static ones, with the linker and the sysroot of the target; returns its folder.
 
-    ``link`` is what the recipe links it with, its folders filled in.
+    ``link`` are the recipe's linker options, with their folders filled in.
 
     Raises:
-        CompileError: the part lacks what the recipe says of it, or the library does not link.
+        CompileError: the part lacks a file that the recipe names, or the linker fails.
     """
     part = toolbox.ensure(static.part)
     archives = sorted(map(str, part.glob(static.archive)))
@@ -169,7 +169,7 @@ def relink(
                 *(str(commands.cc), "-shared", "-o", str(library), f"-Wl,-soname,{static.soname}"),
                 *("-Wl,--whole-archive", *archives, "-Wl,--no-whole-archive", str(newer)),
                 *link,
-                # Nothing may be left for the loader to find out.
+                # An undefined symbol is an error now, and not when the wheel is loaded.
                 "-Wl,-z,defs",
             ],
             work,
@@ -184,7 +184,7 @@ def relink(
 
 
 def _newer_functions(commands: Commands, scratch: Path, work: Path, environment: Mapping[str, str]) -> Path:
-    """An archive of what newer headers make objects ask for; the linker takes of it what is asked for alone."""
+    """A static library of functions that objects compiled with newer headers need; the linker takes only those."""
     objects = [scratch / f"{source.stem}.o" for source in _NEWER]
     for source, unit in zip(_NEWER, objects, strict=True):
         compiler = commands.cc if source.suffix == ".c" else commands.cxx
@@ -194,9 +194,9 @@ def _newer_functions(commands: Commands, scratch: Path, work: Path, environment:
 
 
 def library_folder(library: BuiltDependency, build: Build, toolbox: Toolbox) -> Path:
-    """Where a library is kept: ``usr/include``, ``usr/lib`` and ``licences`` below it; its name carries its digest.
+    """The folder of a library, with ``usr/include``, ``usr/lib`` and ``licences``; its name contains a digest.
 
-    Nothing of the target is in the digest, only the compiler and what the recipe says of the library.
+    The digest covers the compiler and the recipe's description of the library, but not the target.
     """
     tools = toolbox.toolchains.compilers[build.compiler].tools
     inputs = {
@@ -211,10 +211,10 @@ def library_folder(library: BuiltDependency, build: Build, toolbox: Toolbox) -> 
 
 
 def licensed_folder(build: Build) -> Path | None:
-    """The user's own copy of the library that a licensed backend stands on; ``None`` for any other backend.
+    """The user's copy of the library that a licensed backend needs; ``None`` for any other backend.
 
     Raises:
-        ConfigError: the variable that names it is not set, or names no folder.
+        ConfigError: the variable with its path is not set, or is not the path of a folder.
     """
     if build.licensed is None:
         return None
@@ -222,6 +222,6 @@ def licensed_folder(build: Build) -> Path | None:
     if not named or not Path(named).is_dir():
         raise ConfigError(
             f"backend {build.backend} needs a library that is licensed to you: set {build.licensed} to its folder"
-            + (f", which {named} is not" if named else "")
+            + (f"; {named} is not a folder" if named else "")
         )
     return Path(named).resolve()
