@@ -253,7 +253,10 @@ def http_api() -> str:
         "## Routes",
         table(("request", "sends", "effect"), routes),
         f"## Refusals\n\n{REFUSALS}",
-        table(("status", "meaning"), [(code, " Or: ".join(said)) for code, said in sorted(refusals.items())]),
+        table(
+            ("status", "meaning"),
+            [(code, " Or: ".join(meanings)) for code, meanings in sorted(refusals.items())],
+        ),
         "## Bodies",
         *bodies.values(),
     )

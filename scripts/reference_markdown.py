@@ -116,11 +116,11 @@ class Keys:
         rows = []
         for key, field in schema.get("properties", {}).items():
             place = f"{path.strip('[]')}.{key}".strip(".")
-            said = meaning(self._described(field))
-            if not said:
+            description = meaning(self._described(field))
+            if not description:
                 self._missing.append(place)
             default = "required" if key in schema.get("required", ()) else _default(field)
-            rows.append((f"`{key}`", self._type(field, place, below), default, said))
+            rows.append((f"`{key}`", self._type(field, place, below), default, description))
         yield f"## {heading}\n\n{markdown(schema.get('description'))}"
         yield table(("key", "type", "default", "meaning"), rows)
         for definition, place in below.items():
