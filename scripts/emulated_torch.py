@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from builder.commands.project import Project as Bench
+from builder.commands.project import Project
 from builder.emulation.emulate import model_of
 from builder.emulation.environment import EmulatedPython, install_requirements, write_bytecode
 from builder.locks import requirements_lock
@@ -15,17 +15,17 @@ PYTHON = "cp311"
 _MOST_SECONDS = 3600.0
 
 
-def said(wheels: Sequence[Path], target: str, program: str) -> list[str]:
+def output_of(wheels: Sequence[Path], target: str, program: str) -> list[str]:
     """What ``program`` prints on each of the wheels, on the emulated CPU of a target.
 
     Raises:
         SystemExit: pip does not take the wheel, or the program fails; with the end of what it complained about.
     """
-    bench = Bench()
-    emulated = EmulatedPython(bench.toolbox, PYTHON, model_of(bench.targets[target]).cpu)
-    beside = install_requirements(bench.toolbox, requirements_lock("pytorch", "tests", PYTHON), PYTHON)
+    project = Project()
+    emulated = EmulatedPython(project.toolbox, PYTHON, model_of(project.targets[target]).cpu)
+    beside = install_requirements(project.toolbox, requirements_lock("pytorch", "tests", PYTHON), PYTHON)
     answers = []
-    with tempfile.TemporaryDirectory(dir=bench.toolbox.home / "tmp") as scratch:
+    with tempfile.TemporaryDirectory(dir=project.toolbox.home / "tmp") as scratch:
         for number, wheel in enumerate(wheels):
             environment = emulated.create_environment(Path(scratch) / str(number))
             install = ["-m", "pip", "install", "--quiet", "--no-index", "--no-deps", str(wheel.resolve())]
@@ -38,6 +38,6 @@ def said(wheels: Sequence[Path], target: str, program: str) -> list[str]:
                 )
                 if done.returncode:
                     raise SystemExit(f"{wheel.name}: {done.stderr.strip()[-800:]}")
-                write_bytecode(bench.toolbox, PYTHON, *environment.glob("lib/python3*/site-packages"))
+                write_bytecode(project.toolbox, PYTHON, *environment.glob("lib/python3*/site-packages"))
             answers.append(done.stdout)
     return answers

@@ -14,7 +14,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from builder.commands.project import Project as Bench
+from builder.commands.project import Project
 from builder.compile.layout import build_environment
 from builder.compile.wrappers import write_wrappers
 from builder.emulation.emulate import model_of
@@ -65,23 +65,23 @@ def main() -> int:
     parser.add_argument("wheel", type=Path, help="a torch wheel for cp311")
     parser.add_argument("--target", default="neoverse-v1", help="the CPU to build and run for")
     asked = parser.parse_args()
-    bench = Bench()
+    project = Project()
     build = make_build(
-        bench.recipes["pytorch"],
-        version=next(iter(bench.recipes["pytorch"].versions)),
+        project.recipes["pytorch"],
+        version=next(iter(project.recipes["pytorch"].versions)),
         python=PYTHON,
         target=asked.target,
         backend="openblas",
         required=False,
-        targets=bench.targets,
-        ingredients=bench.ingredients,
+        targets=project.targets,
+        ingredients=project.ingredients,
     )
-    emulated = EmulatedPython(bench.toolbox, PYTHON, model_of(bench.targets[asked.target]).cpu)
-    beside = install_requirements(bench.toolbox, requirements_lock("pytorch", "tests", PYTHON), PYTHON)
-    headers = bench.toolbox.python_headers(PYTHON) / "usr/include"
-    with tempfile.TemporaryDirectory(dir=bench.toolbox.home / "tmp") as scratch:
+    emulated = EmulatedPython(project.toolbox, PYTHON, model_of(project.targets[asked.target]).cpu)
+    beside = install_requirements(project.toolbox, requirements_lock("pytorch", "tests", PYTHON), PYTHON)
+    headers = project.toolbox.python_headers(PYTHON) / "usr/include"
+    with tempfile.TemporaryDirectory(dir=project.toolbox.home / "tmp") as scratch:
         folder = Path(scratch)
-        commands = write_wrappers(build, bench.toolbox, folder / "bin")
+        commands = write_wrappers(build, project.toolbox, folder / "bin")
         (folder / "extension").mkdir()
         environment = emulated.create_environment(folder / "env")
         install = ["-m", "pip", "install", "--quiet", "--no-index", "--no-deps", str(asked.wheel.resolve())]
@@ -89,8 +89,8 @@ def main() -> int:
         if done.returncode:
             print(done.stderr.strip(), file=sys.stderr)
             return 1
-        write_bytecode(bench.toolbox, PYTHON, *environment.glob("lib/python3*/site-packages"))
-        tools = build_environment(build, bench.toolbox) / "bin"
+        write_bytecode(project.toolbox, PYTHON, *environment.glob("lib/python3*/site-packages"))
+        tools = build_environment(build, project.toolbox) / "bin"
         uses = [str(folder / "extension"), str(headers / "python3.11")]
         return subprocess.run(
             emulated.command(["-c", USES, *uses], environment=environment),

@@ -12,7 +12,7 @@ import json
 import sys
 from pathlib import Path
 
-from scripts.emulated_torch import said
+from scripts.emulated_torch import output_of
 
 ASKED = """
 import json, re
@@ -58,7 +58,7 @@ def main() -> int:
     parser.add_argument("wheels", type=Path, nargs="+")
     parser.add_argument("--target", default="neoverse-v1")
     asked = parser.parse_args()
-    answers = [json.loads(answer) for answer in said(asked.wheels, asked.target, ASKED)]
+    answers = [json.loads(answer) for answer in output_of(asked.wheels, asked.target, ASKED)]
     print("| | " + " | ".join(f"`{wheel.name}`" for wheel in asked.wheels) + " |")
     print("| --- " * (len(answers) + 1) + "|")
     for name in dict.fromkeys(name for answer in answers for name in answer):

@@ -14,7 +14,7 @@ import re
 import sys
 from pathlib import Path
 
-from scripts.emulated_torch import said
+from scripts.emulated_torch import output_of
 
 ASKED = """
 import json, warnings
@@ -75,7 +75,7 @@ def main() -> int:
     parser.add_argument("wheels", type=Path, nargs="+")
     parser.add_argument("--target", default="neoverse-v1", help="the CPU to run on")
     asked = parser.parse_args()
-    answers = [read(answer) for answer in said(asked.wheels, asked.target, ASKED)]
+    answers = [read(answer) for answer in output_of(asked.wheels, asked.target, ASKED)]
     print("| operation | data type |", " | ".join(wheel.name for wheel in asked.wheels), "|")
     print("| --- " * (2 + len(answers)) + "|")
     for case in dict.fromkeys(case for answer in answers for case in answer):

@@ -17,7 +17,7 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-from builder.commands.project import Project as Bench
+from builder.commands.project import Project
 from builder.compile.processes import run_logged
 from builder.compile.wrappers import write_wrappers
 from builder.emulation.emulate import model_of
@@ -54,9 +54,9 @@ def main() -> int:
     )
     parser.add_argument("wheel", type=Path, help="a wheel of ours for cp311, by the GNU compiler")
     asked = parser.parse_args()
-    bench = Bench()
+    project = Project()
     passport = read_passport(asked.wheel)
-    recipe = bench.recipes[passport["recipe"]]
+    recipe = project.recipes[passport["recipe"]]
     build = make_build(
         recipe,
         version=passport["version"],
@@ -64,15 +64,15 @@ def main() -> int:
         target=passport["target"],
         backend=passport["backend"],
         required=False,
-        targets=bench.targets,
-        ingredients=bench.ingredients,
+        targets=project.targets,
+        ingredients=project.ingredients,
     )
-    root = userland(build, bench.toolbox)
-    emulated = EmulatedPython(bench.toolbox, PYTHON, model_of(bench.targets[build.target]).cpu, root=root)
-    beside = install_requirements(bench.toolbox, requirements_lock(recipe.name, "tests", PYTHON), PYTHON)
-    with tempfile.TemporaryDirectory(dir=bench.toolbox.home / "tmp") as scratch:
+    root = userland(build, project.toolbox)
+    emulated = EmulatedPython(project.toolbox, PYTHON, model_of(project.targets[build.target]).cpu, root=root)
+    beside = install_requirements(project.toolbox, requirements_lock(recipe.name, "tests", PYTHON), PYTHON)
+    with tempfile.TemporaryDirectory(dir=project.toolbox.home / "tmp") as scratch:
         environment = emulated.create_environment(Path(scratch) / "env")
-        lay_out_data(recipe, build.version, bench.toolbox, Path(scratch) / "data")
+        lay_out_data(recipe, build.version, project.toolbox, Path(scratch) / "data")
         install = ["-m", "pip", "install", "--quiet", "--no-index", "--no-deps", str(asked.wheel.resolve())]
         where = "import os, platform; print(platform.python_version(), *platform.libc_ver())"
         script = TESTS / recipe.verify.script
@@ -94,8 +94,8 @@ def read_passport(wheel: Path) -> dict[str, str]:
     """What a wheel says of itself."""
     with zipfile.ZipFile(wheel) as archive:
         [name] = [name for name in archive.namelist() if name.endswith(".dist-info/armwheels.json")]
-        said: dict[str, str] = json.loads(archive.read(name))
-    return said
+        passport: dict[str, str] = json.loads(archive.read(name))
+    return passport
 
 
 def userland(build: Build, toolbox: Toolbox) -> Path:

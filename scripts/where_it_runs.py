@@ -32,7 +32,7 @@ from builder.audit.elf import Elf
 from builder.bench.counting import EMULATOR, CountingMachine, compile_plugin
 from builder.bench.install import facts
 from builder.bench.measure import parse_lines, script_of, workloads_of
-from builder.commands.project import Project as Bench
+from builder.commands.project import Project
 from builder.load import load_recipes
 from builder.toolbox.toolbox import Toolbox
 from builder.toolbox.tools import python_name
@@ -98,16 +98,16 @@ def main() -> int:
     parser.add_argument("tree", type=Path)
     parser.add_argument("--patterns", type=float, metavar="SHARE")
     asked = parser.parse_args()
-    bench = Bench()
+    project = Project()
     about = facts(asked.wheel)
-    machine = CountingMachine(bench.toolbox, bench.targets[str(about.target)], PYTHON)
-    folder = bench.toolbox.home / "bench" / f"where-{about.sha256[:16]}"
+    machine = CountingMachine(project.toolbox, project.targets[str(about.target)], PYTHON)
+    folder = project.toolbox.home / "bench" / f"where-{about.sha256[:16]}"
     folder.mkdir(parents=True, exist_ok=True)
     site = folder / "site"
     if not site.is_dir():
         machine.install(asked.wheel.resolve(), site)
-    linked = link_map(bench.toolbox, asked.tree.resolve(), folder)
-    counted, maps = run(bench, machine, site, folder)
+    linked = link_map(project.toolbox, asked.tree.resolve(), folder)
+    counted, maps = run(project, machine, site, folder)
     table: dict[str, Counter[tuple[str, str]]] = {}
     files: dict[str, Elf] = {}
     for workload, blocks in counted.items():
@@ -165,18 +165,18 @@ def link_map(toolbox: Toolbox, tree: Path, folder: Path) -> Map:
 
 
 def run(
-    bench: Bench, machine: CountingMachine, site: Path, folder: Path
+    project: Project, machine: CountingMachine, site: Path, folder: Path
 ) -> tuple[dict[str, Counter[int]], list[tuple[int, int, int, str]]]:
     """Instructions by block of the last warm call of each workload, and what was mapped where."""
     script = script_of("torch")
     if script is None:
         raise SystemExit("no workloads for torch")
-    plugin = compile_plugin(bench.toolbox, Path(__file__).with_suffix(".c"))
-    root = bench.toolbox.userland(PYTHON)
+    plugin = compile_plugin(project.toolbox, Path(__file__).with_suffix(".c"))
+    root = project.toolbox.userland(PYTHON)
     names = [workload.name for workload in workloads_of(script)]
     done = subprocess.run(
         [
-            *(str(bench.toolbox.ensure(EMULATOR) / "usr/bin/qemu-aarch64"), "-L", str(root)),
+            *(str(project.toolbox.ensure(EMULATOR) / "usr/bin/qemu-aarch64"), "-L", str(root)),
             *("-cpu", machine.machine.cpu, "-seed", "1", "-plugin", f"{plugin},out={folder / 'blocks'}"),
             *(str(root / "usr/bin" / python_name(PYTHON)), "-c", ASKED, str(script), "count", "1", *names),
         ],
