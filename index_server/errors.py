@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
+from index_server.secret import redact
+
 
 class IndexServerError(Exception):
     """Base of every error that becomes a sentence instead of a traceback."""
@@ -73,8 +75,8 @@ class RequestError(IndexServerError):
     title: ClassVar[str] = "the request was refused"
 
     def __init__(self, *reasons: str, **members: object) -> None:
-        super().__init__("\n".join(reasons))
-        self.reasons: Sequence[str] = reasons
+        self.reasons: Sequence[str] = [redact(reason) for reason in reasons]
+        super().__init__("\n".join(self.reasons))
         self.members = members
 
     def problem(self) -> dict[str, object]:

@@ -21,9 +21,9 @@ from index_server.errors import (
     WrongTokenError,
 )
 from index_server.model import Revocation, Token, sha256_hex, stamp
+from index_server.secret import PREFIX
 from index_server.store.interface import ObjectStore
 
-PREFIX = "awt_"  # lets secret scanners recognise one
 _HINT = "send a token made by `armwheels-index token` as password of the user __token__, or as Bearer"
 MIRROR = "armwheels-index mirror"  # who uploads what is others'; nobody else may be called so
 DEFAULT_SCOPES = ("upload:*", "evidence", "move:*")  # what publishing needs
@@ -193,7 +193,7 @@ class Readers:
 
     def __init__(self, store: ObjectStore) -> None:
         self._store = store
-        self._good_until: dict[str, float] = {}  # header -> when
+        self._good_until: dict[str, float] = {}  # hash of the secret -> when
 
     def check(self, authorization: str | None) -> None:
         """Go on if the header carries a valid token.
@@ -202,12 +202,12 @@ class Readers:
             UnauthorizedError: it does not.
         """
         now = time.monotonic()
-        if authorization and self._good_until.get(authorization, 0.0) > now:
+        if authorization and self._good_until.get(sha256_hex(_secret(authorization).encode()), 0.0) > now:
             return
-        authenticate(self._store, authorization)
+        publisher = authenticate(self._store, authorization)
         if len(self._good_until) > 10_000:
             self._good_until.clear()
-        self._good_until[authorization or ""] = now + _READ_AGAIN
+        self._good_until[publisher.secret_hash] = now + _READ_AGAIN
 
 
 def _secret(authorization: str) -> str:
@@ -216,13 +216,13 @@ def _secret(authorization: str) -> str:
     if scheme.lower() == "bearer":
         return value.strip()
     if scheme.lower() != "basic":
-        raise UnauthorizedError(f"{scheme!a} authorization is not understood: {_HINT}")
+        raise UnauthorizedError(f"this scheme of authorization is not understood: {_HINT}")
     try:
         user, _, password = base64.b64decode(value, validate=True).decode("utf-8").partition(":")
     except (binascii.Error, UnicodeDecodeError):
         raise UnauthorizedError(f"the Basic credentials cannot be read: {_HINT}") from None
     if user != "__token__":
-        raise UnauthorizedError(f"the user must be __token__, not {user!a}: {_HINT}")
+        raise UnauthorizedError(f"the user must be __token__: {_HINT}")
     return password
 
 

@@ -20,6 +20,7 @@ from index_server.access.ratelimit import Buckets
 from index_server.access.readgate import ReadGate
 from index_server.access.tokens import Readers
 from index_server.api import cache, channels, evidence, health, leases, snapshots, uploads
+from index_server.api.bodies import BODY
 from index_server.api.parts import challenge
 from index_server.catalog.catalog import Catalog
 from index_server.errors import (
@@ -31,14 +32,14 @@ from index_server.errors import (
     problem_document,
 )
 from index_server.limits import Limits
-from index_server.middleware.bodies import BodyLimit, BodyPace
+from index_server.middleware.address import HeadAsGet, NoTokenInAddress
+from index_server.middleware.bodies import BodyPace
 from index_server.pages.site import Site
 from index_server.policy import Policy
 from index_server.settings import Settings
 from index_server.store.interface import ObjectStore
 
 _log = logging.getLogger(__name__)
-MAX_BODY = 32 << 20  # bytes of any body but an upload's
 
 
 def create_app(
@@ -48,7 +49,7 @@ def create_app(
     policy = policy or Policy()
     limits = limits or Limits()
     catalog = Catalog(store, settings.channels)
-    api = FastAPI(title="Armwheels index", docs_url=None, redoc_url=None)
+    api = FastAPI(title="Armwheels index", docs_url=None, redoc_url=None, max_body_size=BODY)
     api.state.catalog = catalog
     api.state.settings = settings
     api.state.policy = policy
@@ -60,10 +61,10 @@ def create_app(
     api.add_exception_handler(StoreError, _store_failed)
     api.add_exception_handler(RequestValidationError, _malformed)
     api.add_exception_handler(HTTPException, _http_error)
-    api.add_middleware(BodyLimit, limit=MAX_BODY)
-    site = Site(catalog, settings.targets, api, policy.retention, policy.stale_seconds)
+    inner = HeadAsGet(api, own=("/api/cache/",))
+    site = Site(catalog, settings.targets, inner, policy.retention, policy.stale_seconds)
     gated = ReadGate(site, Readers(store)) if policy.reads_need_token else site
-    return BodyPace(gated, limits.body_seconds)
+    return NoTokenInAddress(BodyPace(gated, limits.body_seconds))
 
 
 def _problem(document: dict[str, object], status: int) -> Response:

@@ -14,6 +14,7 @@ from typing import Annotated
 from anyio import to_thread
 from fastapi import APIRouter, Path, Request, Response
 
+from index_server.api.bodies import OBJECT
 from index_server.api.parts import TheCatalog, ThePublisher
 from index_server.errors import MissingObjectError, NotFoundError
 
@@ -41,7 +42,11 @@ def ask(key: CacheKey, catalog: TheCatalog, publisher: ThePublisher) -> Response
     return Response()
 
 
-@router.put("/api/cache/{key}")
+@router.put(
+    "/api/cache/{key}",
+    max_body_size=OBJECT,
+    openapi_extra={"requestBody": {"content": {"application/octet-stream": {"schema": {"type": "string"}}}}},
+)
 async def keep(key: CacheKey, request: Request, catalog: TheCatalog, publisher: ThePublisher) -> Response:
     """Keep an object; what is kept already stays as it is."""
     publisher.demand("cache")

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Response
 from packaging.utils import canonicalize_name
 from pydantic import Field, StringConstraints
 
+from index_server.api.bodies import JsonRoute
 from index_server.api.parts import (
     Asked,
     Message,
@@ -24,7 +25,7 @@ from index_server.errors import MalformedError, NotFoundError
 from index_server.model import Mark, Move
 from index_server.names import parse_name
 
-router = APIRouter()
+router = APIRouter(route_class=JsonRoute)
 
 
 class MoveAsked(Asked):

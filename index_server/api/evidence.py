@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Annotated
 
 import anyio.to_thread
-import orjson
 from fastapi import APIRouter, Path, Request, Response
 
+from index_server.api.bodies import EVIDENCE, read_json
 from index_server.api.parts import (
     DigestPath,
     TheCatalog,
@@ -24,16 +24,19 @@ router = APIRouter()
 KindPath = Annotated[str, Path(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$", max_length=64)]
 
 
-@router.put("/api/evidence/{sha256}/{kind}")
+@router.put(
+    "/api/evidence/{sha256}/{kind}",
+    max_body_size=EVIDENCE,
+    openapi_extra={"requestBody": {"required": True, "content": {"application/json": {"schema": {}}}}},
+)
 async def add_evidence(
     request: Request, sha256: DigestPath, kind: KindPath, catalog: TheCatalog, publisher: ThePublisher
 ) -> Response:
     """Add what was found out about a file; the newest of a kind is the one that counts."""
     publisher.demand("evidence")
-    try:
-        body = orjson.loads(await request.body())
-    except orjson.JSONDecodeError as error:
-        raise MalformedError(f"the body is not JSON: {error}") from error
+    body = await read_json(request)
+    if isinstance(body, dict) and not isinstance(body.get("passed", False), bool):
+        raise MalformedError("`passed` must be true or false")
     added = await anyio.to_thread.run_sync(catalog.evidence.add, sha256, kind, body, publisher.name)
     return as_json({"sha256": sha256, "kind": kind, "at": added.at, "by": added.by})
 

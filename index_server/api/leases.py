@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Response
 
+from index_server.api.bodies import MANY_NAMES, JsonRoute
 from index_server.api.parts import Asked, Message, TheCatalog, ThePublisher, as_json, as_stored
 from index_server.catalog import leasing
 from index_server.errors import NotFoundError
 from index_server.model import stamp
 
-router = APIRouter()
+router = APIRouter(route_class=JsonRoute)
 
 
 class LeaseAsked(Asked):
@@ -40,7 +41,7 @@ def lease(name: str, catalog: TheCatalog) -> Response:
     return as_stored(entry)
 
 
-@router.put("/api/leases/{name}")
+@router.put("/api/leases/{name}", max_body_size=MANY_NAMES)
 def take(name: str, asked: LeaseAsked, catalog: TheCatalog, publisher: ThePublisher) -> Response:
     """Keep snapshots and files until the lease ends; a lease of the same name ends now."""
     publisher.demand("lease")

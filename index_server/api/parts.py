@@ -52,6 +52,9 @@ def the_own_sessions(request: Request) -> OwnSessions:
 
 def the_publisher(request: Request) -> Publisher:
     """Who asks, by their token; no token is an error."""
+    known: Publisher | None = getattr(request.state, "publisher", None)
+    if known is not None:
+        return known
     return tokens.authenticate(the_catalog(request).store, request.headers.get("authorization"))
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Response
 
+from index_server.api.bodies import JsonRoute
 from index_server.api.parts import Asked, Nonce, TheCatalog, TheOwnSessions, ThePublisher, as_json, as_stored
 from index_server.model import Record, Session
 
-router = APIRouter()
+router = APIRouter(route_class=JsonRoute)
 
 
 class SnapshotAsked(Asked):

@@ -41,11 +41,29 @@ from index_server.store.interface import NO_ROOM
 
 router = APIRouter()
 
-DRAINED = 64 << 20  # bytes read off a refused upload, so that the client gets to read the answer
+WHOLE = intake.MAX_FILE + intake.MAX_FORM + (1 << 20)  # bytes of an upload, its form included
+_FORM = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "properties": {
+                        ":action": {"const": "file_upload"},
+                        "content": {"type": "string", "format": "binary"},
+                        "sha256_digest": {"type": "string"},
+                    },
+                    "required": [":action", "content"],
+                }
+            }
+        },
+    }
+}
 
 
-@router.post("/upload/")
-@router.post("/upload", include_in_schema=False)
+@router.post("/upload/", max_body_size=WHOLE, openapi_extra=_FORM)
+@router.post("/upload", max_body_size=WHOLE, include_in_schema=False)
 async def upload(
     request: Request,
     catalog: TheCatalog,
@@ -60,7 +78,6 @@ async def upload(
         _admit(request, publisher)
         record, joined = await _take(request, catalog, publisher, session, body)
     except RequestError as error:
-        await _drain(body)
         text = "\n".join(error.reasons) + "\n"
         return Response(text, error.status, challenge(error), media_type="text/plain")
     return Response(f"{record.filename} is here\n", 200, {"x-armwheels-session": joined}, "text/plain")
@@ -157,15 +174,3 @@ def discard(session: SessionPath, catalog: TheCatalog, publisher: ThePublisher) 
     publisher.demand_uploads()
     catalog.sessions.discard(session)
     return Response(status_code=204)
-
-
-async def _drain(body: AsyncIterator[bytes]) -> None:
-    """Read on after a refusal: a client that is still sending might never see the answer."""
-    size = 0
-    try:
-        async for chunk in body:
-            size += len(chunk)
-            if size > DRAINED:
-                return
-    except ClientDisconnect:
-        return

@@ -15,6 +15,8 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from itertools import chain
 
+import orjson
+
 from index_server.catalog.tombstones import split_key
 from index_server.errors import NotFoundError
 from index_server.model import Evidence, stamp
@@ -47,7 +49,7 @@ class EvidenceShelf:
         while True:
             number = self._count(sha256, kind)
             newest = self.read(sha256, kind, number) if number else None
-            if newest is None or newest.body != body:
+            if newest is None or not _same(newest.body, body):
                 number += 1
                 if not self._store.create(_key(sha256, kind, number), fresh.encode()):
                     continue
@@ -111,6 +113,11 @@ class EvidenceShelf:
 
     def _count(self, sha256: str, kind: str) -> int:
         return sum(1 for _ in self._store.keys(f"evidence/{sha256}/{kind}/"))
+
+
+def _same(one: object, other: object) -> bool:
+    """Whether two bodies are the same JSON; to Python, ``1`` equals ``True``."""
+    return orjson.dumps(one, option=orjson.OPT_SORT_KEYS) == orjson.dumps(other, option=orjson.OPT_SORT_KEYS)
 
 
 def _key(sha256: str, kind: str, number: int) -> str:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
-from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from index_server.errors import SlowBodyError, TooLargeError
+from index_server.errors import SlowBodyError
 
 STEP = 16 << 10  # bytes that must come within the time
 
@@ -49,27 +48,3 @@ class BodyPace:
             return message
 
         await self._app(scope, paced, send)
-
-
-class BodyLimit:
-    """Refuses bodies of more than ``limit`` bytes, except an upload's, which has limits of its own."""
-
-    def __init__(self, app: ASGIApp, limit: int) -> None:
-        self._app = app
-        self._limit = limit
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"].startswith("/upload"):
-            await self._app(scope, receive, send)
-            return
-        size = 0
-
-        async def counted() -> Message:
-            nonlocal size
-            message = await receive()
-            size += len(message.get("body", b""))
-            if size > self._limit:
-                raise HTTPException(TooLargeError.status, f"the body is larger than {self._limit} bytes")
-            return message
-
-        await self._app(scope, counted, send)

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
-from index_server.pages.negotiation import etag_matches
+from index_server.pages.negotiation import etag_matches, precondition_fails
 from index_server.store.interface import ObjectStore
 
 Headers = list[tuple[bytes, bytes]]
@@ -51,6 +51,9 @@ async def send_file(
         (b"accept-ranges", b"bytes"),
         (b"x-content-type-options", b"nosniff"),
     ]
+    if precondition_fails(headers.get(b"if-match"), file.etag):
+        await send_bytes(send, 412, common, b"", head=head)
+        return
     if etag_matches(headers.get(b"if-none-match", ""), file.etag):
         await send_bytes(send, 304, common, None, head=head)
         return

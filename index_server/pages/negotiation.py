@@ -17,9 +17,20 @@ _WILD_ORDER = (TEXT, JSON, HTML)
 _ENCODINGS = ("zstd", "gzip", "identity")  # the smallest first
 
 
-@lru_cache(maxsize=256)
+_KEPT = 300  # characters of a header whose answer is kept; pip and uv send 150
+
+
 def negotiate_type(accept: str | None) -> str | None:
     """The media type to answer with (RFC 9110 section 12.5.1, PEP 691), None where none is acceptable."""
+    return _kept_type(accept) if accept is None or len(accept) <= _KEPT else _type(accept)
+
+
+def negotiate_encoding(accept: str | None) -> str:
+    """The content encoding to answer with (RFC 9110 section 12.5.3)."""
+    return _kept_encoding(accept) if accept is None or len(accept) <= _KEPT else _encoding(accept)
+
+
+def _type(accept: str | None) -> str | None:
     if not accept or not accept.strip():
         return TEXT
     ranges = _qualities(accept)
@@ -34,9 +45,7 @@ def negotiate_type(accept: str | None) -> str | None:
     return chosen
 
 
-@lru_cache(maxsize=256)
-def negotiate_encoding(accept: str | None) -> str:
-    """The content encoding to answer with (RFC 9110 section 12.5.3)."""
+def _encoding(accept: str | None) -> str:
     ranges = _qualities(accept or "")
     best = "identity"
     best_quality = 0.0
@@ -48,10 +57,22 @@ def negotiate_encoding(accept: str | None) -> str:
     return best
 
 
+_kept_type = lru_cache(maxsize=256)(_type)
+_kept_encoding = lru_cache(maxsize=256)(_encoding)
+
+
 def etag_matches(header: str, etag: str) -> bool:
     """Whether ``If-None-Match`` names this ETag (RFC 9110 section 13.1.2: weak comparison)."""
     tags = [tag.strip().removeprefix("W/") for tag in header.split(",")]
     return "*" in tags or etag in tags
+
+
+def precondition_fails(header: str | None, etag: str) -> bool:
+    """Whether ``If-Match`` names other ETags alone (RFC 9110 section 13.1.1: strong comparison)."""
+    if header is None:
+        return False
+    tags = [tag.strip() for tag in header.split(",")]
+    return "*" not in tags and etag not in tags
 
 
 def _qualities(header: str) -> dict[str, float]:

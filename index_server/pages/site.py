@@ -31,7 +31,16 @@ from index_server.model import SESSION, Record, Snapshot
 from index_server.pages import people as landing
 from index_server.pages.files import Headers, Send, StoredFile, send_bytes, send_file
 from index_server.pages.follow import Followed, Follower
-from index_server.pages.negotiation import HTML, JSON, TEXT, etag_matches, negotiate_encoding, negotiate_type
+from index_server.pages.methods import refuse_method
+from index_server.pages.negotiation import (
+    HTML,
+    JSON,
+    TEXT,
+    etag_matches,
+    negotiate_encoding,
+    negotiate_type,
+    precondition_fails,
+)
 from index_server.pages.promises import Epoch, Promises, gone_error
 from index_server.pages.simple import Page, project_page, root_page
 from index_server.rules.marks import NONE, ProjectMarks
@@ -120,8 +129,14 @@ class Site:
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["method"] not in ("GET", "HEAD") or self._is_inner(scope["path"]):
+        if scope["type"] != "http" or self._is_inner(scope["path"]):
             await self._inner(scope, receive, send)
+            return
+        if scope["method"] not in ("GET", "HEAD"):
+            headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
+            first = _first(scope["path"])
+            known = first in ("", *_SITE_PATHS, *self._catalog.channels)
+            await refuse_method(send, scope["method"], _base(scope, headers), known=known)
             return
         begun = False
 
@@ -166,7 +181,7 @@ class Site:
             await send_bytes(send, answer.status, _FOR_PEOPLE, answer.body, head=head)
 
     def _is_inner(self, path: str) -> bool:
-        first = path.split("/", 2)[1] if path.startswith("/") else ""
+        first = _first(path)
         return first in RESERVED and first not in _SITE_PATHS
 
     async def _current(self, scope: Scope, headers: dict[bytes, str]) -> Answer:
@@ -174,7 +189,7 @@ class Site:
         kept = await self._fresh(scope["path"])
         if kept is not None:
             return kept
-        base = f"{scope['scheme']}://{_host(scope, headers)}"
+        base = _base(scope, headers)
         begun = time.monotonic()
         answer = await asyncio.to_thread(self._find, scope["path"], base)
         if isinstance(answer, Kept) and not answer.private:
@@ -377,6 +392,16 @@ def _why_not(project: str, place: str, lens: Lens, *, known: bool) -> str:
     return f"{project} is not in {place}; it may have been published elsewhere, or not at all"
 
 
+def _first(path: str) -> str:
+    """The first part of a path."""
+    return path.split("/", 2)[1] if path.startswith("/") else ""
+
+
+def _base(scope: Scope, headers: dict[bytes, str]) -> str:
+    """The address that the client asked, without a slash."""
+    return f"{scope['scheme']}://{_host(scope, headers)}"
+
+
 def _host(scope: Scope, headers: dict[bytes, str]) -> str:
     """The host that the client asked, if it is one."""
     host = headers.get(b"host", "")
@@ -417,6 +442,9 @@ async def _send_page(
         return
     form = kept.page.form(media, negotiate_encoding(headers.get(b"accept-encoding")))
     etag = (b"etag", form.etag.encode())
+    if precondition_fails(headers.get(b"if-match"), form.etag):
+        await send_bytes(send, 412, [*common, etag], b"", head=head)
+        return
     if etag_matches(headers.get(b"if-none-match", ""), form.etag):
         await send_bytes(send, 304, [*common, etag], None, head=head)
         return

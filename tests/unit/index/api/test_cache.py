@@ -8,7 +8,8 @@ import pytest
 from starlette.testclient import TestClient
 
 from index_server.access.tokens import make_token
-from index_server.api.app import MAX_BODY, create_app
+from index_server.api.app import create_app
+from index_server.api.bodies import OBJECT
 from index_server.settings import Settings
 from index_server.store.interface import ObjectStore
 from index_server.upkeep.trim import trim
@@ -53,7 +54,7 @@ def test_other_keys_are_refused(http: TestClient, key: str) -> None:
 
 
 def test_an_object_has_a_limit(http: TestClient) -> None:
-    assert http.put(f"/api/cache/{KEY}", content=bytes(MAX_BODY + 1)).status_code == 413
+    assert http.put(f"/api/cache/{KEY}", content=bytes(OBJECT + 1)).status_code == 413
 
 
 def test_the_old_goes_and_the_new_stays(store: ObjectStore) -> None:
