@@ -8,12 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import BaseModel
 
 from builder import load
 from builder.errors import ConfigError as BuilderConfigError
 from builder.errors import ToolboxError
+from builder.model.channel import Channel
+from builder.model.matrix import Matrix
+from builder.model.target import TargetTable
 from builder.toolbox import fetch
-from index_server.configs import load_configs
+from index_server.configs import ChannelTable, MatrixTable, load_configs
+from index_server.configs import TargetTable as IndexTargetTable
 from index_server.errors import ConfigError
 from index_server.intake.wheel import read_wheel
 from index_server.names import parse_name
@@ -141,6 +146,32 @@ def test_the_faults_of_all_files_come_together(configs: Path) -> None:
             "targets.toml: not valid TOML",
         ):
             assert part in message
+
+
+def shape(model: type[BaseModel]) -> dict[str, Any]:
+    """The keys of a table, with those of the tables in it."""
+    schema = model.model_json_schema()
+
+    def keys(node: dict[str, Any]) -> dict[str, Any]:
+        nested = [*node.get("anyOf", ()), *node.get("patternProperties", {}).values()]
+        nested += [node[key] for key in ("items", "additionalProperties") if isinstance(node.get(key), dict)]
+        if "$ref" in node:
+            nested.append(schema["$defs"][node["$ref"].rpartition("/")[2]])
+        found = {name: keys(value) for name, value in node.get("properties", {}).items()}
+        for each in nested:
+            found |= keys(each)
+        return found
+
+    return keys(schema)
+
+
+@pytest.mark.parametrize(
+    ("of_builder", "of_index"),
+    [(Channel, ChannelTable), (Matrix, MatrixTable), (TargetTable, IndexTargetTable)],
+)
+def test_both_know_the_same_keys(of_builder: type[BaseModel], of_index: type[BaseModel]) -> None:
+    assert shape(of_builder) == shape(of_index)
+    assert shape(of_index)["description"] == {}
 
 
 SIMPLE = "https://{}.invalid/simple"
