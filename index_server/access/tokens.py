@@ -78,7 +78,7 @@ class Publisher:
 
 
 @dataclass(frozen=True)
-class Listed:
+class ListedToken:
     """A token as its owner may see it listed."""
 
     id: str
@@ -137,17 +137,17 @@ def make_token(
     return secret
 
 
-def list_tokens(store: ObjectStore) -> list[Listed]:
+def list_tokens(store: ObjectStore) -> list[ListedToken]:
     """All tokens, the oldest first."""
     found = []
     for key in store.keys("tokens/"):
         secret_hash = key.removeprefix("tokens/").removesuffix(".json")
         gone = _revocation(store, secret_hash)
-        found.append(Listed(token_id(secret_hash), Token.decode(store.get(key), key=key), gone))
+        found.append(ListedToken(token_id(secret_hash), Token.decode(store.get(key), key=key), gone))
     return sorted(found, key=lambda each: each.token.created_at)
 
 
-def revoke_tokens(store: ObjectStore, name_or_id: str) -> list[Listed]:
+def revoke_tokens(store: ObjectStore, name_or_id: str) -> list[ListedToken]:
     """Make every token of this name, or the one of this id, invalid; gives those that were still valid before.
 
     Raises:

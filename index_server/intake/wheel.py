@@ -40,7 +40,7 @@ _UNHASHED = ("RECORD", "RECORD.jws", "RECORD.p7s")
 
 
 @dataclass
-class Wheel:
+class WheelContents:
     """All that reading a wheel gives; only whole where ``faults`` is empty."""
 
     faults: list[str] = field(default_factory=list)
@@ -49,9 +49,11 @@ class Wheel:
     tuned: Tuned | None = None
 
 
-def read_wheel(path: Path, name: WheelName, targets: Targets, passport: Draft202012Validator) -> Wheel:
+def read_wheel(
+    path: Path, name: WheelName, targets: Targets, passport: Draft202012Validator
+) -> WheelContents:
     """Check the wheel at ``path``; nothing is trusted, nothing large is held in memory."""
-    wheel = Wheel()
+    wheel = WheelContents()
     members, wheel.faults = read_archive(path)
     if wheel.faults:  # what an archive of two meanings says further is worth nothing
         return wheel

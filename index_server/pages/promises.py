@@ -14,7 +14,7 @@ from index_server.catalog.catalog import Catalog
 from index_server.errors import GoneError
 from index_server.model import Gone, Snapshot
 from index_server.pages.simple import file_url
-from index_server.rules.retention import FOREVER, Promise, Terms, World, stays, successor
+from index_server.rules.retention import FOREVER, Promise, RetentionState, Terms, stays, successor
 
 LOOK_EVERY = 1.0  # seconds between looks for pages that are kept; a page that is rendered always looks
 Epoch = tuple[int, ...]
@@ -27,7 +27,7 @@ class Promises:
         self._catalog = catalog
         self._terms = terms
         self._epoch: Epoch = ()
-        self._world = World(terms)
+        self._state = RetentionState(terms)
         self._looked = float("-inf")
         self._shards = lru_cache(maxsize=4096)(self._shards_of)
 
@@ -45,7 +45,10 @@ class Promises:
         if epoch != self._epoch:
             moved = [(name, [(m.snapshot, m.at) for m in self._catalog.moves(name)]) for name in channels]
             all_stays = [stay for name, moves in moved for stay in stays(name, moves)]
-            self._world, self._epoch = World(self._terms, all_stays, self._catalog.leases.all()), epoch
+            self._state, self._epoch = (
+                RetentionState(self._terms, all_stays, self._catalog.leases.all()),
+                epoch,
+            )
         self._looked = begun
         return epoch
 
@@ -55,12 +58,12 @@ class Promises:
         A file is kept for as long as any snapshot with it; of those, only the ones that promise more than this
         snapshot are read.
         """
-        world, shard = self._world, snapshot.projects[project].shard
-        base = world.until(snapshot.id)
+        state, shard = self._state, snapshot.projects[project].shard
+        base = state.until(snapshot.id)
         names = {(record.sha256, record.filename) for record in self._catalog.shard(shard).records}
         more: dict[str, str] = {}
         seen = {shard}
-        for until, other in sorted(((until, name) for name, until in world.untils.items()), reverse=True):
+        for until, other in sorted(((until, name) for name, until in state.untils.items()), reverse=True):
             if until <= base:
                 break
             digest = self._shards(other).get(project)
@@ -73,7 +76,7 @@ class Promises:
             for record in self._catalog.shard(digest).records:
                 if (record.sha256, record.filename) in names:
                     more.setdefault(record.filename, until)
-        for (sha256, filename), until in world.leased().items():
+        for (sha256, filename), until in state.leased().items():
             if (sha256, filename) in names and until > more.get(filename, base):
                 more[filename] = until
         kept = ((name, until) for name, until in more.items() if until > base)

@@ -62,7 +62,7 @@ def stays(channel: str, moves: Iterable[tuple[str, str]]) -> list[Stay]:
 
 
 @dataclass(frozen=True)
-class World:
+class RetentionState:
     """All that promises are computed from."""
 
     terms: Terms

@@ -26,7 +26,7 @@ from index_server.errors import MissingObjectError
 from index_server.model import File, Move, SessionFile, Tomb, stamp
 from index_server.names import parse_name
 from index_server.rules.collected import Collected
-from index_server.rules.retention import FOREVER, NEVER, Terms, World, stays
+from index_server.rules.retention import FOREVER, NEVER, RetentionState, Terms, stays
 
 WHO = "armwheels-index collect"
 
@@ -178,19 +178,19 @@ class Collector:
         ]
         leases = catalog.leases.all()
         journals = self._journals()
-        world = World(
+        state = RetentionState(
             self._terms, [stay for name, moved in journals.items() for stay in stays(name, moved)], leases
         )
-        kept = {each for each in catalog.snapshot_ids() if world.kept(each, self._today)}
+        kept = {each for each in catalog.snapshot_ids() if state.kept(each, self._today)}
         promised = self._files_of(kept)
-        files = {file for file, until in world.leased().items() if until >= self._today}
+        files = {file for file, until in state.leased().items() if until >= self._today}
         files |= promised | self._files_of({intent.snapshot for intent in intents} - kept)
         files |= self._young(set(present) - files)
         return Reach(
             files=frozenset(files),
             promised=frozenset(promised),
             snapshots=len(kept),
-            for_ever=sum(1 for each in kept if world.until(each) == FOREVER),
+            for_ever=sum(1 for each in kept if state.until(each) == FOREVER),
             leases=sum(1 for lease in leases if lease.ended is None),
             announced=len(intents),
         )

@@ -22,7 +22,7 @@ from index_server.policy import load_policy
 from index_server.settings import configs_folder, load_settings, scratch_folder
 from index_server.store.address import open_store
 from index_server.upkeep.collector import Collector, Report
-from index_server.upkeep.mirror import Mirror, World
+from index_server.upkeep.mirror import Environment, Mirror
 from index_server.upkeep.resolve import GLIBC, upstream_of_pip
 from index_server.upkeep.trim import trim
 
@@ -89,8 +89,11 @@ def mirror(
         raise ConfigError("name a target and a Python (--target neoverse-v1 --python cp311), or a --matrix")
     if re.fullmatch(r"2\.(1[789]|[2-9][0-9])", glibc) is None:
         raise ConfigError(f"{glibc!r} is no glibc that wheels for aarch64 name; write one such as 2.{GLIBC}")
-    worlds = worlds_of(matrix) if matrix is not None else [World(str(target), str(python))]
-    worlds = [dataclasses.replace(world, glibc=int(glibc.removeprefix("2."))) for world in worlds]
+    minor = int(glibc.removeprefix("2."))
+    if matrix is not None:
+        environments = [dataclasses.replace(each, glibc=minor) for each in environments_of(matrix)]
+    else:
+        environments = [Environment(str(target), str(python), minor)]
     bar = Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -101,7 +104,7 @@ def mirror(
     )
     tasks: dict[str, TaskID] = {}
 
-    def told(filename: str, had: int, size: int) -> None:
+    def progress(filename: str, had: int, size: int) -> None:
         if filename not in tasks:
             tasks[filename] = bar.add_task(filename, total=size)
         bar.update(tasks[filename], completed=had, total=size)
@@ -114,8 +117,8 @@ def mirror(
             channel=channel,
             upstream=upstream_of_pip(),
             folder=scratch_folder() / "mirror",
-            told=told,
-        ).run(worlds, projects or [], requirement or [])
+            progress=progress,
+        ).run(environments, projects or [], requirement or [])
     for name in done.ours:
         out.print(f"ours: {name}", highlight=False, markup=False, soft_wrap=True)
     for each in done.closure:
@@ -124,7 +127,7 @@ def mirror(
     out.print(f"{len(done.closure)} wheels, {decimal(done.downloaded)} downloaded; {where}", highlight=False)
 
 
-def worlds_of(matrix: str) -> list[World]:
+def environments_of(matrix: str) -> list[Environment]:
     """Every target and Python of a matrix of ``matrices.toml``, which index and builder share.
 
     Raises:
@@ -135,10 +138,9 @@ def worlds_of(matrix: str) -> list[World]:
         raise ConfigError(
             f"matrices.toml has no matrix {matrix!r}; it has {', '.join(sorted(known)) or 'none'}"
         )
-    worlds = {
-        world for cells in known[matrix].cells for world in itertools.product(cells.targets, cells.pythons)
-    }
-    return [World(target, python) for target, python in sorted(worlds)]
+    cells = known[matrix].cells
+    pairs = {pair for block in cells for pair in itertools.product(block.targets, block.pythons)}
+    return [Environment(target, python) for target, python in sorted(pairs)]
 
 
 def _print(report: Report) -> None:

@@ -43,11 +43,11 @@ from index_server.upkeep.resolve import GLIBC, Upstream, Wanted, closure
 CHUNK = 1 << 20
 TIMEOUT = (20, 120)  # seconds to connect, and between two pieces
 TRIES = 5  # of the move, each after somebody else moved the channel
-Told = Callable[[str, int, int], None]  # file name, bytes had, bytes in all
+DownloadProgress = Callable[[str, int, int], None]  # file name, bytes had, bytes in all
 
 
 @dataclass(frozen=True)
-class World:
+class Environment:
     """One cell of what is to be closed; it runs on glibc 2.``glibc``."""
 
     target: str
@@ -78,7 +78,7 @@ class Mirror:
         channel: str,
         upstream: Upstream,
         folder: Path,
-        told: Told = lambda *_: None,
+        progress: DownloadProgress = lambda *_: None,
     ) -> None:
         self._catalog = catalog
         self._settings = settings
@@ -86,11 +86,13 @@ class Mirror:
         self._channel = channel
         self._upstream = upstream
         self._folder = folder
-        self._told = told
+        self._progress = progress
         self._downloaded = 0
 
-    def run(self, worlds: Sequence[World], projects: Sequence[str], files: Sequence[Path] = ()) -> Mirrored:
-        """Take the closure of ``projects`` and requirement files for each world, and publish it.
+    def run(
+        self, environments: Sequence[Environment], projects: Sequence[str], files: Sequence[Path] = ()
+    ) -> Mirrored:
+        """Take the closure of ``projects`` and requirement files for each environment, and publish it.
 
         Raises:
             NotFoundError: there is no such channel or target.
@@ -101,19 +103,19 @@ class Mirror:
         self._catalog.require_channel(self._channel)
         wanted: dict[str, Wanted] = {}
         ours: set[str] = set()
-        for world in worlds:
-            lens = self._settings.targets.lens(world.target)
+        for environment in environments:
+            lens = self._settings.targets.lens(environment.target)
             if lens is None:
-                raise NotFoundError(f"there is no target {world.target}")
+                raise NotFoundError(f"there is no target {environment.target}")
             with serving(Ours(self._catalog, self._settings, self._channel)) as base:
                 index = f"{base}/{self._channel}/{lens.slug}/simple/"
                 chosen = closure(
                     projects,
                     files,
-                    python=world.python,
+                    python=environment.python,
                     ours=index,
                     upstream=self._upstream,
-                    glibc=world.glibc,
+                    glibc=environment.glibc,
                 )
             for each in chosen:
                 if each.url.startswith(f"{base}/"):
@@ -142,7 +144,7 @@ class Mirror:
         collected = self._catalog.tombs.look()
         if standing is not None and (standing.sha256, standing.filename) not in collected.gone:
             self._catalog.adopt(session, wanted.filename, wanted.project)
-            self._told(wanted.filename, standing.size, standing.size)
+            self._progress(wanted.filename, standing.size, standing.size)
             return
         part = self._folder / f"{wanted.sha256}.part"
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -186,7 +188,7 @@ class Mirror:
                         file.write(chunk)
                         had += len(chunk)
                         self._downloaded += len(chunk)
-                        self._told(wanted.filename, had, wanted.size or had)
+                        self._progress(wanted.filename, had, wanted.size or had)
         except requests.RequestException as error:
             raise MirrorError(
                 f"{wanted.filename} cannot be downloaded: {error}; run it again, it goes on where it stopped"
@@ -227,7 +229,7 @@ class Mirror:
         raise AssertionError("the last attempt returns or raises")
 
     def _all_there(self, snapshot_id: str, names: Sequence[str]) -> None:
-        """A world is closed when all that was resolved stands in one snapshot."""
+        """A environment is closed when all that was resolved stands in one snapshot."""
         snapshot = self._catalog.find_snapshot(snapshot_id)
         held = {record.filename for record in self._catalog.snapshot_records(snapshot)}
         missing = sorted(set(names) - held)

@@ -18,10 +18,10 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from packaging.tags import Tag, compatible_tags, cpython_tags
+from packaging.tags import Tag, compatible_tags, cpython_tags, create_compatible_tags_selector
+from packaging.utils import parse_wheel_filename
 
 from index_server.errors import ConfigError, ResolveError
-from index_server.names import parse_name
 
 GLIBC = 28  # of 2.28: what most of the wheels that are built here run on
 OLDEST_GLIBC = 17  # PEP 599: manylinux2014, the first for aarch64
@@ -186,14 +186,11 @@ def _wanted(package: Mapping[str, Any], python: str, glibc: int) -> Wanted:
 
 
 def best_wheel(filenames: Iterable[str], python: str, glibc: int = GLIBC) -> str | None:
-    """Of the wheels of one version the one that installers take (PEP 425: the order of the tags)."""
-    order = {tag: place for place, tag in enumerate(tags(python, glibc))}
-    ranked = []
-    for filename in filenames:
-        places = [order[tag] for tag in parse_name(filename).tags if tag in order]
-        if places:
-            ranked.append((min(places), filename))
-    return min(ranked)[1] if ranked else None
+    """The wheel of one version that installers take: the best tag (PEP 425), then the highest build number."""
+    select = create_compatible_tags_selector(tags(python, glibc))
+    parsed = [(parse_wheel_filename(filename), filename) for filename in filenames]
+    parsed.sort(key=lambda each: (each[0][2], each[1]), reverse=True)
+    return next(select((filename, parts[3]) for parts, filename in parsed), None)
 
 
 @cache

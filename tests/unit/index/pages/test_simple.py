@@ -9,7 +9,7 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 import zstandard
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from index_server.model import Record
@@ -64,13 +64,12 @@ def test_html_and_json_say_the_same(records: list[Record]) -> None:
 
 
 @given(st.text(max_size=40))
+@example("\r\n\0\"'><a href=x>&quot;")
 def test_names_cannot_break_out_of_html(name: str) -> None:
     record = make_record(requires_python=name)
     page = project_page(name, [record])
-    assert Links(page).links[0]["data-requires-python"] == name.replace("\r\n", "\n").replace("\r", "\n") or (
-        "\r" in name or "\0" in name
-    )
-    assert len(Links(page).links) == 1
+    [link] = Links(page).links
+    assert link["data-requires-python"] == name
     assert len(Links(root_page([name])).links) == 1
 
 

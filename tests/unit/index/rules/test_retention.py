@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from index_server.model import LeasedFile
 from index_server.rules.leases import Lease
-from index_server.rules.retention import FOREVER, Promise, Terms, World, stays, successor
+from index_server.rules.retention import FOREVER, Promise, RetentionState, Terms, stays, successor
 from tests.helpers.records import make_record
 
 DAYS = 3
@@ -26,8 +26,8 @@ def spell(day: int) -> str:
     return (START + timedelta(days=day)).isoformat()
 
 
-def world(history: list[tuple[int, str, int]], spans: list[tuple[int, int, int]]) -> World:
-    """The world as the journals tell it; leases have a snapshot, a first day and a last one."""
+def state(history: list[tuple[int, str, int]], spans: list[tuple[int, int, int]]) -> RetentionState:
+    """The state as the journals tell it; leases have a snapshot, a first day and a last one."""
     moved = sorted((max(day, number), channel, number) for day, channel, number in history)
     found = [
         stay
@@ -35,7 +35,7 @@ def world(history: list[tuple[int, str, int]], spans: list[tuple[int, int, int]]
         for stay in stays(name, [(SNAPSHOTS[n], spell(day)) for day, channel, n in moved if channel == name])
     ]
     leases = [Lease("ci", (SNAPSHOTS[number],), (), spell(max(first, last))) for number, first, last in spans]
-    return World(TERMS, found, leases)
+    return RetentionState(TERMS, found, leases)
 
 
 def lived(
@@ -64,7 +64,7 @@ def lived(
 def test_the_rule_is_what_a_life_day_by_day_gives(
     history: list[tuple[int, str, int]], spans: list[tuple[int, int, int]], number: int, today: int
 ) -> None:
-    kept = world(history, spans).kept(SNAPSHOTS[number], spell(today))
+    kept = state(history, spans).kept(SNAPSHOTS[number], spell(today))
     assert kept == lived(history, spans, number, today)
 
 
@@ -72,7 +72,7 @@ def test_the_rule_is_what_a_life_day_by_day_gives(
 def test_a_move_never_shortens_a_promise(
     history: list[tuple[int, str, int]], move: tuple[int, str, int]
 ) -> None:
-    before, after = world(history, []), world([*history, move], [])
+    before, after = state(history, []), state([*history, move], [])
     for snapshot in SNAPSHOTS:
         assert after.until(snapshot) >= before.until(snapshot)
 
@@ -80,7 +80,7 @@ def test_a_move_never_shortens_a_promise(
 def test_what_is_promised_of_a_snapshot() -> None:
     first, second, third, fourth = SNAPSHOTS
     moves = [(first, spell(0)), (second, spell(5)), (third, spell(8))]
-    here = World(TERMS, [*stays("nightly", moves), *stays("stable", [(second, spell(6))])])
+    here = RetentionState(TERMS, [*stays("nightly", moves), *stays("stable", [(second, spell(6))])])
     assert here.until(first) == spell(5 + DAYS)
     assert here.until(second) == FOREVER
     assert here.until(third) == spell(8 + DAYS)
@@ -92,9 +92,9 @@ def test_what_is_promised_of_a_snapshot() -> None:
 def test_leases_hold_files_for_ever_and_then_some_days() -> None:
     file = LeasedFile(project="demo", filename="demo-1.0-py3-none-any.whl", sha256="a" * 64)
     key = (file.sha256, file.filename)
-    assert World(TERMS, (), [Lease("ci", (), (file,), None)]).leased() == {key: FOREVER}
+    assert RetentionState(TERMS, (), [Lease("ci", (), (file,), None)]).leased() == {key: FOREVER}
     ended = Lease("ci", (), (file,), "2026-11-05T10:00:00.000000Z")
-    assert World(TERMS, (), [ended]).leased() == {key: "2026-11-08"}
+    assert RetentionState(TERMS, (), [ended]).leased() == {key: "2026-11-08"}
 
 
 def test_what_no_channel_holds_stays_for_the_longest_retention_and_a_day_at_least() -> None:

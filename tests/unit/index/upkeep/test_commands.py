@@ -71,7 +71,7 @@ def test_mirror_prints_what_it_took(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def run(self: Mirror, *arguments: object) -> Mirrored:
         asked.extend(arguments)
-        self._told("a.whl", 1, 2)
+        self._progress("a.whl", 1, 2)
         wanted = Wanted("a", "1", "a.whl", "http://index.invalid/a.whl", "0" * 64, 2)
         return Mirrored((wanted,), ("ours.whl",), 2, None, None)
 

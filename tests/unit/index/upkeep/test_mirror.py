@@ -23,12 +23,12 @@ from index_server.pages.negotiation import JSON
 from index_server.policy import Policy
 from index_server.settings import Settings
 from index_server.upkeep import commands as upkeep
-from index_server.upkeep.mirror import Mirror, Mirrored, World, serving
+from index_server.upkeep.mirror import Environment, Mirror, Mirrored, serving
 from index_server.upkeep.resolve import Upstream, best_wheel, python_version, upstream_of_pip
 from tests.helpers.stores import MemoryStore
 from tests.helpers.wheels import make_wheel, tuned_wheel
 
-WORLD = World("neoverse-v1", "cp311")
+V1 = Environment("neoverse-v1", "cp311")
 APP = "app-1.0-py3-none-any.whl"
 DEP = "dep-2.0-py3-none-any.whl"
 NATIVE = "native-1.0-cp311-cp311-manylinux_2_17_aarch64.manylinux2014_aarch64.whl"
@@ -117,7 +117,7 @@ class Index:
         serial = head.serial if head else 0
         self.catalog.move("nightly", snapshot_id=snapshot, expected_serial=serial, nonce=session, by="x")
 
-    def mirror(self, *projects: str, world: World = WORLD, files: tuple[Path, ...] = ()) -> Mirrored:
+    def mirror(self, *projects: str, environment: Environment = V1, files: tuple[Path, ...] = ()) -> Mirrored:
         run = Mirror(
             self.catalog,
             self.settings,
@@ -125,9 +125,9 @@ class Index:
             channel="nightly",
             upstream=self.upstream,
             folder=self.folder,
-            told=lambda *told: self.told.append(told),
+            progress=lambda *told: self.told.append(told),
         )
-        return run.run([world], projects, files)
+        return run.run([environment], projects, files)
 
     def shown(self) -> set[str]:
         head = self.catalog.head("nightly")
@@ -200,12 +200,12 @@ def test_our_tuned_wheels_satisfy_first(index: Index) -> None:
     name, data = tuned_wheel()
     index.put(name, data)
     index.publish()
-    done = index.mirror("user", world=World("graviton3", "cp311"))
+    done = index.mirror("user", environment=Environment("graviton3", "cp311"))
     assert done.ours == (name,)
     assert index.mirror("demo").move is None
     assert index.shown() == {name, "user-1.0-py3-none-any.whl"}
     with pytest.raises(ResolveError, match=r"demo.*\n?.*cp312|Python ABI|no wheels with a matching"):
-        index.mirror("user", world=World("neoverse-v1", "cp312"))
+        index.mirror("user", environment=Environment("neoverse-v1", "cp312"))
 
 
 def test_no_wheel_for_this_platform(index: Index) -> None:
@@ -216,9 +216,9 @@ def test_no_wheel_for_this_platform(index: Index) -> None:
     with pytest.raises(ResolveError, match="no-such-thing"):
         index.mirror("no-such-thing")
     with pytest.raises(NotFoundError, match="no target"):
-        index.mirror("app", world=World("z80", "cp311"))
+        index.mirror("app", environment=Environment("z80", "cp311"))
     with pytest.raises(ResolveError, match="no Python"):
-        index.mirror("app", world=World("generic", "python3"))
+        index.mirror("app", environment=Environment("generic", "python3"))
 
 
 def test_other_bytes_than_the_page_states_are_not_taken(index: Index) -> None:
@@ -284,6 +284,8 @@ def test_a_download_goes_on_where_it_stopped(index: Index) -> None:
 def test_the_best_wheel_is_the_one_that_installers_take() -> None:
     names = ["a-1-py3-none-any.whl", "a-1-cp37-abi3-manylinux_2_28_aarch64.whl", "a-1-1-py3-none-any.whl"]
     assert best_wheel(names, "cp311") == names[1]
+    builds = ["a-1-9-py3-none-any.whl", "a-1-10-py3-none-any.whl", names[0]]
+    assert best_wheel(builds, "cp311") == builds[1]
     assert best_wheel([*names, "a-1-cp311-cp311-manylinux_2_17_aarch64.whl"], "cp311") != names[1]
     assert best_wheel(["a-1-cp311-cp311-manylinux_2_39_aarch64.whl"], "cp311") is None
     assert best_wheel(["a-1-cp311-cp311-manylinux2014_aarch64.whl"], "cp311") is not None
@@ -334,9 +336,9 @@ def test_nobody_else_may_be_called_like_the_mirror() -> None:
 
 
 def test_a_matrix_gives_the_targets_and_pythons_to_mirror_for() -> None:
-    assert World("neoverse-v1", "cp311") in upkeep.worlds_of("quick")
+    assert Environment("neoverse-v1", "cp311") in upkeep.environments_of("quick")
     with pytest.raises(ConfigError, match="no matrix"):
-        upkeep.worlds_of("none")
+        upkeep.environments_of("none")
 
 
 @pytest.mark.parametrize(
