@@ -1,6 +1,7 @@
-"""Every failure a user can meet, as a class with its own exit code.
+"""Errors that a user may see, each class with its own exit code.
 
-A message says what happened, then what to do. They are caught once, in :mod:`builder.cli`.
+A message says what happened, then what to do. :mod:`builder.cli` catches them. The first sentence of each docstring
+is the meaning of its exit code in ``docs/reference``.
 """
 
 from __future__ import annotations
@@ -10,13 +11,13 @@ from typing import ClassVar
 
 
 class ArmwheelsError(Exception):
-    """Base of every error that becomes a sentence and an exit code instead of a traceback."""
+    """Base of all errors that end a command with a message and an exit code, without a traceback."""
 
     exit_code: ClassVar[int] = 1
 
 
 class ConfigError(ArmwheelsError):
-    """A file in ``configs/`` or a setting is wrong; the message lists every fault at once."""
+    """A file in ``configs/``, a setting or an argument is wrong; the message lists every fault."""
 
     exit_code = 3
 
@@ -34,59 +35,59 @@ class SourceError(ArmwheelsError):
 
 
 class CompileError(ArmwheelsError):
-    """The package's own build failed, or gave something other than the one wheel expected."""
+    """The package's own build failed, or did not make the one expected wheel."""
 
     exit_code = 6
 
 
 class RepairError(ArmwheelsError):
-    """The compiled wheel cannot be made portable, or is not what its build promised."""
+    """The compiled wheel needs what its platform tag does not allow, or lacks a licence text."""
 
     exit_code = 7
 
 
 class AuditError(ArmwheelsError):
-    """A wheel cannot be read at all, so that no verdict about it is possible."""
+    """A wheel cannot be read, so that no verdict about it is possible."""
 
     exit_code = 8
 
 
 class VerifyError(ArmwheelsError):
-    """The emulated environment could not be made; a failed test is a verdict, not this error."""
+    """The emulated environment could not be created; a failed test has exit code 1 instead."""
 
     exit_code = 9
 
 
 class PublishError(ArmwheelsError):
-    """The index refused a request or could not be reached."""
+    """The index refused a request or did not answer."""
 
     exit_code = 10
 
 
 class IncompleteError(ArmwheelsError):
-    """A run ended with cells missing; the report names each one and why."""
+    """A nightly run ended without some of its wheels; the report names each with its reason."""
 
     exit_code = 11
 
 
 class DiskError(ArmwheelsError):
-    """The machine refused to write a file: most often its disk is full."""
+    """A file could not be written; most often the disk is full."""
 
     exit_code = 12
 
 
 class StoppedError(ArmwheelsError):
-    """Somebody stopped the run, by Ctrl-C or SIGTERM (128 + SIGINT, as shells have it)."""
+    """The run was stopped by Ctrl-C or SIGTERM; the code is 128 + SIGINT, as in shells."""
 
     exit_code = 130
 
 
 def as_disk_error(error: OSError) -> DiskError | None:
-    """What to tell people of a disk that takes no more (errno(3)); ``None`` for any other error."""
+    """The error for a disk that accepts no more data (errno(3)); ``None`` for any other cause."""
     if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
         return None
     where = f" ({error.filename})" if error.filename else ""
     return DiskError(
-        f"{error.strerror}{where}. Nothing half-made is published; make room, or set ARMWHEELS_HOME to a larger "
-        "disk, and run the same command again: it goes on from what is done"
+        f"{error.strerror}{where}. Nothing incomplete was published. Free some space, or set ARMWHEELS_HOME to a "
+        "larger disk; then run the same command again: it continues from what is done"
     )

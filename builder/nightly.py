@@ -16,8 +16,9 @@ from dataclasses import dataclass
 
 from builder.compile import Progress
 from builder.compile.processes import end_children
-from builder.errors import ArmwheelsError, ConfigError, StoppedError, as_disk_error
+from builder.errors import ArmwheelsError, StoppedError, as_disk_error
 from builder.index.client import Index, Published
+from builder.index.licences import refuse_licensed
 from builder.index.publish import published_builds, put_evidence, upload_session
 from builder.model.build import Build
 from builder.plan import State, Step, make_plan
@@ -77,11 +78,7 @@ def run_nightly(
         ConfigError: a build holds a library that is licensed to its user alone.
         PublishError: the index does not answer or refuses; what was built is kept for the next run.
     """
-    if kept := [build.id for build in builds if build.licensed]:
-        raise ConfigError(
-            f"{', '.join(kept)} may not be published, for the sake of a library's licence; "
-            "`armwheels build` makes it for this machine"
-        )
+    refuse_licensed({build.id: build.licensed for build in builds})
     start = time.monotonic()
     published = published_builds(index, builds)
     plan = make_plan(builds, workshop.known(builds, published))

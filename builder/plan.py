@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from builder.errors import ConfigError
 from builder.model.build import Build
 from builder.model.matrix import Cells, Matrix
+from builder.model.pythons import version_of
 from builder.model.recipe import Recipe
 from builder.settings import there_are
 from builder.targets import Target, Targets
@@ -253,6 +254,7 @@ def make_build(
         "backend": backend,
         "default_backend": recipe.backends[backend].default,
         "build_number": recipe.build_number,
+        **({"licensed": licensed} if (licensed := recipe.backends[backend].licensed) else {}),
         "toolchain": {
             part: ingredients.tool_digests[part]
             for part in ("llvm", f"userland-{python}", *toolchain.licence_parts)
@@ -285,7 +287,7 @@ def _facts(python: str, target: Target) -> dict[str, str]:
     """What a recipe may ask of Python and of the target: caches in bytes, SVE vectors in bits."""
     l1d, l2, l3 = (1024 * kib for kib in (target.cache.l1d, target.cache.l2, target.cache.l3))
     return {
-        "python": f"{python[2]}.{python[3:]}",
+        "python": version_of(python),
         "l1d": str(l1d),
         "l2": str(l2),
         # Eigen takes the last level as shared by all threads; where there is none, the second is the last.

@@ -13,13 +13,13 @@ from pathlib import Path
 
 from builder.errors import ToolboxError
 from builder.locks import followed_lock, requirements_lock
+from builder.model.pythons import version_of
 from builder.model.recipe import Recipe
 from builder.model.toolchains import PyPITool, Toolchains
 from builder.settings import configs_dir
 from builder.source import pin_followed
 from builder.toolbox.fetch import Mirror, pip_settings, resolve_pypi
 from builder.toolbox.pins import Parts, PinnedFile, Pins, debian_parts
-from builder.toolbox.tools import python_name
 from builder.whole import write_text
 
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
@@ -197,7 +197,7 @@ def refresh_requirements(recipe: Recipe, tag: str, report: Report) -> list[Path]
                     ),
                     *(
                         "--python-version",
-                        python_name(tag).removeprefix("python"),
+                        version_of(tag),
                         "--python-platform",
                         platform,
                     ),

@@ -34,8 +34,8 @@ from builder.bench.install import facts
 from builder.bench.measure import parse_lines, script_of, workloads_of
 from builder.commands.project import Project
 from builder.load import load_recipes
+from builder.model.pythons import program_of
 from builder.toolbox.toolbox import Toolbox
-from builder.toolbox.tools import python_name
 
 PYTHON = "cp311"
 LIBRARY = "torch/lib/libtorch_cpu.so"
@@ -178,7 +178,7 @@ def run(
         [
             *(str(project.toolbox.ensure(EMULATOR) / "usr/bin/qemu-aarch64"), "-L", str(root)),
             *("-cpu", machine.machine.cpu, "-seed", "1", "-plugin", f"{plugin},out={folder / 'blocks'}"),
-            *(str(root / "usr/bin" / python_name(PYTHON)), "-c", ASKED, str(script), "count", "1", *names),
+            *(str(root / "usr/bin" / program_of(PYTHON)), "-c", ASKED, str(script), "count", "1", *names),
         ],
         cwd=folder,
         env={"HOME": str(folder), "LANG": "C.UTF-8", "PATH": "/usr/bin:/bin", "PYTHONPATH": str(site)}

@@ -12,15 +12,14 @@ from collections.abc import Mapping
 from typing import Any
 
 import jsonschema
-from packaging.version import Version
 
 from builder.audit.archive import Wheel
 from builder.audit.verdicts import Verdict, counted, failed, not_applicable, passed
 from builder.errors import AuditError
+from builder.model.wheel_name import disagreements
 from builder.targets import Target
 
 FILE_PROPERTY = "armwheels:file"
-_BUILD_DIGEST_DIGITS = 8
 
 
 def check_licences(wheel: Wheel) -> Verdict:
@@ -58,35 +57,16 @@ def check_passport(wheel: Wheel, target: Target, schema: Mapping[str, Any]) -> V
         )
     ]
     if not faults:
-        faults = _disagreements(wheel, passport, target)
+        faults = disagreements(
+            passport, project=wheel.project, version=wheel.version, build=wheel.build, tags=wheel.tags
+        )
+        if passport["target"] != target.name and passport["target"] not in target.below:
+            faults.append(f"is for {passport['target']}, whose wheels do not run on every {target}")
+        if wheel.sbom not in wheel.names:
+            faults.append(f"stands without its bill of materials {wheel.sbom}")
     if faults:
         return failed(check, "\n".join(faults), faults=faults)
     return passed(check, f"{passport['build']}, agrees with the file name", build=passport["build"])
-
-
-def _disagreements(wheel: Wheel, passport: Mapping[str, Any], target: Target) -> list[str]:
-    faults = []
-    version = Version(wheel.version)
-    if version.public != str(Version(passport["version"])):
-        faults.append(f"is of version {passport['version']}, the file name says {version.public}")
-    local = passport["target"].replace("-", ".")
-    if not passport["default_backend"]:
-        local += f".{passport['backend'].replace('-', '.')}"
-    if version.local != local:
-        faults.append(f"is for '{local}', the file name says '{version.local or 'no target'}'")
-    digest = passport["digests"]["wheel"][:_BUILD_DIGEST_DIGITS]
-    if not wheel.build.endswith(f"_{digest}"):
-        faults.append(f"has wheel digest {digest}, the file name's build tag is '{wheel.build or 'missing'}'")
-    interpreters = {tag.interpreter for tag in wheel.tags}
-    if passport["python"].rstrip("t") not in interpreters and not any(
-        tag.abi == "abi3" for tag in wheel.tags
-    ):
-        faults.append(f"is for {passport['python']}, the file name says {', '.join(sorted(interpreters))}")
-    if passport["target"] != target.name and passport["target"] not in target.below:
-        faults.append(f"is for {passport['target']}, whose wheels do not run on every {target}")
-    if wheel.sbom not in wheel.names:
-        faults.append(f"stands without its bill of materials {wheel.sbom}")
-    return faults
 
 
 def _components(wheel: Wheel) -> dict[str, dict[str, Any]]:

@@ -15,9 +15,9 @@ from builder.bench.measure import Line, Progress, collect, converse
 from builder.bench.model import Machine, Row
 from builder.emulation.environment import write_bytecode
 from builder.errors import ToolboxError, VerifyError
+from builder.model.pythons import program_of, version_of
 from builder.targets import Target
 from builder.toolbox.toolbox import Toolbox
-from builder.toolbox.tools import python_name
 from builder.whole import create_once
 
 EMULATOR = "qemu-plugins"
@@ -72,7 +72,7 @@ class CountingMachine:
             vector_bits=bits,
             threads=(1,),
             environment=self._fixed,
-            system=f"Debian 12, CPython {python_name(tag).removeprefix('python')}",
+            system=f"Debian 12, CPython {version_of(tag)}",
             note=note,
         )
 
@@ -92,11 +92,11 @@ class CountingMachine:
             site,
             [
                 *("--python-platform", f"aarch64-manylinux_2_{_GLIBC_MINOR}"),
-                *("--python-version", python_name(self._tag).removeprefix("python"), "--python", str(python)),
+                *("--python-version", version_of(self._tag), "--python", str(python)),
                 *beside,
             ],
         )
-        library = self._toolbox.userland(self._tag) / "usr/lib" / python_name(self._tag)
+        library = self._toolbox.userland(self._tag) / "usr/lib" / program_of(self._tag)
         write_bytecode(self._toolbox, self._tag, site, library)
 
     def measure(
@@ -138,7 +138,7 @@ class CountingMachine:
             str(self._toolbox.ensure(EMULATOR) / "usr/bin/qemu-aarch64"),
             *("-L", str(root), "-cpu", self._cpu, "-seed", "1"),
             *("-plugin", f"{plugin},table={scratch / 'table'},out={scratch / 'marks'}"),
-            str(root / "usr/bin" / python_name(self._tag)),
+            str(root / "usr/bin" / program_of(self._tag)),
             *arguments,
         ]
 

@@ -7,43 +7,34 @@ import re
 import subprocess
 import sys
 import zipfile
+from collections.abc import Iterable, Sequence
 from importlib.metadata import distributions
 from pathlib import Path
 
-from packaging.tags import Tag, compatible_tags, cpython_tags
+from packaging.tags import Tag, create_compatible_tags_selector
 from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
 from packaging.version import Version
 
 from builder.audit import open_wheel
 from builder.bench.model import Library, WheelFacts
 from builder.errors import ConfigError, VerifyError
+from builder.model.pythons import installable_tags
 from builder.toolbox.fetch import Listed, fetch_pypi, list_pypi, pip_indexes
 
 _LIBRARY = re.compile(r"^lib[^/]*\.so(\.[0-9]+)*$")
 
 
-def tags_for(python: str, platforms: list[str]) -> list[Tag]:
-    """Tags of wheels that install for CPython ``python`` (``cp311``) on ``platforms``, best first."""
-    version = (int(python[2]), int(python[3:]))
-    return [
-        *cpython_tags(version, abis=[python], platforms=platforms),
-        *compatible_tags(version, interpreter=python, platforms=platforms),
-    ]
-
-
-def choose(listed: list[Listed], version: str, tags: list[Tag]) -> Listed | None:
-    """Of an index's files the wheel of exactly this public version that fits best; ``None`` if none fits; pure."""
-    rank = {tag: place for place, tag in enumerate(tags)}
-    fitting = []
+def choose(listed: Iterable[Listed], version: str, tags: Sequence[Tag]) -> Listed | None:
+    """The wheel of exactly this public version that fits ``tags`` best; ``None`` if none does. Pure."""
+    tagged = []
     for file in listed:
         try:
             _, found, _, its_tags = parse_wheel_filename(file.filename)
         except InvalidWheelFilename:
             continue
-        places = [rank[tag] for tag in its_tags if tag in rank]
-        if found == Version(version) and places:
-            fitting.append((min(places), file))
-    return min(fitting, key=lambda one: one[0])[1] if fitting else None
+        if found == Version(version):
+            tagged.append((file, its_tags))
+    return next(create_compatible_tags_selector(tags)(tagged), None)
 
 
 def fetch_reference(project: str, version: str, tags: list[Tag], downloads: Path) -> Path | None:
@@ -97,13 +88,11 @@ def python_of(path: Path, known: list[str]) -> str:
         ConfigError: no known Python takes it.
     """
     _, _, _, tags = parse_wheel_filename(path.name)
-    own = sorted({tag.interpreter for tag in tags} & set(known))
-    if own:
-        return own[0]
     platforms = sorted({tag.platform for tag in tags})
-    for python in known:
-        if tags & set(tags_for(python, platforms)):
-            return python
+    fitting = [python for python in known if tags & set(installable_tags(python, platforms))]
+    own = [python for python in fitting if any(tag.interpreter == python for tag in tags)]
+    if fitting:
+        return (own or fitting)[0]
     raise ConfigError(f"{path.name} is for none of the Pythons there are: {', '.join(known)}")
 
 

@@ -15,8 +15,8 @@ from builder.bench.install import install
 from builder.bench.measure import Line, Progress, collect, converse
 from builder.bench.model import IMPORT, Machine, Row
 from builder.errors import ConfigError
+from builder.model.pythons import program_of, version_of
 from builder.targets import Fit
-from builder.toolbox.tools import python_name
 
 SECONDS = 0.5
 """For each workload, wheel and number of threads; at least five samples whatever they take."""
@@ -45,7 +45,7 @@ def thread_counts(cores: int) -> tuple[int, ...]:
 def pythons_here() -> list[str]:
     """Wheel tags of this machine's CPythons: the one that runs this first, then those on the path."""
     own = f"cp{sys.version_info.major}{sys.version_info.minor}"
-    others = [tag for minor in range(9, 20) if shutil.which(python_name(tag := f"cp3{minor}"))]
+    others = [tag for minor in range(9, 20) if shutil.which(program_of(tag := f"cp3{minor}"))]
     return list(dict.fromkeys([own, *others]))
 
 
@@ -57,10 +57,10 @@ def find_python(tag: str) -> Path:
     """
     if tag == f"cp{sys.version_info.major}{sys.version_info.minor}":
         return Path(sys.executable)
-    found = shutil.which(python_name(tag))
+    found = shutil.which(program_of(tag))
     if found is None:
         raise ConfigError(
-            f"no {python_name(tag)} on this machine: install it, or bench a wheel for another one"
+            f"no {program_of(tag)} on this machine: install it, or bench a wheel for another one"
         )
     return Path(found)
 
@@ -80,7 +80,7 @@ class TimingMachine:
             threads=thread_counts(cores or len(os.sched_getaffinity(0))),
             environment={},
             system=f"{platform.system()} {platform.release()}, {' '.join(platform.libc_ver())}, "
-            f"CPython {python_name(tag).removeprefix('python')}",
+            f"CPython {version_of(tag)}",
             note="wall time on a real machine; other load on it shows in the median",
         )
 

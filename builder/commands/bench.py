@@ -26,7 +26,7 @@ from builder import settings
 from builder.audit import open_wheel
 from builder.bench import table
 from builder.bench.counting import CountingMachine
-from builder.bench.install import facts, fetch_reference, installed, python_of, tags_for
+from builder.bench.install import facts, fetch_reference, installed, python_of
 from builder.bench.measure import Bencher, script_of, workloads_of
 from builder.bench.measure import Progress as Report
 from builder.bench.model import BenchReport, Measured, WheelFacts, Workload
@@ -34,6 +34,7 @@ from builder.bench.timing import TimingMachine, is_real, pythons_here
 from builder.errors import ConfigError
 from builder.index.local import open_index
 from builder.load import load_configs
+from builder.model.pythons import installable_tags
 from builder.toolbox.toolbox import Toolbox
 from builder.whole import write_text
 
@@ -179,7 +180,7 @@ def _with_reference(
         if open_wheel(path).project != project:
             raise ConfigError(f"{against.name} is no {project}")
     else:
-        tags = tags_for(python, machine.platforms())
+        tags = installable_tags(python, machine.platforms())
         found = fetch_reference(project, version, tags, home / "downloads")
         if found is None:
             return (

@@ -46,6 +46,9 @@ class Project:
         recipe = self.recipes.get(passport["recipe"])
         if recipe is None:
             raise ConfigError(f"{wheel.name} was made from recipe '{passport['recipe']}', which is not here")
+        for key, known in (("version", recipe.versions), ("backend", recipe.backends)):
+            if passport[key] not in known:
+                raise ConfigError(f"{wheel.name}: recipe {recipe.name} has no {key} '{passport[key]}' here")
         return passport, recipe
 
     def tested_as(self, wheel: Path, name: str | None) -> tuple[Recipe, str, str, str]:

@@ -19,6 +19,7 @@ from builder.emulation import verify as verify_room
 from builder.errors import (
     PublishError,
 )
+from builder.index.licences import licensed_library, refuse_licensed
 from builder.index.local import open_index
 from builder.index.publish import put_evidence
 from builder.ingredients import expectations_of
@@ -104,7 +105,10 @@ def publish(
     """
     bench = Project()
     wheels = [wheel.resolve() for wheel in wheels]
-    proven = [bench.examine(wheel) for wheel in wheels if auditing.open_wheel(wheel).passport is not None]
+    passports = {wheel: auditing.open_wheel(wheel).passport for wheel in wheels}
+    own = {wheel: passport for wheel, passport in passports.items() if passport is not None}
+    refuse_licensed({wheel.name: licensed_library(own[wheel], bench.recipes) for wheel in own})
+    proven = [bench.examine(wheel) for wheel in own]
     if faults := [f"{wheel.path.name}: {fault}" for wheel in proven for fault in wheel.faults]:
         raise PublishError("nothing was uploaded:\n" + "\n".join(faults))
     session = secrets.token_urlsafe(24)

@@ -37,10 +37,10 @@ from builder.compile.wrappers import cache_variables, write_wrappers
 from builder.errors import CompileError, ConfigError
 from builder.machine import this_machine
 from builder.model.build import Build
+from builder.model.pythons import program_of
 from builder.settings import variable
 from builder.source import prepare
 from builder.toolbox.toolbox import Toolbox
-from builder.toolbox.tools import python_name
 
 
 class BazelDriver:
@@ -132,7 +132,7 @@ class _BazelRunner:
         commands = write_wrappers(build, toolbox, places.work / "bin")
         tools = [toolbox.ensure(part) for part in toolbox.toolchains.compilers[build.compiler].tools]
         tools += [toolbox.ensure(part) for part in build.recipe.build.libraries]
-        headers = toolbox.python_headers(build.python) / "usr/include" / python_name(build.python)
+        headers = toolbox.python_headers(build.python) / "usr/include" / program_of(build.python)
         files = toolchain_files(
             commands,
             compiler_named(build.compiler).family,

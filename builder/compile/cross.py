@@ -36,6 +36,7 @@ from builder.compile.wrappers import write_ninja_in_turn, write_wrappers
 from builder.errors import CompileError, ConfigError
 from builder.machine import this_machine
 from builder.model.build import Build
+from builder.model.pythons import built_for
 from builder.settings import WHEEL_TESTS
 from builder.source import prepare
 from builder.toolbox.toolbox import Toolbox
@@ -198,7 +199,7 @@ def the_one_wheel(build: Build, out: Path) -> Path:
                     "it is not a linux_aarch64 wheel: with a broken compiler some packages "
                     "silently leave their extensions out"
                 )
-            if {tag.interpreter for tag in tags} != {build.python}:
+            if not built_for(build.python, tags):
                 problems.append(f"it is not for {build.python}")
             if problems:
                 raise CompileError(f"the build made {wheel.name}: {'; '.join(problems)}")

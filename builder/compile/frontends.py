@@ -20,8 +20,8 @@ from builder.compile.processes import WORK_VARIABLE
 from builder.compile.wrappers import cache_variables
 from builder.errors import CompileError
 from builder.model.build import Build
+from builder.model.pythons import program_of
 from builder.toolbox.toolbox import Toolbox
-from builder.toolbox.tools import python_name
 
 # Build scripts that read CMakeCache.txt go by the type of a switch: the string "OFF" is true in Python.
 _SWITCH = ("ON", "OFF")
@@ -159,7 +159,7 @@ def cmake_toolchain_file(
     roots += [toolbox.ensure(part) for part in build.recipe.build.libraries]
     roots += [folder for folder in (licensed_folder(build),) if folder]
     variables = {
-        "Python_INCLUDE_DIR": str(headers / "include" / python_name(build.python)),
+        "Python_INCLUDE_DIR": str(headers / "include" / program_of(build.python)),
         **dict(
             filled(option.removeprefix("-D"), build, toolbox, work, python).split("=", 1)
             for option in build.options

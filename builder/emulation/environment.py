@@ -14,8 +14,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from builder.errors import VerifyError
+from builder.model.pythons import program_of, version_of
 from builder.toolbox.toolbox import Toolbox
-from builder.toolbox.tools import python_name
 from builder.whole import create_once
 
 
@@ -29,7 +29,7 @@ class EmulatedPython:
         self._qemu = toolbox.qemu()
         self._root = root or toolbox.userland(tag)
         self._pip = toolbox.ensure("pip")
-        write_bytecode(toolbox, tag, self._root / "usr/lib" / python_name(tag), self._pip)
+        write_bytecode(toolbox, tag, self._root / "usr/lib" / program_of(tag), self._pip)
 
     def on(self, cpu: str) -> EmulatedPython:
         """The same Python on another CPU model."""
@@ -37,7 +37,7 @@ class EmulatedPython:
 
     def command(self, arguments: Sequence[str], *, environment: Path | None = None) -> list[str]:
         """The command line: emulator, CPU, root, Python (of a virtual environment if given), arguments."""
-        python = (environment or self._root / "usr") / "bin" / python_name(self.tag)
+        python = (environment or self._root / "usr") / "bin" / program_of(self.tag)
         return [str(self._qemu), "-L", str(self._root), "-cpu", self.cpu, str(python), *arguments]
 
     def variables(self, extra: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -134,7 +134,7 @@ def install_requirements(toolbox: Toolbox, lock: Path, tag: str) -> Path:
             [
                 *(sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "--quiet"),
                 *("--require-hashes", "--no-deps", "--only-binary", ":all:", "--no-compile"),
-                *("--implementation", "cp", "--python-version", python_name(tag).removeprefix("python")),
+                *("--implementation", "cp", "--python-version", version_of(tag)),
                 *(*platforms, "--platform=manylinux2014_aarch64", "--target", str(path), "-r", str(lock)),
             ],
             capture_output=True,

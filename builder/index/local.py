@@ -1,4 +1,4 @@
-"""The index of ``ARMWHEELS_INDEX``, or one that is started on loopback for a run."""
+"""The index that a command uses: a remote one, or one started on loopback for this command."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from builder.errors import PublishError
+from builder.errors import ArmwheelsError, ConfigError, PublishError
 from builder.index.client import Index
 from builder.settings import index_url, variable
 
@@ -25,12 +25,13 @@ def _end_with_parent() -> None:
 
 @contextmanager
 def open_index(home: Path, *, write: bool = True, scopes: tuple[str, ...] = ()) -> Iterator[Index]:
-    """The index of ``ARMWHEELS_INDEX`` with ``ARMWHEELS_TOKEN``, else one on loopback for this run alone.
+    """The index of ``ARMWHEELS_INDEX`` with ``ARMWHEELS_TOKEN``, else one on loopback for this block.
 
-    The token made for that run may do what publishing needs, or what ``scopes`` say.
+    The token made for the local index allows what publishing needs, or ``scopes``.
 
     Raises:
-        PublishError: the local index does not start; its own words are in the message.
+        ConfigError: the local index refuses ``configs/``.
+        PublishError: the local index does not start; the message holds its output.
     """
     if url := index_url():
         with Index(url, variable("ARMWHEELS_TOKEN")) as index:
@@ -53,7 +54,7 @@ def open_index(home: Path, *, write: bool = True, scopes: tuple[str, ...] = ()) 
         deadline = time.monotonic() + 60
         while not ready.is_file():
             if server.poll() is not None or time.monotonic() > deadline:
-                raise PublishError(f"the local index did not start:\n{log.read_text()[-2000:]}")
+                raise _failure("the local index did not start", server.poll(), log.read_text()[-2000:])
             time.sleep(0.05)
         yield stack.enter_context(Index(ready.read_text().strip(), token))
 
@@ -67,7 +68,7 @@ def _open_reads() -> bool:
 
 
 def _run_token(program: str, environment: dict[str, str], scopes: tuple[str, ...]) -> str:
-    """A token for this run, which the index forgets after two days."""
+    """A token for this command, which expires after two days."""
     allowed = [part for scope in scopes for part in ("--scope", scope)]
     made = subprocess.run(
         [program, "token", "--name", "this run", "--expires-days", "2", *allowed],
@@ -77,8 +78,14 @@ def _run_token(program: str, environment: dict[str, str], scopes: tuple[str, ...
         check=False,
     )
     if made.returncode:
-        raise PublishError(f"the local index gives no token: {made.stderr.strip()}")
+        raise _failure("the local index made no token", made.returncode, made.stderr)
     return made.stdout.strip().splitlines()[-1]
+
+
+def _failure(what: str, exit_code: int | None, output: str) -> ArmwheelsError:
+    """The error for a local index that failed; both programs have the same exit code for faults in ``configs/``."""
+    error = ConfigError if exit_code == ConfigError.exit_code else PublishError
+    return error(f"{what}: {output.strip()}")
 
 
 def _stop(server: subprocess.Popen[bytes]) -> None:

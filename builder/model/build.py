@@ -8,6 +8,7 @@ from builder.model.base import Frozen, Name, PythonTag, Sha256
 from builder.model.libraries import BuiltDependency, StaticDependency, WheelDependency
 from builder.model.recipe import Recipe
 from builder.model.sources import VersionSource
+from builder.model.wheel_name import build_tag, local_version
 
 
 class Build(Frozen):
@@ -64,8 +65,7 @@ class Build(Frozen):
     @property
     def local(self) -> str:
         """The local version: the target, then a backend that is not the default (PEP 440)."""
-        parts = [self.target] if self.default_backend else [self.target, self.backend]
-        return ".".join(parts).replace("-", ".")
+        return local_version(self.target, None if self.default_backend else self.backend)
 
     @property
     def full_version(self) -> str:
@@ -74,4 +74,4 @@ class Build(Frozen):
     @property
     def build_tag(self) -> str:
         """The build number and the first eight digits of the wheel digest."""
-        return f"{self.recipe.build_number}_{self.wheel_digest[:8]}"
+        return build_tag(self.recipe.build_number, self.wheel_digest)

@@ -57,6 +57,8 @@ def make_passport(build: Build, observed: tuple[str, ...], toolbox: Toolbox) -> 
     }
     if framework := build.recipe.extends:
         passport["extends"] = framework.model_dump(mode="json", include={"name", "version", "sha256"})
+    if build.licensed:
+        passport["licensed"] = build.licensed
     schema = json.loads((configs_dir() / "passport.schema.json").read_text(encoding="utf-8"))
     faults = [fault.message for fault in jsonschema.Draft202012Validator(schema).iter_errors(passport)]
     if faults:

@@ -14,11 +14,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from builder.errors import ToolboxError
+from builder.model.pythons import program_of
 from builder.model.toolchains import PyPITool
 from builder.settings import home_dir
 from builder.toolbox.fetch import Mirror, fetch_debian, fetch_pypi
 from builder.toolbox.pins import REFRESH, PinnedFile, load_pins
-from builder.toolbox.tools import load_toolchains, python_name
+from builder.toolbox.tools import load_toolchains
 from builder.toolbox.unpack import (
     make_self_contained,
     make_symlinks_relative,
@@ -135,7 +136,7 @@ class Toolbox:
 
     def build_python(self, tag: str) -> Path:
         """The CPython of ``tag`` that runs on this machine."""
-        return self.ensure(f"python-{tag}") / "usr/bin" / python_name(tag)
+        return self.ensure(f"python-{tag}") / "usr/bin" / program_of(tag)
 
     def python_headers(self, tag: str) -> Path:
         """A folder with ``usr/include`` and ``sysconfigdata/`` of the arm64 CPython of ``tag``."""

@@ -1,4 +1,4 @@
-"""Reads ``configs/toolchains.toml``, and spells Python versions."""
+"""Reads ``configs/toolchains.toml``."""
 
 from __future__ import annotations
 
@@ -13,8 +13,3 @@ def load_toolchains() -> Toolchains:
         ConfigError: with every fault of the file.
     """
     return load_toml(Toolchains, configs_dir() / "toolchains.toml")
-
-
-def python_name(tag: str) -> str:
-    """The program of a Python tag: ``cp311`` -> ``python3.11``."""
-    return f"python{tag[2]}.{tag[3:]}"

@@ -20,7 +20,7 @@ BUILD_DIGITS = 8  # of the wheel digest, in the build tag
 
 
 def disagreements(passport: Mapping[str, Any], name: WheelName, targets: Targets) -> list[str]:
-    """How a passport, valid by its schema, differs from the file name; empty where they agree."""
+    """Why a wheel with this passport, valid by its schema, is refused; empty where it agrees with the file name."""
     try:
         version = Version(passport["version"])
     except InvalidVersion:
@@ -30,6 +30,10 @@ def disagreements(passport: Mapping[str, Any], name: WheelName, targets: Targets
     build = f"{name.project}-{passport['version']}-{python}-{target}"
     suffix = "_" + passport["digests"]["wheel"][:BUILD_DIGITS]
     checks = [
+        (
+            "licensed" not in passport,
+            "holds a library licensed to its builder alone; it is never published",
+        ),
         (target in targets.by_name, f"target {target} is not one of this index"),
         (version.local is None, "version has a local part; only the file name may have one"),
         (name.version == full, f"the file name says version {name.version}, and the passport means {full}"),

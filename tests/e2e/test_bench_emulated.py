@@ -145,8 +145,9 @@ def test_numpy_of_pypi_counts_the_same_twice_and_that_is_published(place: Place,
 
 
 def _numpy(folder: Path) -> Path:
-    from builder.bench.install import fetch_reference, tags_for
+    from builder.bench.install import fetch_reference
+    from builder.model.pythons import installable_tags
 
-    found = fetch_reference("numpy", "2.4.6", tags_for("cp311", ["manylinux_2_27_aarch64"]), folder)
+    found = fetch_reference("numpy", "2.4.6", installable_tags("cp311", ["manylinux_2_27_aarch64"]), folder)
     assert found is not None
     return found

@@ -11,11 +11,13 @@ import pytest
 from pydantic import BaseModel
 
 from builder import load
+from builder.audit import open_wheel
 from builder.errors import ConfigError as BuilderConfigError
 from builder.errors import ToolboxError
 from builder.model.channel import Channel
 from builder.model.matrix import Matrix
 from builder.model.target import TargetTable
+from builder.model.wheel_name import disagreements
 from builder.toolbox import fetch
 from index_server.configs import ChannelTable, MatrixTable, load_configs
 from index_server.configs import TargetTable as IndexTargetTable
@@ -284,3 +286,12 @@ def test_whether_a_passport_agrees_with_the_file_name(
     faults = read_wheel(wheel, parse_name(filename), settings.targets, settings.passport).faults
     assert (faults == []) is agree, faults
     assert all(fault.startswith("passport: ") for fault in faults)
+    opened = open_wheel(wheel)
+    faults = disagreements(
+        make_passport(**facts),
+        project=opened.project,
+        version=opened.version,
+        build=opened.build,
+        tags=opened.tags,
+    )
+    assert (faults == []) is agree, faults

@@ -15,12 +15,13 @@ from typer.testing import CliRunner
 
 from builder import cli
 from builder.bench import table, timing
-from builder.bench.install import choose, facts, python_of, tags_for
+from builder.bench.install import choose, facts, python_of
 from builder.bench.measure import Line
 from builder.bench.model import BenchReport, Library, Machine, Measured, Row, WheelFacts, Workload
 from builder.bench.timing import TimingMachine, is_real, thread_counts
 from builder.commands import bench as command
 from builder.errors import ConfigError
+from builder.model.pythons import installable_tags
 from builder.targets import Targets
 from builder.toolbox.fetch import Listed
 from tests.helpers import DATA
@@ -48,16 +49,16 @@ PLATFORMS = ["manylinux_2_28_aarch64", "manylinux_2_17_aarch64", "manylinux2014_
 def test_the_reference_is_the_best_wheel_of_exactly_that_version(
     version: str, python: str, digit: str
 ) -> None:
-    found = choose(LISTED, version, tags_for(python, PLATFORMS))
+    found = choose(LISTED, version, installable_tags(python, PLATFORMS))
     assert found is not None
     assert found.sha256 == digit * 64
 
 
 def test_no_reference_where_none_fits() -> None:
-    tags = tags_for("cp311", PLATFORMS)
+    tags = installable_tags("cp311", PLATFORMS)
     assert choose(LISTED, "1.1", tags) is None
     assert choose(LISTED, "2.0", tags) is None
-    assert choose(LISTED, "1.0", tags_for("cp38", PLATFORMS)) is None
+    assert choose(LISTED, "1.0", installable_tags("cp38", PLATFORMS)) is None
 
 
 def test_a_wheel_runs_on_its_own_python_else_on_one_that_takes_it() -> None:
