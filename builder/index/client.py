@@ -68,12 +68,19 @@ class Published(Answer):
 
 
 class Index:
-    """One Armwheels index at ``url``; ``token`` is needed for everything that writes."""
+    """One Armwheels index at ``url``; ``token`` is needed for everything that writes.
 
-    def __init__(self, url: str, token: str | None = None) -> None:
+    ``transport`` takes the place of the network, in tests.
+    """
+
+    def __init__(
+        self, url: str, token: str | None = None, *, transport: httpx2.BaseTransport | None = None
+    ) -> None:
         self.url = url.rstrip("/")
         auth = httpx2.BasicAuth("__token__", token) if token else None
-        self._client = httpx2.Client(base_url=self.url, auth=auth, timeout=_TIMEOUT, follow_redirects=True)
+        self._client = httpx2.Client(
+            base_url=self.url, auth=auth, timeout=_TIMEOUT, follow_redirects=True, transport=transport
+        )
 
     def __enter__(self) -> Index:
         return self

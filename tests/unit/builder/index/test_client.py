@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import zipfile
+from base64 import b64encode
 from pathlib import Path
 
 import httpx2
@@ -32,9 +33,7 @@ def _index(*answers: httpx2.Response | Exception) -> tuple[Index, list[httpx2.Re
             raise answer
         return answer
 
-    index = Index("http://index.test", "secret")
-    index._client = httpx2.Client(base_url="http://index.test", transport=httpx2.MockTransport(handle))
-    return index, asked
+    return Index("http://index.test/", "secret", transport=httpx2.MockTransport(handle)), asked
 
 
 def test_a_move_is_retried_with_the_same_nonce() -> None:
@@ -109,3 +108,5 @@ def test_an_upload_reads_the_file_again_when_it_is_retried(tmp_path: Path) -> No
     assert len(asked) == 2
     assert all(b"PK\x03\x04" in request.content for request in asked)
     assert asked[0].url.params["session"] == "s" * 24
+    assert asked[0].url.path == "/upload/"
+    assert asked[0].headers["authorization"] == f"Basic {b64encode(b'__token__:secret').decode()}"
