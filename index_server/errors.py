@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
-from index_server.secret import redact
+from index_server.reasons import Reasons
 
 
 class IndexServerError(Exception):
@@ -75,7 +75,7 @@ class RequestError(IndexServerError):
     title: ClassVar[str] = "the request was refused"
 
     def __init__(self, *reasons: str, **members: object) -> None:
-        self.reasons: Sequence[str] = [redact(reason) for reason in reasons]
+        self.reasons: Sequence[str] = tuple(Reasons(reasons))
         super().__init__("\n".join(self.reasons))
         self.members = members
 
@@ -188,6 +188,14 @@ class DamagedError(StoreError, RequestError):
     def __init__(self, key: str, detail: str) -> None:
         super().__init__(f"{key}: damaged: {detail}")
         self.reasons = (f"damaged: {key}; the operator should run `armwheels-index check`",)
+
+
+class NotNowError(RequestError):
+    """The server cannot do its part now (RFC 9110 section 15.6.4)."""
+
+    status = 503
+    title = "not now"
+    retry_after = 5  # seconds
 
 
 class StoreAwayError(StoreError, RequestError):

@@ -7,9 +7,13 @@ from dataclasses import dataclass
 
 from packaging.tags import Tag
 from packaging.utils import InvalidWheelFilename, parse_wheel_filename
-from packaging.version import Version
+from packaging.version import InvalidVersion, Version
 
 MAX_NAME = 200  # characters of a file name; the store adds a suffix and file systems end at 255
+MAX_VERSION = 200  # characters; Python converts no number of more than 4,300 digits
+MAX_TAGS = (
+    1000  # that one compressed set (PEP 425) may stand for; the longest of published wheels has under 100
+)
 _FILENAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.!+-]*\.whl\Z")
 
 
@@ -41,6 +45,19 @@ def parse_name(filename: str) -> WheelName:
         project, version, build, tags = parse_wheel_filename(filename)
     except InvalidWheelFilename as error:
         raise ValueError(str(error)) from error
+    if len(tags) > MAX_TAGS:
+        raise ValueError(f"{filename!a}: its name stands for {len(tags)} tags; {MAX_TAGS} are allowed")
     python_tag, abi_tag, platform_tag = filename.removesuffix(".whl").rsplit("-", 3)[1:]
     build_tag = f"{build[0]}{build[1]}" if build else ""
     return WheelName(filename, project, version, build_tag, python_tag, abi_tag, platform_tag, tags)
+
+
+def parse_version(text: str) -> Version:
+    """Read a version (PEP 440).
+
+    Raises:
+        InvalidVersion: it is none, or longer than :data:`MAX_VERSION`.
+    """
+    if len(text) > MAX_VERSION:
+        raise InvalidVersion(f"a version of {len(text)} characters; {MAX_VERSION} are allowed")
+    return Version(text)

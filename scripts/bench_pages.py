@@ -21,6 +21,7 @@ import time
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import httpx2
@@ -28,6 +29,7 @@ import psutil
 
 from index_server.catalog.catalog import Catalog
 from index_server.intake.upload import Upload, examine
+from index_server.intake.wheel import read_wheel
 from index_server.model import stamp
 from index_server.settings import load_settings
 from index_server.store.address import open_store
@@ -73,8 +75,7 @@ def publish(home: Path, folder: Path, count: int) -> None:
             upload = Upload(path, {":action": "file_upload"}, name, len(data), digests)
             record, metadata = examine(
                 upload,
-                targets=settings.targets,
-                passport=settings.passport,
+                partial(read_wheel, targets=settings.targets, passport=settings.passport),
                 at=stamp(catalog.now()),
                 by="bench",
             )

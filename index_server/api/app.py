@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 
 import orjson
+from anyio import CapacityLimiter
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
@@ -31,6 +32,7 @@ from index_server.errors import (
     as_answer,
     problem_document,
 )
+from index_server.intake.pool import shared_pool
 from index_server.limits import Limits
 from index_server.middleware.address import HeadAsGet, NoTokenInAddress
 from index_server.middleware.bodies import BodyPace
@@ -54,6 +56,8 @@ def create_app(
     api.state.settings = settings
     api.state.policy = policy
     api.state.own_sessions = OwnSessions(catalog.sessions)
+    api.state.checks = shared_pool(settings.targets, settings.passport)
+    api.state.check_slots = CapacityLimiter(api.state.checks.workers)
     api.state.buckets = Buckets(policy.uploads_per_second, policy.uploads_at_once)
     for routes in (uploads, snapshots, evidence, channels, leases, cache, health):
         api.include_router(routes.router)

@@ -13,6 +13,7 @@ from index_server.access.own_sessions import OwnSessions
 from index_server.access.tokens import Publisher
 from index_server.catalog.catalog import Catalog
 from index_server.errors import (
+    NotNowError,
     RequestError,
     SlowBodyError,
     StoreAwayError,
@@ -79,7 +80,7 @@ DigestPath = Annotated[Sha256, Path()]
 
 
 def challenge(error: RequestError) -> dict[str, str]:
-    if isinstance(error, StoreAwayError | TooManyError):
+    if isinstance(error, NotNowError | StoreAwayError | TooManyError):
         return {"retry-after": str(error.retry_after)}
     if isinstance(error, SlowBodyError):
         return {"connection": "close"}

@@ -34,9 +34,9 @@ from index_server.errors import (
     TooManyError,
 )
 from index_server.intake import upload as intake
+from index_server.intake.pool import Pool
 from index_server.model import SESSION, Record, stamp
 from index_server.names import parse_name
-from index_server.settings import Settings
 from index_server.store.interface import NO_ROOM
 
 router = APIRouter()
@@ -100,17 +100,13 @@ async def _take(
     session: str | None,
     body: AsyncIterator[bytes],
 ) -> tuple[Record, str]:
-    settings: Settings = request.app.state.settings
     own: OwnSessions = request.app.state.own_sessions
+    checks: Pool = request.app.state.checks
+
+    def examine() -> tuple[Record, bytes]:
+        return intake.examine(received, checks.check, at=stamp(catalog.now()), by=publisher.name)
 
     def finish() -> tuple[Record, str]:
-        record, metadata = intake.examine(
-            received,
-            targets=settings.targets,
-            passport=settings.passport,
-            at=stamp(catalog.now()),
-            by=publisher.name,
-        )
         publisher.demand("upload", record.project)
         _refuse_quarantined(catalog, record.project)
         joined = session or own.current(publisher)
@@ -119,6 +115,8 @@ async def _take(
     try:
         with catalog.store.scratch() as path:
             received = await intake.receive(body, request.headers.get("content-type", ""), path)
+            # Uploads wait for a free worker here, where they hold no thread that other requests need.
+            record, metadata = await anyio.to_thread.run_sync(examine, limiter=request.app.state.check_slots)
             return await anyio.to_thread.run_sync(finish)
     except ClientDisconnect:
         raise BadUploadError("the connection ended before the file did; nothing is stored") from None

@@ -12,18 +12,24 @@ import stat
 import struct
 import zipfile
 import zlib
+from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from index_server.reasons import Reasons
+
 CHUNK = 1 << 18  # bytes unpacked at a time
 MAX_MEMBERS = 200_000
 MAX_DIRECTORY = 64 << 20  # bytes of central directory
+MAX_PATH = 1024  # bytes of a member's name; Linux opens no path of more than 4,096
+MAX_EXTRA = 1024  # bytes of a member's extra fields; ZIP64 and times take under 100
 MAX_UNPACKED = 64 << 30  # bytes of all members together
 BOMB_SIZE = 64 << 20  # below this many unpacked bytes, no ratio is a bomb
 BOMB_RATIO = 50
 _LOCAL = struct.Struct("<4s5H3I2H")
+_CENTRAL = struct.Struct("<4s24x3H12x")  # its mark, and the lengths of name, extra fields and comment
 _END = struct.Struct("<4s4H2IH")
 _END64 = struct.Struct("<4sQ2H2I4Q")
 _LOCATOR = struct.Struct("<4sIQI")
@@ -53,18 +59,22 @@ class Member:
         return self.name.endswith("/")
 
 
-def read_archive(path: Path) -> tuple[list[Member], list[str]]:
-    """The members of the archive at ``path``, and every fault found on the way."""
-    faults: list[str] = []
+def read_archive(path: Path) -> tuple[list[Member], Reasons]:
+    """The members of the archive at ``path``, and the faults found on the way."""
+    faults = Reasons()
     with path.open("rb") as file:
         try:
-            directory, count = _check_end(file, faults)
+            directory, size, count = _check_end(file, faults)
+            _check_directory(file, directory, size, count)
             infos = _central_directory(file)
         except ZipFaultError as error:
-            return [], [*faults, str(error)]
-        members = [_check_member(file, info, faults) for info in infos]
-    if len(members) != count:
-        faults.append(f"the end record states {count} members and the central directory lists {len(members)}")
+            faults.append(str(error))
+            return [], faults
+        members = []
+        for info in infos:
+            members.append(_check_member(file, info, directory, faults))
+            if faults.full:
+                return [], faults
     _check_names([info.orig_filename for info in infos], faults)
     _check_layout(infos, members, directory, faults)
     _check_sizes(members, faults)
@@ -84,6 +94,8 @@ def unpack(file: BinaryIO, member: Member) -> Iterator[bytes]:
         data = file.read(min(CHUNK, left))
         if not data:
             raise ZipFaultError(f"{member.name}: the archive ends inside this member")
+        if engine and engine.eof:
+            break  # zlib would gather all that follows
         left -= len(data)
         for chunk in _inflate(engine, data, member) if engine else (data,):
             size += len(chunk)
@@ -91,7 +103,7 @@ def unpack(file: BinaryIO, member: Member) -> Iterator[bytes]:
             if size > member.size:
                 raise ZipFaultError(f"{member.name}: unpacks to more than the {member.size} bytes it states")
             yield chunk
-    if engine and (not engine.eof or engine.unused_data):
+    if left or (engine and (not engine.eof or engine.unused_data)):
         raise ZipFaultError(f"{member.name}: its packed bytes are cut off or followed by others")
     if size != member.size:
         raise ZipFaultError(f"{member.name}: unpacks to {size} bytes and states {member.size}")
@@ -112,15 +124,19 @@ def read_member(file: BinaryIO, member: Member, limit: int) -> bytes:
 
 def _inflate(engine: zlib._Decompress, data: bytes, member: Member) -> Iterator[bytes]:
     try:
-        while data:
-            yield engine.decompress(data, CHUNK)
+        while True:
+            chunk = engine.decompress(data, CHUNK)
+            yield chunk
             data = engine.unconsumed_tail
+            # A full chunk: zlib may hold more of a long run, though it has read all of its input.
+            if not data and len(chunk) < CHUNK:
+                return
     except zlib.error as error:
         raise ZipFaultError(f"{member.name}: cannot be unpacked: {error}") from error
 
 
-def _check_end(file: BinaryIO, faults: list[str]) -> tuple[int, int]:
-    """Check the records at the end; gives the offset of the central directory and the number of members.
+def _check_end(file: BinaryIO, faults: Reasons) -> tuple[int, int, int]:
+    """Check the records at the end; gives offset and size of the central directory, and how many members it has.
 
     Raises:
         ZipFaultError: there is no end record to go by.
@@ -154,11 +170,11 @@ def _check_end(file: BinaryIO, faults: list[str]) -> tuple[int, int]:
         raise ZipFaultError(f"the archive lists more than {MAX_MEMBERS} members")
     if stated["offset"] + stated["size"] != stop:
         faults.append("the central directory is not where the end record says: data in front or between")
-    return stop - stated["size"], stated["count"]
+    return stop - stated["size"], stated["size"], stated["count"]
 
 
 def _check_end64(
-    file: BinaryIO, end64_at: int, locator_at: int, short: dict[str, int], faults: list[str]
+    file: BinaryIO, end64_at: int, locator_at: int, short: dict[str, int], faults: Reasons
 ) -> tuple[int, dict[str, int]]:
     """Check the ZIP64 end record against its locator and the short record."""
     if end64_at + _END64.size != locator_at:
@@ -171,12 +187,37 @@ def _check_end64(
         faults.append("the archive is split over several volumes")
     stated = {"count": count, "size": size, "offset": offset}
     full = {"count": _FULL16, "size": _FULL32, "offset": _FULL32}
-    faults += [
+    faults += (
         f"the ZIP64 end record and the end record disagree on the {key} of the central directory"
         for key, value in stated.items()
         if short[key] not in (full[key], value)
-    ]
+    )
     return end64_at, stated
+
+
+def _check_directory(file: BinaryIO, start: int, size: int, count: int) -> None:
+    """Count the headers of the central directory before anything is made of them.
+
+    Raises:
+        ZipFaultError: it lists other than ``count`` members, or a header has a name or extra fields too long.
+    """
+    if start < 0:
+        raise ZipFaultError("the central directory is larger than the archive")
+    file.seek(start)
+    data = file.read(size)
+    found, at = 0, 0
+    while at + _CENTRAL.size <= len(data):
+        mark, name_length, extra_length, comment_length = _CENTRAL.unpack_from(data, at)
+        if mark != b"PK\1\2":
+            raise ZipFaultError("the central directory holds something other than headers of members")
+        if name_length > MAX_PATH:
+            raise ZipFaultError(f"a member's name has {name_length} bytes; {MAX_PATH} are allowed")
+        if extra_length > MAX_EXTRA:
+            raise ZipFaultError(f"a member has {extra_length} bytes of extra fields; {MAX_EXTRA} are allowed")
+        at += _CENTRAL.size + name_length + extra_length + comment_length
+        found += 1
+    if found != count:
+        raise ZipFaultError(f"the end record states {count} members and the central directory lists {found}")
 
 
 def _central_directory(file: BinaryIO) -> list[zipfile.ZipInfo]:
@@ -188,7 +229,7 @@ def _central_directory(file: BinaryIO) -> list[zipfile.ZipInfo]:
         raise ZipFaultError(f"not a ZIP archive that can be read: {error}") from error
 
 
-def _check_member(file: BinaryIO, info: zipfile.ZipInfo, faults: list[str]) -> Member:
+def _check_member(file: BinaryIO, info: zipfile.ZipInfo, directory: int, faults: Reasons) -> Member:
     """Check one member's central header alone and against its local one."""
     name = info.orig_filename
     shown = ascii(name)
@@ -212,17 +253,17 @@ def _check_member(file: BinaryIO, info: zipfile.ZipInfo, faults: list[str]) -> M
         faults.append(f"{shown}: a folder with content")
     if _UNICODE_PATH_EXTRA in _extras(info.extra):
         faults.append(f"{shown}: carries a second name")
-    start = _check_local(file, info, faults)
+    start = _check_local(file, info, directory, faults)
     deflated = info.compress_type == zipfile.ZIP_DEFLATED
     return Member(name, info.file_size, info.compress_size, deflated, info.CRC, start)
 
 
-def _check_local(file: BinaryIO, info: zipfile.ZipInfo, faults: list[str]) -> int:
+def _check_local(file: BinaryIO, info: zipfile.ZipInfo, directory: int, faults: Reasons) -> int:
     """Compare the local header; the result is the offset of the packed bytes."""
     shown = ascii(info.orig_filename)
     # zipfile shifts offsets by what it takes for a foreign prefix, and may come out before the file's start.
     header = b""
-    if info.header_offset >= 0:
+    if 0 <= info.header_offset < directory:  # ZIP64 offsets may be larger than any file
         file.seek(info.header_offset)
         header = file.read(_LOCAL.size)
     if len(header) < _LOCAL.size or header[:4] != b"PK\3\4":
@@ -230,6 +271,9 @@ def _check_local(file: BinaryIO, info: zipfile.ZipInfo, faults: list[str]) -> in
         return info.header_offset
     _, _, flags, method, _, _, crc, packed, size, name_length, extra_length = _LOCAL.unpack(header)
     raw_name = file.read(name_length)
+    if extra_length > MAX_EXTRA:
+        faults.append(f"{shown}: {extra_length} bytes of extra fields; {MAX_EXTRA} are allowed")
+        return info.header_offset
     extra = _extras(file.read(extra_length))
     packed, size = _zip64_sizes(packed, size, extra.get(_ZIP64_EXTRA, b""))
     local = (flags, method, crc, packed, size)
@@ -265,7 +309,7 @@ def _extras(data: bytes) -> dict[int, bytes]:
     return found
 
 
-def _check_names(names: list[str], faults: list[str]) -> None:
+def _check_names(names: list[str], faults: Reasons) -> None:
     """Names must be plain relative paths, each once."""
     seen: set[str] = set()
     for name in names:
@@ -277,19 +321,16 @@ def _check_names(names: list[str], faults: list[str]) -> None:
         if path in seen:
             faults.append(f"{name!a}: stands in the archive twice")
         seen.add(path)
-    folders = {parent for name in seen for parent in _parents(name)}
-    files = {name for name in names if not name.endswith("/")}
-    faults += [f"{name!a}: a file and a folder at once" for name in sorted(files & folders)]
-
-
-def _parents(name: str) -> Iterator[str]:
-    while "/" in name:
-        name = name.rpartition("/")[0]
-        yield name
+    ordered = sorted(seen)
+    for name in names:
+        below = f"{name}/"
+        place = bisect_left(ordered, below)
+        if not name.endswith("/") and place < len(ordered) and ordered[place].startswith(below):
+            faults.append(f"{name!a}: a file and a folder at once")
 
 
 def _check_layout(
-    infos: list[zipfile.ZipInfo], members: list[Member], directory: int, faults: list[str]
+    infos: list[zipfile.ZipInfo], members: list[Member], directory: int, faults: Reasons
 ) -> None:
     """Members must lie back to back from the first byte to the central directory."""
     expected = 0
@@ -306,7 +347,7 @@ def _check_layout(
         faults.append("there are stray bytes between the members and the central directory")
 
 
-def _check_sizes(members: list[Member], faults: list[str]) -> None:
+def _check_sizes(members: list[Member], faults: Reasons) -> None:
     total = sum(member.size for member in members)
     packed = sum(member.packed for member in members)
     if total > MAX_UNPACKED:

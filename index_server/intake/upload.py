@@ -9,23 +9,22 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from email.message import Message
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from jsonschema import Draft202012Validator
 from packaging.utils import canonicalize_name
-from packaging.version import InvalidVersion, Version
+from packaging.version import InvalidVersion
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser
 
 from index_server.errors import BadUploadError, TooLargeError
-from index_server.intake.wheel import read_wheel
+from index_server.intake.wheel import WheelContents
 from index_server.model import Record, sha256_hex
-from index_server.names import WheelName, parse_name
-from index_server.targets import Targets
+from index_server.names import WheelName, parse_name, parse_version
+from index_server.reasons import Reasons
 
 if TYPE_CHECKING:
     from python_multipart.multipart import MultipartCallbacks
@@ -33,7 +32,12 @@ if TYPE_CHECKING:
 MAX_FILE = 16 << 30  # bytes of an uploaded wheel
 MAX_FORM = 8 << 20  # bytes of all form fields, a long description among them
 MAX_PARTS = 4096
+MAX_HEADER = 1024  # bytes of one header line of a part
+MAX_PARAMETERS = 8  # of one; two are used, and their parser takes the square of their number
+MAX_CONTENT_TYPE = 500  # characters; a boundary has 70 at most (RFC 2046 section 5.1.1)
 BUFFER = 1 << 20  # bytes gathered before they are hashed and written
+
+Check = Callable[[Path, WheelName], WheelContents]
 
 
 @dataclass
@@ -55,11 +59,16 @@ async def receive(chunks: AsyncIterator[bytes], content_type: str, path: Path) -
         TooLargeError: the file or its form is larger than this index takes.
     """
     boundary = _boundary(content_type)
+    delimiter, delimiters = b"\r\n--" + boundary, 0
     with path.open("wb") as file:
         form = _Form(Upload(path), file)
         try:
-            parser = MultipartParser(boundary, form.callbacks())
+            parser = MultipartParser(boundary, form.callbacks(), max_header_size=MAX_HEADER)
             async for chunk in chunks:
+                # The parser is slow where a boundary ends unlike one; none stands in a part of an honest form.
+                delimiters += chunk.count(delimiter)
+                if delimiters > MAX_PARTS + 1:
+                    raise TooLargeError(f"the form has more than {MAX_PARTS} parts")
                 parser.write(chunk)
                 if len(form.pending) >= BUFFER:
                     await asyncio.to_thread(form.flush)
@@ -72,10 +81,8 @@ async def receive(chunks: AsyncIterator[bytes], content_type: str, path: Path) -
         return form.finish()
 
 
-def examine(
-    upload: Upload, *, targets: Targets, passport: Draft202012Validator, at: str, by: str
-) -> tuple[Record, bytes]:
-    """Check an upload; give its record and the bytes of its METADATA file.
+def examine(upload: Upload, check: Check, *, at: str, by: str) -> tuple[Record, bytes]:
+    """Check an upload, its wheel by ``check``; give its record and the bytes of its METADATA file.
 
     Raises:
         BadUploadError: with every reason why the file cannot be taken.
@@ -88,14 +95,14 @@ def examine(
     except ValueError as error:
         raise BadUploadError(*faults, str(error)) from error
     faults += _agreement_faults(upload.fields, name)
-    wheel = read_wheel(upload.path, name, targets, passport)
+    wheel = check(upload.path, name)
     faults += wheel.faults
-    if faults or wheel.parsed is None:
+    if faults or wheel.facts is None:
         raise BadUploadError(*(f"{name.filename}: {fault}" for fault in faults))
-    parsed = wheel.parsed
+    facts = wheel.facts
     record = Record(
         project=name.project,
-        name=parsed.name,
+        name=facts.name,
         filename=name.filename,
         version=str(name.version),
         build_tag=name.build_tag,
@@ -106,8 +113,8 @@ def examine(
         sha256=upload.digests["sha256_digest"],
         blake2_256=upload.digests["blake2_256_digest"],
         metadata_sha256=sha256_hex(wheel.metadata),
-        requires_python=str(parsed.requires_python) if parsed.requires_python else None,
-        summary=(parsed.summary or "")[:300],
+        requires_python=facts.requires_python,
+        summary=facts.summary,
         uploaded_at=at,
         uploaded_by=by,
         tuned=wheel.tuned,
@@ -115,9 +122,9 @@ def examine(
     return record, wheel.metadata
 
 
-def _form_faults(upload: Upload) -> list[str]:
+def _form_faults(upload: Upload) -> Reasons:
     """What the form says of itself and of the bytes."""
-    fields, faults = upload.fields, []
+    fields, faults = upload.fields, Reasons()
     if fields.get(":action") != "file_upload":
         faults.append("the form's :action must be file_upload")
     if fields.get("protocol_version", "1") != "1":
@@ -138,7 +145,7 @@ def _agreement_faults(fields: dict[str, str], name: WheelName) -> list[str]:
         faults.append(f"the form's name is {fields['name']!a} and the file name says {name.project}")
     if "version" in fields:
         try:
-            same = Version(fields["version"]) == name.version
+            same = parse_version(fields["version"]) == name.version
         except InvalidVersion:
             same = False
         if not same:
@@ -150,7 +157,8 @@ def _agreement_faults(fields: dict[str, str], name: WheelName) -> list[str]:
 
 def _boundary(content_type: str) -> bytes:
     message = Message()
-    message["Content-Type"] = content_type
+    # The parser of headers takes the square of their length.
+    message["Content-Type"] = content_type if len(content_type) <= MAX_CONTENT_TYPE else ""
     boundary = message.get_boundary()
     if message.get_content_type() != "multipart/form-data" or not boundary:
         raise BadUploadError("the body must be multipart/form-data, as twine and uv publish send it")
@@ -207,9 +215,12 @@ class _Form:
         self._value = bytearray()
 
     def _header_end(self) -> None:
+        self._count(sum(map(len, self._header)))
         name, value = (bytes(part).decode("utf-8", "replace") for part in self._header)
         self._header = (bytearray(), bytearray())
         if name.lower() == "content-disposition":
+            if value.count(";") > MAX_PARAMETERS:
+                raise BadUploadError(f"a part of the form has more than {MAX_PARAMETERS} parameters")
             self._disposition["Content-Disposition"] = value.replace("\r", " ").replace("\n", " ")
 
     def _headers_finished(self) -> None:
@@ -222,9 +233,7 @@ class _Form:
                 raise TooLargeError(f"the file is larger than {MAX_FILE} bytes")
             self.pending += data[start:end]
             return
-        self._form_size += end - start
-        if self._form_size > MAX_FORM:
-            raise TooLargeError(f"the form's fields are larger than {MAX_FORM} bytes")
+        self._count(end - start)
         self._value += data[start:end]
 
     def _part_end(self) -> None:
@@ -234,6 +243,11 @@ class _Form:
             self.upload.filename = self._parameter("filename")
         else:
             self.upload.fields.setdefault(self._name, bytes(self._value).decode("utf-8", "replace"))
+
+    def _count(self, size: int) -> None:
+        self._form_size += size
+        if self._form_size > MAX_FORM:
+            raise TooLargeError(f"the form's fields are larger than {MAX_FORM} bytes")
 
     def _end(self) -> None:
         self.ended = True

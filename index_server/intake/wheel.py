@@ -11,30 +11,29 @@ import base64
 import binascii
 import csv
 import hashlib
-import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from email.message import Message
-from email.parser import BytesParser
 from pathlib import Path
 from typing import BinaryIO
 
-import orjson
 from jsonschema import Draft202012Validator
-from packaging.metadata import InvalidMetadata, Metadata
-from packaging.tags import Tag, parse_tag
 from packaging.utils import canonicalize_name
-from packaging.version import InvalidVersion, Version
+from packaging.version import InvalidVersion
 
 from index_server.intake.archive import Member, ZipFaultError, read_archive, read_member, unpack
+from index_server.intake.metadata import Facts, check_metadata, check_wheel_file
+from index_server.intake.passport import check_passport
 from index_server.model import Tuned
-from index_server.names import WheelName
-from index_server.rules.passport import disagreements
+from index_server.names import WheelName, parse_version
+from index_server.reasons import Reasons
 from index_server.targets import Targets
 
 MAX_METADATA = 4 << 20
 MAX_WHEEL_FILE = 1 << 20
 MAX_PASSPORT = 1 << 20
 MAX_RECORD = 64 << 20
+RECORD_LINE = 200  # bytes of a line of RECORD besides the path: a hash of sha512 and a size take 110
+RECORD_SLACK = 1 << 16  # bytes, for lines of files that are not there
 _STRONG = {"sha256", "sha384", "sha512"}  # PEP 376: sha256 or better
 _UNHASHED = ("RECORD", "RECORD.jws", "RECORD.p7s")
 
@@ -43,16 +42,20 @@ _UNHASHED = ("RECORD", "RECORD.jws", "RECORD.p7s")
 class WheelContents:
     """All that reading a wheel gives; only whole where ``faults`` is empty."""
 
-    faults: list[str] = field(default_factory=list)
+    faults: Reasons = field(default_factory=Reasons)
     metadata: bytes = b""
-    parsed: Metadata | None = None
+    facts: Facts | None = None
     tuned: Tuned | None = None
 
 
 def read_wheel(
-    path: Path, name: WheelName, targets: Targets, passport: Draft202012Validator
+    path: Path, name: WheelName, targets: Targets, passport: Draft202012Validator, *, mirrored: bool = False
 ) -> WheelContents:
-    """Check the wheel at ``path``; nothing is trusted, nothing large is held in memory."""
+    """Check the wheel at ``path``; nothing is trusted, nothing large is held in memory.
+
+    A wheel that is ``mirrored`` is published already, and its digest was compared with what its index states. It
+    must be what installers need, not all that an upload must be.
+    """
     wheel = WheelContents()
     members, wheel.faults = read_archive(path)
     if wheel.faults:  # what an archive of two meanings says further is worth nothing
@@ -63,18 +66,22 @@ def read_wheel(
         return wheel
     with path.open("rb") as file:
         reader = _Reader(file, files, info, wheel.faults)
-        record = reader.read("RECORD", MAX_RECORD, required=True)
+        # A path may stand in RECORD with each quotation mark doubled.
+        warranted = sum(2 * len(each.encode()) + RECORD_LINE for each in files) + RECORD_SLACK
+        record = reader.read("RECORD", min(MAX_RECORD, warranted), required=True)
         if record is not None:
-            _check_record(file, files, info, record, wheel.faults)
+            _check_record(file, files, info, record, wheel.faults, mirrored=mirrored)
         content = reader.read("WHEEL", MAX_WHEEL_FILE, required=True)
         if content is not None:
-            _check_wheel_file(content, name, wheel.faults)
-        wheel.metadata = reader.read("METADATA", MAX_METADATA, required=True) or b""
-        if wheel.metadata:
-            wheel.parsed = _check_metadata(wheel.metadata, name, wheel.faults)
+            tuned = f"{info}/armwheels.json" in files
+            check_wheel_file(content, name, wheel.faults, tuned=tuned, mirrored=mirrored)
+        content = reader.read("METADATA", MAX_METADATA, required=True)
+        if content is not None:
+            wheel.metadata = content
+            wheel.facts = check_metadata(content, name, wheel.faults, mirrored=mirrored)
         content = reader.read("armwheels.json", MAX_PASSPORT, required=False)
         if content is not None:
-            wheel.tuned = _check_passport(content, name, targets, passport, wheel.faults)
+            wheel.tuned = check_passport(content, name, targets, passport, wheel.faults)
     return wheel
 
 
@@ -85,7 +92,7 @@ class _Reader:
     file: BinaryIO
     files: dict[str, Member]
     info: str
-    faults: list[str]
+    faults: Reasons
 
     def read(self, name: str, limit: int, *, required: bool) -> bytes | None:
         member = self.files.get(f"{self.info}/{name}")
@@ -100,7 +107,7 @@ class _Reader:
             return None
 
 
-def _dist_info(files: dict[str, Member], name: WheelName, faults: list[str]) -> str | None:
+def _dist_info(files: dict[str, Member], name: WheelName, faults: Reasons) -> str | None:
     """The one ``.dist-info`` folder, which must be named as the file is; likewise for ``.data``."""
     tops = {file.split("/", 1)[0] for file in files if "/" in file}
     infos = sorted(top for top in tops if top.endswith(".dist-info"))
@@ -117,31 +124,42 @@ def _dist_info(files: dict[str, Member], name: WheelName, faults: list[str]) -> 
 def _same_release(stem: str, name: WheelName) -> bool:
     project, _, version = stem.rpartition("-")
     try:
-        return canonicalize_name(project) == name.project and Version(version) == name.version
+        return canonicalize_name(project) == name.project and parse_version(version) == name.version
     except InvalidVersion:
         return False
 
 
 def _check_record(
-    file: BinaryIO, files: dict[str, Member], info: str, content: bytes, faults: list[str]
+    file: BinaryIO,
+    files: dict[str, Member],
+    info: str,
+    content: bytes,
+    faults: Reasons,
+    *,
+    mirrored: bool,
 ) -> None:
-    """Every file is in RECORD once with a true hash, and RECORD lists no other."""
+    """Every file is in RECORD once with a true hash, and RECORD lists no other.
+
+    No installer compares them: of a mirrored wheel, RECORD must be readable and each file must unpack.
+    """
     listed: dict[str, tuple[str, str]] = {}
     try:
-        rows = list(csv.reader(content.decode("utf-8").splitlines()))
+        for row in csv.reader(content.decode("utf-8").splitlines()):
+            if len(row) != 3:
+                faults.append(f"RECORD: {','.join(row)!a} is not a line of three fields")
+            elif row[0] in listed:
+                faults.append(f"RECORD lists {row[0]!a} twice")
+            else:
+                listed[row[0]] = (row[1], row[2])
     except (UnicodeDecodeError, csv.Error) as error:
         faults.append(f"RECORD cannot be read: {error}")
         return
-    for row in rows:
-        if len(row) != 3:
-            faults.append(f"RECORD: {','.join(row)!a} is not a line of three fields")
-        elif row[0] in listed:
-            faults.append(f"RECORD lists {row[0]!a} twice")
-        else:
-            listed[row[0]] = (row[1], row[2])
+    if mirrored:
+        faults += _broken(file, files)
+        return
     unhashed = {f"{info}/{name}" for name in _UNHASHED}
-    faults += [f"RECORD lists {name!a}, which is not in the wheel" for name in listed if name not in files]
-    faults += [f"{name!a} is not in RECORD" for name in files if name not in listed and name not in unhashed]
+    faults += (f"RECORD lists {name!a}, which is not in the wheel" for name in listed if name not in files)
+    faults += (f"{name!a} is not in RECORD" for name in files if name not in listed and name not in unhashed)
     for name, member in files.items():
         stated = listed.get(name)
         try:
@@ -150,6 +168,16 @@ def _check_record(
             fault = str(error)
         if fault:
             faults.append(fault)
+
+
+def _broken(file: BinaryIO, files: dict[str, Member]) -> Iterator[str]:
+    """The files that do not unpack to what their headers state."""
+    for member in files.values():
+        try:
+            for _ in unpack(file, member):
+                pass
+        except ZipFaultError as error:
+            yield str(error)
 
 
 def _compare(file: BinaryIO, member: Member, stated: tuple[str, str] | None, *, hashed: bool) -> str | None:
@@ -171,83 +199,3 @@ def _compare(file: BinaryIO, member: Member, stated: tuple[str, str] | None, *, 
     if stated[1] and stated[1] != str(member.size):
         return f"RECORD gives {member.name!a} a size of {stated[1]!a}; it has {member.size} bytes"
     return None
-
-
-def _check_wheel_file(content: bytes, name: WheelName, faults: list[str]) -> None:
-    """WHEEL must name a known format and the tags of the file name."""
-    message: Message = BytesParser().parsebytes(content)
-    version = str(message.get("Wheel-Version", ""))
-    if not re.match(r"1\.[0-9]+\Z", version):
-        faults.append(f"WHEEL: Wheel-Version is {version!a}; only 1.x is known")
-    if str(message.get("Root-Is-Purelib", "")).lower() not in ("true", "false"):
-        faults.append("WHEEL: Root-Is-Purelib must be true or false")
-    tags: set[Tag] = set()
-    for text in message.get_all("Tag", []):
-        try:
-            tags |= parse_tag(str(text).strip())
-        except ValueError:
-            faults.append(f"WHEEL: {str(text)!a} is not a tag")
-    if tags != name.tags:
-        ours, theirs = (" ".join(sorted(map(str, some))) or "none" for some in (name.tags, tags))
-        faults.append(f"WHEEL: its tags ({theirs}) are not those of the file name ({ours})")
-    build = message.get("Build")
-    if build is not None and str(build).strip() != name.build_tag:
-        faults.append(f"WHEEL: Build is {str(build)!a} and the file name says {name.build_tag!a}")
-
-
-def _check_metadata(content: bytes, name: WheelName, faults: list[str]) -> Metadata | None:
-    """METADATA must be valid core metadata of the release that the file name states."""
-    try:
-        parsed = Metadata.from_email(content, validate=True)
-    except ExceptionGroup as group:
-        real = [fault for fault in group.exceptions if not _is_early_license_file(fault)]
-        for fault in real:
-            where = f"{fault.field}: " if isinstance(fault, InvalidMetadata) else ""
-            faults.append(f"METADATA: {where}{fault}")
-        if real:
-            return None
-        parsed = Metadata.from_email(content, validate=False)
-    if canonicalize_name(parsed.name) != name.project:
-        faults.append(f"METADATA: Name is {parsed.name!a} and the file name says {name.project}")
-    if parsed.version != name.version:
-        faults.append(f"METADATA: Version is {parsed.version} and the file name says {name.version}")
-    return parsed
-
-
-def _is_early_license_file(fault: Exception) -> bool:
-    """setuptools and wheel wrote License-File for years before :pep:`639` gave it a metadata version."""
-    early = "introduced in metadata version" in str(fault)
-    return isinstance(fault, InvalidMetadata) and fault.field == "license-file" and early
-
-
-def _check_passport(
-    content: bytes, name: WheelName, targets: Targets, schema: Draft202012Validator, faults: list[str]
-) -> Tuned | None:
-    """The passport must be valid and say what the file name says."""
-    try:
-        data = orjson.loads(content)
-    except orjson.JSONDecodeError as error:
-        faults.append(f"passport: not JSON: {error}")
-        return None
-    errors = sorted(schema.iter_errors(data), key=lambda fault: list(map(str, fault.absolute_path)))
-    for fault in errors:
-        where = ".".join(map(str, fault.absolute_path)) or "(top level)"
-        faults.append(f"passport: {where}: {fault.message[:300]}")
-    if errors:
-        return None
-    found = disagreements(data, name, targets)
-    if data["digests"]["wheel"].endswith("\n"):  # Python's `$` in the schema's patterns lets it through
-        found.append("digests.wheel ends in a line break")
-    if found:
-        faults += [f"passport: {fault}" for fault in found]
-        return None
-    return Tuned(
-        build=data["build"],
-        recipe=data["recipe"],
-        version=str(Version(data["version"])),
-        python=data["python"],
-        target=data["target"],
-        backend=data["backend"],
-        default_backend=data["default_backend"],
-        wheel_digest=data["digests"]["wheel"],
-    )

@@ -31,6 +31,7 @@ from index_server.catalog import promotion
 from index_server.catalog.catalog import Catalog
 from index_server.errors import BadUploadError, ConflictError, MirrorError, NotFoundError
 from index_server.intake import upload as intake
+from index_server.intake.pool import shared_pool
 from index_server.intake.upload import Upload
 from index_server.model import Move, SnapshotAnswer, stamp
 from index_server.pages.negotiation import JSON
@@ -157,13 +158,16 @@ class Mirror:
                     f"{wanted.filename}: its bytes have the sha256 {received.digests['sha256_digest']}, and the "
                     f"index states {wanted.sha256}; nothing was published, run it again"
                 )
-            record, metadata = intake.examine(
-                received,
-                targets=self._settings.targets,
-                passport=self._settings.passport,
-                at=stamp(self._catalog.now()),
-                by=MIRROR,
-            )
+            checks = shared_pool(self._settings.targets, self._settings.passport)
+            try:
+                record, metadata = intake.examine(
+                    received,
+                    partial(checks.check, mirrored=True),
+                    at=wanted.uploaded_at or stamp(self._catalog.now()),
+                    by=MIRROR,
+                )
+            except BadUploadError as error:
+                raise BadUploadError(*error.reasons, _way_on(wanted)) from error
             if record.project != wanted.project:
                 raise BadUploadError(f"{wanted.filename} was resolved as {wanted.project}")
             self._catalog.record_file(record, metadata, path, session)
@@ -308,6 +312,16 @@ def serving(app: App) -> Iterator[str]:
         finally:
             server.should_exit = True
             thread.join(10)
+
+
+def _way_on(wanted: Wanted) -> str:
+    """What to do about a wheel that cannot be taken."""
+    release = f"{wanted.project} {wanted.version}"
+    return (
+        f"{release} is required by {wanted.via or 'what was asked for'}. Ask for another version "
+        f"({wanted.project}!={wanted.version}, in a file given with --requirement), or upload a mended wheel: "
+        "for a project that is uploaded here, no other index is asked"
+    )
 
 
 def _received(part: Path, path: Path, wanted: Wanted) -> Upload:

@@ -13,6 +13,7 @@ import tempfile
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -22,6 +23,7 @@ from packaging.tags import Tag, compatible_tags, cpython_tags, create_compatible
 from packaging.utils import parse_wheel_filename
 
 from index_server.errors import ConfigError, ResolveError
+from index_server.model import stamp
 
 GLIBC = 28  # of 2.28: what most of the wheels that are built here run on
 OLDEST_GLIBC = 17  # PEP 599: manylinux2014, the first for aarch64
@@ -47,6 +49,8 @@ class Wanted:
     url: str
     sha256: str
     size: int | None
+    uploaded_at: str | None = None  # as upstream states it (PEP 700); None where it does not
+    via: str = ""  # what asks for it, as uv says
 
 
 def upstream_of_pip() -> Upstream:
@@ -110,31 +114,49 @@ def closure(
         ResolveError: there is no such set of wheels; uv says which project is in the way, and why.
     """
     version = python_version(python)
+    world = f"{python} on aarch64 with glibc 2.{glibc}"
     with tempfile.TemporaryDirectory() as folder:
-        asked, answer = Path(folder) / "asked.in", Path(folder) / "pylock.toml"
+        asked, answer, why = (Path(folder, name) for name in ("asked.in", "pylock.toml", "why.txt"))
         asked.write_text("".join(f"{project}\n" for project in projects), encoding="utf-8")
-        done = subprocess.run(
-            [
-                *(str(UV), "--no-config", "--no-progress", "pip", "compile", "--quiet", "--no-cache"),
-                *("--format", "pylock.toml", "--output-file", str(answer), "--generate-hashes"),
-                *("--python-platform", f"aarch64-manylinux_2_{glibc}", "--python-version", version),
-                *("--only-binary", ":all:", "--index-strategy", "first-index", "--index", ours),
-                *(part for url in upstream.extra for part in ("--index", url)),
-                *(("--default-index", upstream.default) if upstream.default else ()),
-                *(str(path) for path in (asked, *requirements)),
-            ],
-            capture_output=True,
-            text=True,
-            check=False,
-            env=_environment(upstream),
-        )
-        if done.returncode != 0:
-            raise ResolveError(
-                f"there is no closed set of wheels for {python} on aarch64 with glibc 2.{glibc}:\n"
-                f"{done.stderr.strip()}"
-            )
+        command = [
+            *(str(UV), "--no-config", "--no-progress", "pip", "compile", "--quiet"),
+            *("--cache-dir", f"{folder}/cache", "--no-header"),
+            *("--python-platform", f"aarch64-manylinux_2_{glibc}", "--python-version", version),
+            *("--only-binary", ":all:", "--index-strategy", "first-index", "--index", ours),
+            *(part for url in upstream.extra for part in ("--index", url)),
+            *(("--default-index", upstream.default) if upstream.default else ()),
+            *(str(path) for path in (asked, *requirements)),
+        ]
+        environment = _environment(upstream)
+        lock = ("--format", "pylock.toml", "--output-file", answer, "--generate-hashes")
+        _uv([*command, *lock], environment, world)
+        # The same again, from the cache, for what a lock file does not say: which project asks for which.
+        _uv([*command, "--annotation-style", "line", "--output-file", why], environment, world)
         locked = tomllib.loads(answer.read_text(encoding="utf-8"))
-    return [_wanted(package, python, glibc) for package in locked.get("packages", [])]
+        via = _vias(why.read_text(encoding="utf-8"), {str(asked): "the command line"})
+    return [_wanted(package, python, glibc, via) for package in locked.get("packages", [])]
+
+
+def _uv(command: Sequence[str | Path], environment: Mapping[str, str], world: str) -> None:
+    """Run uv.
+
+    Raises:
+        ResolveError: it finds no set of wheels for ``world``.
+    """
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    if done.returncode != 0:
+        raise ResolveError(f"there is no closed set of wheels for {world}:\n{done.stderr.strip()}")
+
+
+def _vias(text: str, spelled: Mapping[str, str]) -> dict[str, str]:
+    """What asks for each project, from uv's annotated list of requirements (``name==1  # via other, -r file``)."""
+    found = {}
+    for line in text.splitlines():
+        pinned, _, via = line.partition("# via ")
+        for path, name in spelled.items():
+            via = via.replace(f"-r {path}", name)
+        found[pinned.partition("==")[0].strip()] = via.strip()
+    return found
 
 
 def python_version(tag: str) -> str:
@@ -170,7 +192,7 @@ def _environment(upstream: Upstream) -> dict[str, str]:
     return kept | {"NO_PROXY": hosts, "no_proxy": hosts}
 
 
-def _wanted(package: Mapping[str, Any], python: str, glibc: int) -> Wanted:
+def _wanted(package: Mapping[str, Any], python: str, glibc: int, vias: Mapping[str, str]) -> Wanted:
     """The best wheel of a locked package (PEP 751)."""
     name, version = str(package["name"]), str(package.get("version", ""))
     wheels = {_filename(wheel): wheel for wheel in package.get("wheels", [])}
@@ -182,7 +204,17 @@ def _wanted(package: Mapping[str, Any], python: str, glibc: int) -> Wanted:
     sha256 = wheel.get("hashes", {}).get("sha256")
     if not sha256:
         raise ResolveError(f"{best}: the index states no sha256, so its bytes cannot be checked")
-    return Wanted(name, version, best, str(wheel["url"]), str(sha256), wheel.get("size"))
+    uploaded = wheel.get("upload-time")
+    return Wanted(
+        name,
+        version,
+        best,
+        url=str(wheel["url"]),
+        sha256=str(sha256),
+        size=wheel.get("size"),
+        uploaded_at=stamp(uploaded) if isinstance(uploaded, datetime) else None,
+        via=vias.get(name, ""),
+    )
 
 
 def best_wheel(filenames: Iterable[str], python: str, glibc: int = GLIBC) -> str | None:

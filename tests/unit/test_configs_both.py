@@ -283,7 +283,7 @@ def test_whether_a_passport_agrees_with_the_file_name(
     wheel = tmp_path / filename
     wheel.write_bytes(make_wheel(filename, passport=make_passport(**facts)))
     settings = load_settings()
-    faults = read_wheel(wheel, parse_name(filename), settings.targets, settings.passport).faults
+    faults = list(read_wheel(wheel, parse_name(filename), settings.targets, settings.passport).faults)
     assert (faults == []) is agree, faults
     assert all(fault.startswith("passport: ") for fault in faults)
     opened = open_wheel(wheel)

@@ -8,6 +8,7 @@ import struct
 import zipfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,8 @@ from hypothesis import strategies as st
 
 from index_server.errors import BadUploadError, RequestError, TooLargeError
 from index_server.intake import archive as zipcheck
-from index_server.intake.upload import Upload, examine, receive
+from index_server.intake.upload import Check, Upload, examine, receive
+from index_server.intake.wheel import read_wheel
 from index_server.model import Record
 from index_server.settings import Settings
 from tests.helpers.archives import ARCHIVES, NAME, swap, with_zip64_end
@@ -44,13 +46,15 @@ def take(tmp_path: Path, settings: Settings) -> Take:
         path = tmp_path / "upload"
         form = {":action": "file_upload", "protocol_version": "1", **fields}
         upload = asyncio.run(receive(body(form, filename, data), CONTENT_TYPE, path))
-        record, metadata = examine(
-            upload, targets=settings.targets, passport=settings.passport, at="now", by="tests"
-        )
+        record, metadata = examine(upload, in_process(settings), at="now", by="tests")
         assert b"Metadata-Version" in metadata
         return record
 
     return run
+
+
+def in_process(settings: Settings) -> Check:
+    return partial(read_wheel, targets=settings.targets, passport=settings.passport)
 
 
 BOUNDARY = "b0undary"
@@ -423,7 +427,7 @@ def test_more_than_one_file_is_refused(tmp_path: Path) -> None:
 def test_a_form_without_a_file_is_refused(tmp_path: Path, settings: Settings) -> None:
     upload = Upload(tmp_path / "upload", {":action": "file_upload"})
     with pytest.raises(BadUploadError, match="no file named `content`"):
-        examine(upload, targets=settings.targets, passport=settings.passport, at="", by="")
+        examine(upload, in_process(settings), at="", by="")
 
 
 def test_forms_too_large_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -453,7 +457,7 @@ def test_one_byte_changed_is_refused_or_changes_nothing_that_is_read(
         path.write_bytes(data)
         upload = Upload(path, {":action": "file_upload"}, name, len(data))
         upload.digests = {"sha256_digest": "0" * 64, "blake2_256_digest": "0" * 64}
-        return examine(upload, targets=settings.targets, passport=settings.passport, at="", by="")
+        return examine(upload, in_process(settings), at="", by="")
 
     with suppress(BadUploadError):  # and nothing else
         assert read(spoiled) == read(sound)

@@ -8,6 +8,7 @@ import io
 import struct
 import tracemalloc
 import zipfile
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import pytest
 
 from index_server.errors import BadUploadError
 from index_server.intake.upload import Upload, examine
+from index_server.intake.wheel import read_wheel
 from index_server.model import Record
 from index_server.settings import Settings
 from tests.helpers.wheels import member, record_line, wheel_files
@@ -63,7 +65,8 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def take(path: Path, settings: Settings) -> Record:
     upload = Upload(path, {":action": "file_upload"}, NAME, path.stat().st_size)
     upload.digests = {"sha256_digest": "0" * 64, "blake2_256_digest": "0" * 64}
-    record, _ = examine(upload, targets=settings.targets, passport=settings.passport, at="", by="tests")
+    check = partial(read_wheel, targets=settings.targets, passport=settings.passport)
+    record, _ = examine(upload, check, at="", by="tests")
     return record
 
 

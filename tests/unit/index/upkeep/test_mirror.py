@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from index_server.catalog.catalog import Catalog
 from index_server.errors import BadUploadError, ConfigError, MirrorError, NotFoundError, ResolveError
 from index_server.intake import upload as intake
 from index_server.intake.upload import Upload
+from index_server.intake.wheel import read_wheel
 from index_server.model import SnapshotAnswer, stamp
 from index_server.pages.negotiation import JSON
 from index_server.policy import Policy
@@ -104,8 +106,7 @@ class Index:
             upload = Upload(path, {":action": "file_upload"}, name, len(data), digests)
             record, metadata = intake.examine(
                 upload,
-                targets=self.settings.targets,
-                passport=self.settings.passport,
+                partial(read_wheel, targets=self.settings.targets, passport=self.settings.passport),
                 at=stamp(self.catalog.now()),
                 by="somebody",
             )

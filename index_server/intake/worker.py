@@ -1,0 +1,130 @@
+"""The process that checks wheels for :mod:`index_server.intake.pool`: one after another, under limits.
+
+It writes no file, holds no credentials and is talked to over one socket, its standard input. Messages are frames:
+the length of a head and of a tail, four bytes each, then both. The head is JSON. The tail is empty but for an
+answer with the bytes of METADATA.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import resource
+import socket
+import struct
+import sys
+import traceback
+from pathlib import Path
+from typing import Any
+
+import orjson
+from jsonschema import Draft202012Validator
+
+from index_server.intake.wheel import WheelContents, read_wheel
+from index_server.names import parse_name
+from index_server.targets import Target, Targets
+
+MEMORY = 512 << 20  # bytes of address space
+KEPT = 160 << 20  # bytes resident after which a process is not used again: Python gives little back
+FRAME = struct.Struct("!II")
+
+
+class ClosedError(Exception):
+    """The other side has ended."""
+
+
+def send(channel: socket.socket, head: object, tail: bytes = b"") -> None:
+    """Write one frame."""
+    data = orjson.dumps(head)
+    channel.sendall(FRAME.pack(len(data), len(tail)) + data + tail)
+
+
+def receive(channel: socket.socket, limit: int) -> tuple[Any, bytes]:
+    """Read one frame.
+
+    Raises:
+        ClosedError: the other side ended, or the frame is larger than ``limit`` bytes.
+    """
+    head, tail = FRAME.unpack(_exactly(channel, FRAME.size))
+    if head + tail > limit:
+        raise ClosedError
+    return orjson.loads(_exactly(channel, head)), _exactly(channel, tail)
+
+
+def _exactly(channel: socket.socket, size: int) -> bytes:
+    data = bytearray()
+    while len(data) < size:
+        piece = channel.recv(size - len(data))
+        if not piece:
+            raise ClosedError
+        data += piece
+    return bytes(data)
+
+
+def serve(channel: socket.socket) -> None:
+    """Check wheels until the server closes the socket or this process has grown too large."""
+    rules, _ = receive(channel, 1 << 24)
+    targets, passport = (
+        Targets(Target(name, "", (), ()) for name in rules["targets"]),
+        Draft202012Validator(rules["passport"]),
+    )
+    send(channel, "ready")
+    while True:
+        job, _ = receive(channel, 1 << 16)
+        _allow_cpu(job["cpu"])
+        try:
+            path, name = Path(job["path"]), parse_name(job["filename"])
+            wheel = read_wheel(path, name, targets, passport, mirrored=job["mirrored"])
+        except MemoryError:
+            wheel = WheelContents()
+            wheel.faults.append(f"checking it costs too much: more than {MEMORY >> 20} MiB of memory")
+        except (
+            Exception
+        ) as error:  # whatever a malformed file provokes is that file's fault, not the server's
+            traceback.print_exc()
+            wheel = WheelContents()
+            wheel.faults.append(f"it cannot be checked: {type(error).__name__}")
+        last = _resident() > KEPT
+        head = {
+            "faults": list(wheel.faults),
+            "facts": dataclasses.asdict(wheel.facts) if wheel.facts else None,
+            "tuned": wheel.tuned.model_dump() if wheel.tuned else None,
+            "last": last,
+        }
+        send(channel, head, b"" if wheel.faults else wheel.metadata)
+        if last:
+            return
+
+
+def _resident() -> int:
+    """Bytes of memory that this process has now (proc(5); ru_maxrss would count the server's before the exec)."""
+    pages = Path("/proc/self/statm").read_bytes().split()[1]
+    return int(pages) * resource.getpagesize()
+
+
+def _allow_cpu(seconds: int) -> None:
+    """Have the kernel end this process after so many seconds of CPU more."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    _, hard = resource.getrlimit(resource.RLIMIT_CPU)
+    resource.setrlimit(resource.RLIMIT_CPU, (int(used.ru_utime + used.ru_stime) + 1 + seconds, hard))
+
+
+def main() -> None:
+    """Set the limits that hold for the process, then serve standard input."""
+    for limit, value in (
+        (resource.RLIMIT_AS, MEMORY),
+        (resource.RLIMIT_FSIZE, 0),
+        (resource.RLIMIT_CORE, 0),
+        (resource.RLIMIT_NOFILE, 16),
+    ):
+        _, hard = resource.getrlimit(limit)
+        ceiling = value if hard == resource.RLIM_INFINITY else min(value, hard)
+        resource.setrlimit(limit, (ceiling, ceiling))
+    with socket.socket(fileno=0) as channel:
+        try:
+            serve(channel)
+        except (ClosedError, ConnectionError):
+            sys.exit(0)
+
+
+if __name__ == "__main__":
+    main()
