@@ -230,7 +230,7 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def _refuse(self, status: HTTPStatus) -> None:
         """Answer, and read on for a moment: data that arrives at a closed socket would discard the answer."""
-        if self.transport.is_closing():
+        if self._refused is not None or self.transport.is_closing():
             return
         if not self._idle():
             self.cycle.disconnected = True  # a request before this one: its answer is not sent
