@@ -1,7 +1,7 @@
-"""Every failure as a class: an exit code for the command line, a status for HTTP.
+"""All errors, each with an exit code for the command line and, for requests, an HTTP status.
 
-A message says what happened, then what to do. Requests collect all their reasons before they fail. Errors
-are caught once on each side: in :mod:`index_server.cli` and in :mod:`index_server.api.app`.
+A message says what happened, then what to do. A refused request lists all its reasons. Errors are caught in two
+places: :mod:`index_server.cli` and :mod:`index_server.api.app`.
 """
 
 from __future__ import annotations
@@ -13,25 +13,25 @@ from index_server.reasons import Reasons
 
 
 class IndexServerError(Exception):
-    """Base of every error that becomes a sentence instead of a traceback."""
+    """Base of all errors that are reported as a message, without a traceback."""
 
     exit_code: ClassVar[int] = 1
 
 
 class CheckFailedError(IndexServerError):
-    """``armwheels-index check`` found faults; they are printed before this is raised."""
+    """``armwheels-index check`` found faults; they are printed before this error is raised."""
 
     exit_code = 1
 
 
 class ConfigError(IndexServerError):
-    """A file in ``configs/`` or a setting is wrong; the message lists every fault."""
+    """A file in ``configs/`` or a variable has faults; the message lists all of them."""
 
     exit_code = 3
 
 
 class StoreError(IndexServerError):
-    """The store cannot be opened, or holds something that cannot be right."""
+    """The store cannot be opened, or an object in it is not valid."""
 
     exit_code = 4
 
@@ -45,31 +45,31 @@ class MissingObjectError(StoreError):
 
 
 class UnsafeStoreError(StoreError):
-    """The store ignores a condition that keeps two writers apart; nothing may be published to it."""
+    """The store ignores conditional writes, so two publishers could overwrite each other."""
 
     exit_code = 6
 
 
 class PortInUseError(IndexServerError):
-    """The address to serve on is taken or not ours."""
+    """The address to listen on is in use, or is not an address of this machine."""
 
     exit_code = 5
 
 
 class ResolveError(IndexServerError):
-    """No closed set of wheels exists; the message says which project is in the way."""
+    """No wheels satisfy all requirements; the message names the project at fault."""
 
     exit_code = 7
 
 
 class MirrorError(IndexServerError):
-    """A wheel of others cannot be had, or is not what was resolved."""
+    """A wheel to mirror cannot be downloaded, or is not the one that was resolved."""
 
     exit_code = 8
 
 
 class RequestError(IndexServerError):
-    """A request that is answered with ``status`` and all of ``reasons`` (RFC 9457 on the API)."""
+    """A request that is refused with ``status`` and ``reasons`` (RFC 9457)."""
 
     status: ClassVar[int] = 400
     title: ClassVar[str] = "the request was refused"
@@ -85,42 +85,42 @@ class RequestError(IndexServerError):
 
 
 class BadUploadError(RequestError):
-    """The file or its form has faults; every one is named."""
+    """The uploaded file or its form has faults; the reasons name each one."""
 
     status = 400
-    title = "the file was not taken"
+    title = "the file was refused"
 
 
 class MalformedError(RequestError):
-    """The request is not what the contract says."""
+    """The request is not valid."""
 
     status = 400
     title = "the request is malformed"
 
 
 class UnauthorizedError(RequestError):
-    """No token, or credentials that hold none (RFC 9110 section 15.5.2)."""
+    """The request has no token (RFC 9110 section 15.5.2)."""
 
     status = 401
     title = "a valid token is needed"
 
 
 class WrongTokenError(UnauthorizedError):
-    """A token that is unknown, has expired or was revoked. Sending it again is of no use, so it is 403."""
+    """The token is unknown, expired or revoked. Status 403, since sending it again cannot help."""
 
     status = 403
     title = "this token is not valid here"
 
 
 class ForbiddenError(RequestError):
-    """The token is valid, and not for this."""
+    """The token is valid but has no scope for the request."""
 
     status = 403
     title = "this token may not do that"
 
 
 class NotFoundError(RequestError):
-    """The index holds no such thing."""
+    """The index has no such object."""
 
     status = 404
     title = "not found"
@@ -134,21 +134,21 @@ class SlowBodyError(RequestError):
 
 
 class ConflictError(RequestError):
-    """The request contradicts what is already written."""
+    """The request contradicts what is already stored."""
 
     status = 409
-    title = "this contradicts what is already written"
+    title = "the request contradicts what is already stored"
 
 
 class GateError(RequestError):
-    """The gates of a channel are shut to a snapshot."""
+    """A channel's gates refuse the snapshot."""
 
     status = 422
-    title = "the channel's gates are shut to this snapshot"
+    title = "the channel's gates refuse this snapshot"
 
 
 class TooManyError(RequestError):
-    """More uploads than this index takes from one token (RFC 6585 section 4)."""
+    """The token has made too many uploads in a short time (RFC 6585 section 4)."""
 
     status = 429
     title = "too many uploads"
@@ -159,14 +159,14 @@ class TooManyError(RequestError):
 
 
 class GoneError(RequestError):
-    """It was here, and no promise covered it any more (RFC 9110 section 15.5.11)."""
+    """The file was collected after its retention ended (RFC 9110 section 15.5.11)."""
 
     status = 410
     title = "this file was collected"
 
 
 class TooLargeError(RequestError):
-    """The body is larger than this index takes."""
+    """The body is larger than the index accepts."""
 
     status = 413
     title = "too large"
@@ -180,7 +180,7 @@ class NoSpaceError(RequestError):
 
 
 class DamagedError(StoreError, RequestError):
-    """An object is not what was written; ``detail`` says how and is for the operator alone."""
+    """A stored object is damaged. ``detail`` is for the operator; clients do not see it."""
 
     status = 500
     title = "a part of the index is damaged"
@@ -199,7 +199,7 @@ class NotNowError(RequestError):
 
 
 class StoreAwayError(StoreError, RequestError):
-    """The store does not answer now; ``detail`` says where it is and is for the operator alone."""
+    """The store does not answer. ``detail`` is for the operator; clients do not see it."""
 
     status = 503
     title = "the store does not answer"
@@ -211,7 +211,7 @@ class StoreAwayError(StoreError, RequestError):
 
 
 class ReadOnlyStoreError(StoreAwayError):
-    """The store can be read and not written."""
+    """The store can be read but not written."""
 
     title = "the store cannot be written"
 
@@ -221,10 +221,10 @@ class ReadOnlyStoreError(StoreAwayError):
 
 
 def as_answer(error: StoreError) -> RequestError:
-    """What a client is told of a store's failure: never where the store is, nor what it holds."""
+    """The answer to a client for a failure of the store. It does not say where the store is."""
     if isinstance(error, RequestError):
         return error
-    if isinstance(error, MissingObjectError):  # another object names it
+    if isinstance(error, MissingObjectError):  # another object refers to it
         return DamagedError(error.key, "it is missing")
     return StoreAwayError(str(error))
 

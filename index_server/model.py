@@ -1,4 +1,4 @@
-"""What the index stores: frozen models, written once, as JSON with sorted keys.
+"""Models of the stored objects: frozen, written once, as JSON with sorted keys.
 
 Times are UTC in the form of PEP 700 (``2026-11-23T05:22:04.123456Z``). Sizes are bytes. Digests are lower-case
 hexadecimal sha256 unless the name says otherwise.
@@ -19,24 +19,24 @@ from index_server.errors import DamagedError
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 SESSION = re.compile(r"[A-Za-z0-9_-]{22,64}\Z")
 Session = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{22,64}$")]
-GENESIS = "0" * 64  # the hash that stands before a channel's first move
+GENESIS = "0" * 64  # previous_hash of the first entry of a journal
 
 
 class Stored(BaseModel):
-    """Base of all that lies in the store."""
+    """Base of all stored models."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     def encode(self) -> bytes:
-        """The bytes as stored; the same model always gives the same bytes, so that hashes may name them."""
+        """The bytes to store. Equal models give equal bytes, so that a hash can name them."""
         return orjson.dumps(self.model_dump(mode="json"), option=orjson.OPT_SORT_KEYS)
 
     @classmethod
     def decode(cls, data: bytes, *, key: str) -> Self:
-        """Read stored bytes back.
+        """Parse stored bytes; ``key`` names the object in messages.
 
         Raises:
-            DamagedError: they are not what was written; ``key`` says which object.
+            DamagedError: the bytes are not valid.
         """
         try:
             return cls.model_validate_json(data)
@@ -48,11 +48,11 @@ StoredT = TypeVar("StoredT", bound=Stored)
 
 
 class Tuned(Stored):
-    """The part of a wheel's passport that decides who sees the wheel."""
+    """The part of a wheel's passport that decides which views show the wheel."""
 
     build: str
     recipe: str
-    version: str  # upstream's (PEP 440), without our local part
+    version: str  # the upstream version (PEP 440), without the local part
     python: str
     target: str
     backend: str
@@ -61,14 +61,14 @@ class Tuned(Stored):
 
 
 class Record(Stored):
-    """What the index knows of one file."""
+    """The index's record of one file."""
 
     format: Literal[1] = 1
     project: str  # normalised (PEP 503)
     name: str  # as METADATA spells it
     filename: str  # PEP 427; PEP 691 `filename`
     version: str  # normalised (PEP 440), with the local part; PEP 700 `versions`
-    build_tag: str  # "" where there is none
+    build_tag: str  # "" without one
     python_tag: str  # PEP 425
     abi_tag: str
     platform_tag: str
@@ -80,11 +80,11 @@ class Record(Stored):
     summary: str
     uploaded_at: str  # PEP 700 `upload-time`
     uploaded_by: str
-    tuned: Tuned | None  # None: no passport, so the file belongs to every target
+    tuned: Tuned | None  # None without a passport: the file is for every target
 
 
 class SessionFile(Stored):
-    """One file held by an upload session."""
+    """One file of an upload session."""
 
     project: str
     filename: str
@@ -93,7 +93,7 @@ class SessionFile(Stored):
 
 
 class Shard(Stored):
-    """A project's part of a snapshot; the sha256 of its bytes is its name."""
+    """A project's part of a snapshot. Its key is the sha256 of its bytes."""
 
     format: Literal[1] = 1
     project: str
@@ -101,7 +101,7 @@ class Shard(Stored):
 
 
 class ShardRef(Stored):
-    """What a snapshot says of a project, enough to list it without reading its shard."""
+    """A snapshot's entry for one project; enough to list the project without reading its shard."""
 
     shard: Sha256
     files: int
@@ -109,7 +109,7 @@ class ShardRef(Stored):
 
 
 class SnapshotRequest(Stored):
-    """What a snapshot is made from, pinned before it is made: asking again gives the same answer."""
+    """The inputs of a snapshot, written before the snapshot, so that a repeated request gives the same one."""
 
     channel: str
     parent: str | None
@@ -124,12 +124,12 @@ class Snapshot(Stored):
     id: str  # such as 20261123-1
     parent: str | None
     created_at: str
-    request: Sha256  # names session and idempotency key without telling them
+    request: Sha256  # of session and idempotency key, which stay secret
     projects: dict[str, ShardRef]
 
 
 class SnapshotAnswer(Stored):
-    """What became of a request for a snapshot."""
+    """The answer to a request for a snapshot."""
 
     id: str
     created: bool
@@ -140,7 +140,7 @@ class SnapshotAnswer(Stored):
 
 
 class Entry(Stored):
-    """What every entry of a journal says."""
+    """Base of all journal entries."""
 
     format: Literal[1] = 1
     serial: int
@@ -161,7 +161,7 @@ class Move(Entry):
     snapshot: str
     approvals: tuple[str, ...]  # names of the tokens that approved
     message: str
-    judgement: Sha256 | None = None  # what the gates saw, below judgements/; None where there are none
+    judgement: Sha256 | None = None  # key below judgements/; None without gates
 
 
 Mark = Literal["yank", "unyank", "quarantine", "release"]
@@ -177,7 +177,7 @@ class StatusEntry(Entry):
 
 
 class Approval(Stored):
-    """A second person's word for a snapshot in a channel."""
+    """A second person's approval of a snapshot for a channel."""
 
     channel: str
     snapshot: str
@@ -188,25 +188,25 @@ class Approval(Stored):
 
 
 class Judgement(Stored):
-    """What the gates of a channel saw when they let a snapshot pass; the sha256 of its bytes is its name."""
+    """The facts by which a channel's gates accepted a snapshot. Its key is the sha256 of its bytes."""
 
     format: Literal[1] = 1
     channel: str
     snapshot: str
-    returning: bool  # the channel had shown it before
+    returning: bool  # whether the channel has shown it before
     approvals: tuple[Approval, ...]
     evidence: dict[str, dict[str, int]]  # sha256 of the file -> kind -> number of the evidence
 
 
 class Fate(Stored):
-    """What became of an upload session, decided once."""
+    """The end of an upload session, decided once."""
 
     fate: Literal["asked", "discarded"]
     at: str
 
 
 class Evidence(Stored):
-    """What was found out about a file after it was closed."""
+    """A report about a file, such as an audit or a test run."""
 
     sha256: Sha256  # of the file
     kind: str
@@ -216,7 +216,7 @@ class Evidence(Stored):
 
 
 class Token(Stored):
-    """An upload token; the object's key is the sha256 of the secret."""
+    """A token. Its key is the sha256 of the secret."""
 
     name: str
     created_at: str
@@ -225,7 +225,7 @@ class Token(Stored):
 
 
 class Revocation(Stored):
-    """That a token is no longer valid; the object's key is the token's."""
+    """The revocation of a token, under the token's key."""
 
     at: str
 
@@ -239,7 +239,7 @@ class StoreMark(Stored):
 
 
 class FilePointer(Stored):
-    """Where a wheel digest was published."""
+    """The file that was published for a wheel digest."""
 
     project: str
     filename: str
@@ -253,12 +253,12 @@ class Hint(Stored):
 
 
 def stamp(moment: datetime) -> str:
-    """Spell an aware time in UTC (PEP 700: ``yyyy-mm-ddThh:mm:ss.ffffffZ``)."""
+    """Format an aware time in UTC (PEP 700: ``yyyy-mm-ddThh:mm:ss.ffffffZ``)."""
     return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def sha256_hex(data: bytes) -> str:
-    """The sha256 of ``data``."""
+    """The sha256 of ``data`` in hexadecimal."""
     return hashlib.sha256(data).hexdigest()
 
 
@@ -266,7 +266,7 @@ File = tuple[str, str]  # sha256 and file name
 
 
 class Tomb(Stored):
-    """One generation of a file, in an entry."""
+    """One generation of a file, in an entry of the journal of collected files."""
 
     project: str
     filename: str
@@ -275,26 +275,26 @@ class Tomb(Stored):
 
     @property
     def file(self) -> File:
-        """The file whose generation it is."""
+        """The sha256 and the name of the file."""
         return self.sha256, self.filename
 
 
 class TombEntry(Entry):
-    """One entry: files that go, or files that are back."""
+    """One entry of the journal of collected files: files collected, or files restored."""
 
     kind: Literal["collected", "restored"]
     files: tuple[Tomb, ...]
 
 
 class Gone(Stored):
-    """That a file is collected: which generation, since when."""
+    """The state of a collected file: its generation, and when it was collected."""
 
     tomb: Tomb
     at: str
 
 
 class Intent(Stored):
-    """That somebody is about to point a channel at a snapshot."""
+    """The announcement of a move to a snapshot."""
 
     snapshot: str
     at: str
@@ -304,7 +304,7 @@ Kind = Literal["lease", "end", "void"]
 
 
 class LeasedFile(Stored):
-    """A file that a lease names."""
+    """A file named by a lease."""
 
     project: str
     filename: str
@@ -312,7 +312,7 @@ class LeasedFile(Stored):
 
 
 class LeaseEntry(Entry):
-    """One entry of the journal of leases: what a name stands for from now on, or that it ended or never was."""
+    """One entry of the journal of leases: a new lease, its end, or its annulment."""
 
     kind: Kind
     name: str

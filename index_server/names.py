@@ -1,4 +1,4 @@
-"""Wheel file names (PEP 427): which names the index takes, and their parts."""
+"""Parses wheel file names (PEP 427) and refuses those that the index does not accept."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ class WheelName:
 
 
 def parse_name(filename: str) -> WheelName:
-    """Take a file name apart.
+    """Parse the file name of a wheel.
 
     Raises:
-        ValueError: it is not a wheel's name; the message says why.
+        ValueError: the name is not valid; the message says why.
     """
     if filename.endswith((".tar.gz", ".zip", ".tar.bz2")):
-        raise ValueError(f"{filename!a}: only wheels are taken here, no source distributions")
+        raise ValueError(f"{filename!a}: only wheels are accepted, no source distributions")
     if len(filename) > MAX_NAME or not _FILENAME.match(filename):
-        raise ValueError(f"{filename[:MAX_NAME]!a}: not the name of a wheel that can be taken")
+        raise ValueError(f"{filename[:MAX_NAME]!a}: not a valid wheel file name")
     try:
         project, version, build, tags = parse_wheel_filename(filename)
     except InvalidWheelFilename as error:

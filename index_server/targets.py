@@ -1,4 +1,4 @@
-"""CPU targets as the index knows them: names, aliases, and whose wheels also run there. Pure."""
+"""CPU targets: names, aliases, and the other targets whose wheels run on them. Pure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from index_server.configs import TargetTable
 
 @dataclass(frozen=True)
 class Target:
-    """A CPU as the index knows it."""
+    """A CPU target."""
 
     name: str
     description: str
@@ -19,20 +19,20 @@ class Target:
 
     @property
     def runs(self) -> tuple[str, ...]:
-        """All targets whose wheels run here, best first."""
+        """All targets whose wheels run on this one, the best first."""
         return (self.name, *self.also_runs)
 
 
 @dataclass(frozen=True)
 class Lens:
-    """What a view is asked for: a target and, perhaps, a backend."""
+    """Selects what a page shows: a target and optionally a backend."""
 
     target: Target
     backend: str | None = None
 
     @property
     def slug(self) -> str:
-        """How the lens is spelled in a URL."""
+        """The path segment of URLs: ``target`` or ``target+backend``."""
         return f"{self.target.name}+{self.backend}" if self.backend else self.target.name
 
 
@@ -51,11 +51,11 @@ class Targets:
         )
 
     def resolve(self, name: str) -> Target | None:
-        """The target with this name or alias."""
+        """The target with this name or alias, or None."""
         return self.by_name.get(name) or self._aliases.get(name)
 
     def lens(self, text: str) -> Lens | None:
-        """Read ``target`` or ``target+backend``; None where the target is unknown or the backend empty."""
+        """Parse ``target`` or ``target+backend``. Return None if the target is unknown or the backend empty."""
         name, plus, backend = text.partition("+")
         target = self.resolve(name)
         if target is None or (plus and not backend):

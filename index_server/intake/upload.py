@@ -130,7 +130,7 @@ def _form_faults(upload: Upload) -> Reasons:
     if fields.get("protocol_version", "1") != "1":
         faults.append("the form's protocol_version must be 1")
     if fields.get("filetype", "bdist_wheel") != "bdist_wheel":
-        faults.append(f"only wheels are taken here, not {fields['filetype']!a}")
+        faults.append(f"only wheels are accepted, not {fields['filetype']!a}")
     for key, digest in upload.digests.items():
         stated = fields.get(key, "")
         if stated and stated.lower() != digest:

@@ -1,7 +1,7 @@
-"""What a snapshot must have before a channel may point at it. Pure; all reasons come together.
+"""Decides whether a channel may point at a snapshot, by the channel's gates in ``channels.toml``. Pure.
 
-A channel names its gates in ``channels.toml``. A snapshot that the channel has shown before passed them then: on
-its way back only what may have been found out since is asked, evidence and quarantine.
+All reasons against the snapshot are reported together. For a snapshot that the channel has shown before, only
+evidence and quarantine are checked, since these may have changed.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from index_server.model import Record
 
 @dataclass(frozen=True, order=True)
 class Cell:
-    """A wheel that must be there; spelled as the builder spells its build."""
+    """A required wheel, formatted like the builder's build id."""
 
     recipe: str
     version: str
@@ -30,26 +30,28 @@ class Cell:
 class Gates:
     """The gates of one channel."""
 
-    sources: tuple[str, ...] = ()  # channels, one of which must have shown the snapshot; () asks for none
+    sources: tuple[
+        str, ...
+    ] = ()  # channels, one of which must have shown the snapshot; () for no such condition
     required: tuple[Cell, ...] = ()
-    evidence: tuple[str, ...] = ()  # kinds that every wheel with a passport needs, and needs to have passed
-    approvals: int = 0  # by others than the mover
+    evidence: tuple[str, ...] = ()  # kinds that every wheel with a passport must have passed
+    approvals: int = 0  # by other people than the mover
 
 
 @dataclass(frozen=True, kw_only=True)
 class Candidate:
-    """A snapshot and all that gates ask about it."""
+    """A snapshot with the facts that gates check."""
 
     records: Sequence[Record]
-    shown_in: frozenset[str]  # the channels that point at it or did
-    returning: bool  # the channel asked for is one of them
-    quarantined: Mapping[str, str]  # file name -> why
-    evidence: Mapping[str, Mapping[str, bool]]  # sha256 -> kind -> whether the newest says that it passed
-    approvers: frozenset[str]  # names of those who approved, without the mover
+    shown_in: frozenset[str]  # channels that point at the snapshot or have done so
+    returning: bool  # whether the channel of the move is one of them
+    quarantined: Mapping[str, str]  # file name -> reason
+    evidence: Mapping[str, Mapping[str, bool]]  # sha256 -> kind -> whether the newest one passed
+    approvers: frozenset[str]  # names of the approvers, without the mover
 
 
 def reasons(gates: Gates, candidate: Candidate) -> tuple[str, ...]:
-    """Why the gates are shut; empty where they are open."""
+    """The reasons against the snapshot; empty if the gates accept it."""
     found = _quarantine(candidate) + _evidence(gates, candidate)
     if not candidate.returning:
         found = _arrival(gates, candidate) + found
@@ -57,7 +59,7 @@ def reasons(gates: Gates, candidate: Candidate) -> tuple[str, ...]:
 
 
 def passed(body: object, sha256: str) -> bool:
-    """Whether evidence says that the file passed; a report that names another file says nothing of this one."""
+    """Whether evidence says that this file passed. A report about another file does not count."""
     return isinstance(body, dict) and body.get("passed") is True and body.get("sha256", sha256) == sha256
 
 

@@ -1,4 +1,4 @@
-"""What the journal of leases means: which leases stand, and when the others ended. Pure."""
+"""Derives the leases, current and ended, from the journal of leases. Pure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from index_server.model import LeasedFile, LeaseEntry
 
 @dataclass(frozen=True)
 class Lease:
-    """What a name stood for, and when that ended, if it did."""
+    """The snapshots and files that a name keeps, and when the lease ended, if it did."""
 
     name: str
     snapshots: tuple[str, ...]
@@ -19,7 +19,7 @@ class Lease:
 
 
 def fold(entries: Iterable[LeaseEntry]) -> list[Lease]:
-    """All leases there ever were; an entry ends the one of its name that stands before it."""
+    """All leases, current and ended. An entry ends the earlier lease of its name."""
     done: list[Lease] = []
     standing: dict[str, LeaseEntry] = {}
     for entry in entries:

@@ -1,8 +1,8 @@
-"""What the journal of yanks and quarantines means. Pure.
+"""Derives yanks and quarantines from their journal. Pure.
 
-A yanked file (PEP 592) stays on its pages with the reason: installers pass it over unless it is pinned. A file
-under quarantine is on no page and is not sent. A project under quarantine has the status ``quarantined`` (PEP
-792): its pages offer no file and it takes no upload. All of it can be undone; the journal keeps who and why.
+A yanked file (PEP 592) stays on its pages with the reason; installers skip it unless it is pinned. A quarantined
+file is on no page and is not served. A quarantined project has the status ``quarantined`` (PEP 792): its pages list
+no files and it accepts no uploads. Everything can be undone; the journal records by whom and why.
 """
 
 from __future__ import annotations
@@ -23,29 +23,29 @@ _PAIRS: Mapping[Mark, frozenset[Mark]] = {
 
 @dataclass(frozen=True)
 class ProjectMarks:
-    """What is yanked and quarantined of one project: file names and reasons. Pages are kept by it: hashable."""
+    """The yanked and quarantined files of one project, with reasons. Hashable: a part of the key of kept pages."""
 
     yanked: tuple[tuple[str, str], ...] = ()
     quarantined: tuple[tuple[str, str], ...] = ()
-    project: str | None = None  # why the whole project is under quarantine
+    project: str | None = None  # the reason why the whole project is quarantined
 
     def yank_reason(self, filename: str) -> str | None:
-        """Why a file is yanked; None where it is not."""
+        """The reason why a file is yanked; None if it is not."""
         return dict(self.yanked).get(filename)
 
     def quarantine_reason(self, filename: str) -> str | None:
-        """Why a file is under quarantine, by itself or with its project; None where it is not."""
+        """The reason why a file or its project is quarantined; None if neither is."""
         return self.project if self.project is not None else dict(self.quarantined).get(filename)
 
     def offered(self, records: Iterable[Record]) -> list[Record]:
-        """The records that may be shown."""
+        """The records that pages may list."""
         if self.project is not None:
             return []
         hidden = dict(self.quarantined)
         return [record for record in records if record.filename not in hidden]
 
     def after(self, kind: Mark, filename: str | None, reason: str) -> ProjectMarks:
-        """The marks once an entry was written."""
+        """The marks after one more entry."""
         yanked, quarantined, project = dict(self.yanked), dict(self.quarantined), self.project
         match kind, filename:
             case "yank", str():
@@ -79,12 +79,12 @@ class Marks:
         return self.projects.get(project, NONE)
 
     def changed_by(self, kind: Mark, project: str, filename: str | None, reason: str) -> bool:
-        """Whether such an entry would say anything new."""
+        """Whether such an entry would change anything."""
         marks = self.of(project)
         return marks.after(kind, filename, reason) != marks
 
     def latest(self, kind: Mark, project: str, filename: str | None) -> StatusEntry | None:
-        """The last entry that speaks of the same thing."""
+        """The last entry about the same file or project."""
         return next(
             (
                 entry
@@ -96,7 +96,7 @@ class Marks:
 
 
 def fold(entries: Iterable[StatusEntry]) -> Marks:
-    """The marks that a journal amounts to, the oldest entry first."""
+    """The marks after all entries of the journal, the oldest first."""
     kept = tuple(entries)
     projects: dict[str, ProjectMarks] = {}
     for entry in kept:

@@ -1,15 +1,15 @@
-"""What is kept, and until when. Pure: computed from journals, leases and snapshots alone, never from a clock.
+"""Computes what is kept, and until when, from journals, leases and snapshots. Pure: no clock is read.
 
-A day is spelled as ISO 8601 spells it, so that days compare as text; :data:`FOREVER` sorts after all of them.
+Days are in ISO 8601 format, so that they compare as text; :data:`FOREVER` sorts after all days.
 
-1. A channel without ``retention_days`` in ``channels.toml`` keeps for ever what it has ever shown.
-2. A channel with N ``retention_days`` keeps a snapshot until N days after the day it left it. While it still
-   shows the snapshot, N days after the day it came to it are promised, and it stays for as long as it is shown.
-3. A lease keeps for ever what it names; when it ends, N days more.
-4. What was uploaded into a session, what no channel has shown yet, and what somebody announced to be moved
-   to, is kept for N days. N is here the largest of all channels, and one at least.
-5. A file is kept for as long as anything that holds it. An entry added to a journal never makes a promise
-   shorter, except the end of a lease.
+1. A channel without ``retention_days`` in ``channels.toml`` keeps everything it has ever shown.
+2. A channel with N ``retention_days`` keeps a snapshot until N days after it left the snapshot. While the channel
+   shows the snapshot, pages promise N days after the arrival, and the snapshot stays as long as it is shown.
+3. A lease keeps what it names until it ends, and then for N more days.
+4. Uploads in a session, snapshots that no channel has shown, and snapshots whose move was announced are kept for
+   N days. Here and in rule 3, N is the largest of all channels, and at least one.
+5. A file is kept as long as anything that contains it. A new journal entry never shortens a promise, except the
+   end of a lease.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from index_server.model import Record
 from index_server.rules.leases import Lease
 
 FOREVER = "forever"
-NEVER = ""  # sorts before every day: nothing promises the file
+NEVER = ""  # no promise; sorts before every day
 
 
 @dataclass(frozen=True)
 class Stay:
-    """A channel's time at a snapshot; ``left`` is None while it is there."""
+    """The days from which and until which a channel showed a snapshot; ``left`` is None while it does."""
 
     channel: str
     snapshot: str
@@ -39,23 +39,23 @@ class Stay:
 
 @dataclass(frozen=True)
 class Terms:
-    """How many days each channel keeps what it has left; None is for ever."""
+    """The ``retention_days`` of each channel; None is for ever."""
 
     days: Mapping[str, int | None]
 
     @property
     def grace(self) -> int | None:
-        """Days for all that no channel holds (rule 4)."""
+        """Days for everything that no channel shows (rules 3 and 4); None is for ever."""
         finite = [days for days in self.days.values() if days is not None]
         return max(1, *finite) if finite else None
 
     def after(self, day: str, days: int | None) -> str:
-        """The day ``days`` days after ``day``."""
+        """The day that is ``days`` after ``day``."""
         return FOREVER if days is None else str(date.fromisoformat(day[:10]) + timedelta(days=days))
 
 
 def stays(channel: str, moves: Iterable[tuple[str, str]]) -> list[Stay]:
-    """The stays of a channel from its moves, each a snapshot and the time, the oldest first."""
+    """The stays of a channel from its moves, which are pairs of snapshot and time, the oldest first."""
     listed = [(snapshot, at[:10]) for snapshot, at in moves]
     lefts = [*(at for _, at in listed[1:]), None]
     return [Stay(channel, *arrived, left) for arrived, left in zip(listed, lefts, strict=False)]
@@ -63,13 +63,15 @@ def stays(channel: str, moves: Iterable[tuple[str, str]]) -> list[Stay]:
 
 @dataclass(frozen=True)
 class RetentionState:
-    """All that promises are computed from."""
+    """The stays and leases from which promises are computed."""
 
     terms: Terms
     stays: Sequence[Stay] = ()
     leases: Sequence[Lease] = ()
-    untils: Mapping[str, str] = field(init=False)  # of each snapshot that a channel or a lease names
-    shown: frozenset[str] = field(init=False)  # the snapshots at which channels stand
+    untils: Mapping[str, str] = field(
+        init=False
+    )  # of each snapshot that a channel has shown or a lease names
+    shown: frozenset[str] = field(init=False)  # snapshots that channels show now
 
     def __post_init__(self) -> None:
         untils: dict[str, str] = {}
@@ -83,16 +85,16 @@ class RetentionState:
         object.__setattr__(self, "shown", frozenset(s.snapshot for s in self.stays if s.left is None))
 
     def until(self, snapshot: str) -> str:
-        """Until when a snapshot is kept at least; its id begins with the day it was made."""
+        """The day until which a snapshot is kept at least. Its id begins with the day it was made."""
         made = f"{snapshot[:4]}-{snapshot[4:6]}-{snapshot[6:8]}"
         return max(self.untils.get(snapshot, NEVER), self.terms.after(made, self.terms.grace))
 
     def kept(self, snapshot: str, today: str) -> bool:
-        """Whether nothing of the snapshot may go."""
+        """Whether all files of the snapshot must be kept."""
         return snapshot in self.shown or self.until(snapshot) >= today
 
     def leased(self) -> dict[tuple[str, str], str]:
-        """Files that leases name, by sha256 and name, and until when they are kept."""
+        """Files named by leases, as sha256 and name, with the day until which they are kept."""
         found: dict[tuple[str, str], str] = {}
         for lease in self.leases:
             for file in lease.files:
@@ -106,19 +108,19 @@ class RetentionState:
 
 @dataclass(frozen=True)
 class Promise:
-    """Until when the files of a page are kept: all until ``base`` at least, some for longer."""
+    """The days until which the files of a page are kept: at least ``base``, longer for the files in ``more``."""
 
     base: str
     more: tuple[tuple[str, str], ...] = ()  # file name and day
 
     def untils(self, filenames: Iterable[str]) -> dict[str, str]:
-        """For each file name the day, or :data:`FOREVER`."""
+        """The day for each file name, or :data:`FOREVER`."""
         more = dict(self.more)
         return {name: more.get(name, self.base) for name in filenames}
 
 
 def successor(gone: Record, present: Iterable[Record]) -> Record | None:
-    """What to take in place of a collected file: the newest of the same cell, else of the most alike."""
+    """The file to use in place of a collected one: the newest of the same cell, else of the most similar cell."""
     ranked = [
         (rank, Version(record.version), record.uploaded_at, record.filename, record)
         for record in present
@@ -128,7 +130,7 @@ def successor(gone: Record, present: Iterable[Record]) -> Record | None:
 
 
 def _likeness(gone: Record, other: Record) -> int:
-    """How well ``other`` stands in for ``gone``; 0 where it is of another project, Python or platform."""
+    """How well ``other`` replaces ``gone``; 0 if it is of another project, Python or platform."""
     if (gone.project, gone.python_tag, gone.abi_tag) != (other.project, other.python_tag, other.abi_tag):
         return 0
     if gone.tuned is None or other.tuned is None:

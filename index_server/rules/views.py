@@ -1,14 +1,14 @@
-"""Which files a (snapshot, target, backend) shows. Pure.
+"""Selects the files that a view, which is a (snapshot, target, backend), shows. Pure.
 
-The rule, for each project, version (without our local part), Python tag and ABI tag: one best wheel.
+For each project, version (without the local part), Python tag and ABI tag, a view shows the one best wheel:
 
-1. A wheel is eligible when its target is the view's own or one of those whose wheels also run there.
+1. A wheel is eligible if its target is the view's own or in the target's ``also_runs``.
 2. If the view asks for a backend, wheels of that backend come before wheels of the recipe's default one;
-   wheels of any third backend are never shown.
-3. Among equals the target's own wheel wins, then the order of ``also_runs``.
-4. Files without a passport belong to every target. But a Linux aarch64 wheel without a passport gives way to
-   a tuned wheel of the same version, Python and ABI: never two builds of one thing side by side, since
-   installers would choose between them by the spelling of their local version (PEP 440).
+   wheels of other backends are never shown.
+3. Among equals the target's own wheel comes first, then the order of ``also_runs`` decides.
+4. Files without a passport are shown to every target. A Linux aarch64 wheel without a passport is hidden by a
+   tuned wheel of the same version, Python and ABI. If both were shown, installers would choose between them by
+   the order of local versions (PEP 440).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def view(records: Iterable[Record], lens: Lens) -> list[Record]:
     """The records that ``lens`` shows, by file name."""
     best: dict[tuple[str, ...], tuple[tuple[int, int], Record]] = {}
     untuned = []
-    # Newest first: a snapshot holds one build of a cell, but where two are given the newer one stays.
+    # Newest first: of two builds of a cell, the newer one is shown.
     for record in sorted(records, key=lambda record: (record.uploaded_at, record.filename), reverse=True):
         rank = _rank(record, lens)
         thing = _thing(record)
@@ -39,10 +39,10 @@ def view(records: Iterable[Record], lens: Lens) -> list[Record]:
 
 
 def offers(records: Iterable[Record]) -> tuple[str, ...]:
-    """A digest of ``records`` that answers :func:`visible` without them.
+    """A summary of ``records``, from which :func:`visible` answers without reading them.
 
-    ``*`` stands for a file of every target, ``target`` for a wheel with its recipe's default backend,
-    ``target+backend`` for any wheel with that backend.
+    ``*`` means a file for every target, ``target`` a wheel with its recipe's default backend, and
+    ``target+backend`` any wheel with that backend.
     """
     found = set()
     for record in records:
@@ -56,7 +56,7 @@ def offers(records: Iterable[Record]) -> tuple[str, ...]:
 
 
 def visible(offered: Iterable[str], lens: Lens) -> bool:
-    """Whether ``view`` would show anything of the records that ``offered`` was made from."""
+    """Whether ``view`` shows any of the records that ``offered`` was made from."""
     wanted = {EVERY_TARGET, *lens.target.runs}
     if lens.backend:
         wanted |= {f"{target}+{lens.backend}" for target in lens.target.runs}
@@ -69,7 +69,7 @@ def backends(offered: Iterable[str]) -> set[str]:
 
 
 def _rank(record: Record, lens: Lens) -> tuple[int, int] | None:
-    """How well a tuned wheel fits, less is better; None where it must not be shown."""
+    """The rank of a tuned wheel, lower is better; None if it must not be shown."""
     if record.tuned is None or record.tuned.target not in lens.target.runs:
         return None
     place = lens.target.runs.index(record.tuned.target)

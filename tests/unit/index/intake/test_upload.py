@@ -286,17 +286,17 @@ def test_all_reasons_come_together(take: Take) -> None:
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("demo-1.0.tar.gz", "only wheels are taken"),
+        ("demo-1.0.tar.gz", "only wheels are accepted"),
         ("demo-1.0.whl", "wrong number of parts"),
-        ("demo-1.0-py3-none-any.whl.exe", "not the name of a wheel"),
-        ("../demo-1.0-py3-none-any.whl", "not the name of a wheel"),
+        ("demo-1.0-py3-none-any.whl.exe", "not a valid wheel file name"),
+        ("../demo-1.0-py3-none-any.whl", "not a valid wheel file name"),
         ("demo-one-py3-none-any.whl", "version"),
         ("demo-1.0-x1-py3-none-any.whl", "build"),
-        (".demo-1.0-py3-none-any.whl", "not the name of a wheel"),
-        ("d\u00e9mo-1.0-py3-none-any.whl", "not the name of a wheel"),
-        ("d" * 300 + "-1.0-py3-none-any.whl", "not the name of a wheel"),
-        ("demo-1.0-py3-none-any<script>.whl", "not the name of a wheel"),
-        ("", "not the name of a wheel"),
+        (".demo-1.0-py3-none-any.whl", "not a valid wheel file name"),
+        ("d\u00e9mo-1.0-py3-none-any.whl", "not a valid wheel file name"),
+        ("d" * 300 + "-1.0-py3-none-any.whl", "not a valid wheel file name"),
+        ("demo-1.0-py3-none-any<script>.whl", "not a valid wheel file name"),
+        ("", "not a valid wheel file name"),
     ],
 )
 def test_names_that_cannot_be_taken(take: Take, name: str, reason: str) -> None:
