@@ -179,7 +179,10 @@ class Workshop:
             "models": [str(model), str(lesser[1]) if lesser else None],
             "requirements": sha256_of(tests) if build.recipe.test_requires else None,
             "settings": settings.model_dump(mode="json"),
-            "script": {path.name: sha256_of(path) for path in sorted(WHEEL_TESTS.glob(f"{script.stem}.*"))},
+            "script": {
+                path.name: sha256_of(path)
+                for path in (*sorted(WHEEL_TESTS.glob(f"{script.stem}.*")), WHEEL_TESTS / "kit.py")
+            },
             "parts": [self.toolbox.pins.digest(part) for part in ("qemu", "pip", f"userland-{build.python}")],
         }
         kept = self._check_file(wheel, "emulation", key)

@@ -4,26 +4,19 @@ One JSON line a check, on standard output.
 """
 
 import ctypes
-import json
-import sys
-import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+from kit import report
 
 
 def main() -> None:
     folder = Path.cwd()
     ctypes.CDLL(str(folder / "libc10.so"), mode=ctypes.RTLD_GLOBAL)
     extension = ctypes.CDLL(str(folder / "c10_component.so"))
-    wrong = 0
-    for name, check in CHECKS.items():
-        start = time.monotonic()
-        passed, detail = check(extension)
-        wrong += not passed
-        line = {"check": name, "passed": bool(passed), "detail": detail, "seconds": time.monotonic() - start}
-        print(json.dumps(line), flush=True)
-    sys.exit(1 if wrong else 0)
+    report({name: partial(check, extension) for name, check in CHECKS.items()})
 
 
 def _rounded(function: Any, expected: dict[float, float]) -> tuple[bool, str]:

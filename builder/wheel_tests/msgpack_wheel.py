@@ -1,8 +1,6 @@
 """Runs inside the emulated environment: is the extension used, and are its bytes those of the format?"""
 
-import json
-import sys
-import time
+from kit import report
 
 
 def check_extension() -> tuple[bool, str]:
@@ -40,19 +38,5 @@ def check_round_trip() -> tuple[bool, str]:
     return msgpack.unpackb(msgpack.packb(data)) == data, "a nested structure of 6,000 numbers"
 
 
-def main() -> None:
-    wrong = 0
-    for name in ("extension", "bytes", "round_trip"):
-        start = time.monotonic()
-        try:
-            passed, detail = globals()[f"check_{name}"]()
-        except Exception as error:
-            passed, detail = False, f"{type(error).__name__}: {error}"
-        wrong += not passed
-        line = {"check": name, "passed": bool(passed), "detail": detail, "seconds": time.monotonic() - start}
-        print(json.dumps(line), flush=True)
-    sys.exit(1 if wrong else 0)
-
-
 if __name__ == "__main__":
-    main()
+    report({"extension": check_extension, "bytes": check_bytes, "round_trip": check_round_trip})

@@ -4,14 +4,12 @@ The same inputs, rounded to bfloat16, go through TensorFlow's matrix product in 
 exact, others within what another order of additions in float32 makes. One JSON line a check.
 """
 
-import json
 import os
-import sys
-import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
-Result = tuple[bool, str]
+from kit import Result, report
 
 # Depths around every vector length, edges of every tile, and one large enough for two threads.
 SHAPES = (
@@ -112,17 +110,7 @@ def main() -> None:
         check_layer,
         check_graph,
     )
-    failures = 0
-    for check in checks:
-        start = time.perf_counter()
-        try:
-            passed, detail = check(tf, extension)
-        except Exception as error:
-            passed, detail = False, f"{type(error).__name__}: {str(error)[:300]}"
-        failures += not passed
-        line = {"check": check.__name__.removeprefix("check_"), "passed": passed, "detail": detail}
-        print(json.dumps({**line, "seconds": time.perf_counter() - start}), flush=True)
-    sys.exit(bool(failures))
+    report({check.__name__.removeprefix("check_"): partial(check, tf, extension) for check in checks})
 
 
 if __name__ == "__main__":

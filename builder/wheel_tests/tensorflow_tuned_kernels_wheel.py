@@ -5,15 +5,12 @@ held against TensorFlow's own kernels in float64, which nothing takes over. One 
 """
 
 import ctypes
-import json
 import os
-import sys
-import time
 import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-Result = tuple[bool, str]
+from kit import Result, report
 
 # Apart from float64, as a part of the largest value; float16 is added up in float16, by the stock kernels too.
 TOLERANCE = {"float32": 3e-6, "float16": 1e-2}
@@ -327,17 +324,7 @@ def main() -> None:
         all_of_them.check_gradients,
         all_of_them.check_model,
     )
-    failures = 0
-    for check in checks:
-        start = time.perf_counter()
-        try:
-            passed, detail = check()
-        except Exception as error:
-            passed, detail = False, f"{type(error).__name__}: {str(error)[:300]}"
-        failures += not passed
-        line = {"check": check.__name__.removeprefix("check_"), "passed": bool(passed), "detail": detail}
-        print(json.dumps({**line, "seconds": time.perf_counter() - start}), flush=True)
-    sys.exit(bool(failures))
+    report({check.__name__.removeprefix("check_"): check for check in checks})
 
 
 if __name__ == "__main__":

@@ -4,21 +4,17 @@ Whole numbers must come out exact; float32 is held against NumPy's float64 withi
 One JSON line a check, on standard output.
 """
 
-import json
-import sys
 import tempfile
-import time
-from collections.abc import Callable
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from kit import Result, report
+
 # TensorFlow 2.14 imports distutils, which Debian's Python leaves out and setuptools brings.
 with suppress(ImportError):
     import setuptools  # noqa: F401 - it brings distutils
-
-Result = tuple[bool, str]
 
 
 def spread(numpy: Any, shape: tuple[int, ...], span: int) -> Any:
@@ -120,21 +116,11 @@ def check_saved_model() -> Result:
     return found == [3.0, 6.0], f"{found} after loading"
 
 
-CHECKS: dict[str, Callable[[], Result]] = {
-    name.removeprefix("check_"): function
-    for name, function in list(globals().items())
-    if name.startswith("check_")
-}
-
 if __name__ == "__main__":
-    failed = False
-    for name, check in CHECKS.items():
-        start = time.monotonic()
-        try:
-            passed, detail = check()
-        except Exception as error:
-            passed, detail = False, f"{type(error).__name__}: {error}"
-        failed |= not passed
-        seconds = round(time.monotonic() - start, 1)
-        print(json.dumps({"check": name, "passed": passed, "detail": detail, "seconds": seconds}), flush=True)
-    sys.exit(failed)
+    report(
+        {
+            name.removeprefix("check_"): function
+            for name, function in list(globals().items())
+            if name.startswith("check_")
+        }
+    )

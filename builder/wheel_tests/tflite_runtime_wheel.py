@@ -9,12 +9,13 @@ line a check, on standard output.
 
 import json
 import sys
-import time
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
-Result = tuple[bool, str]
+from kit import Result, report
+
 KEPT = 64
 
 
@@ -203,27 +204,20 @@ def make() -> None:
     print(json.dumps({"made with": tflite_runtime.__version__, "models": results}, indent=1))
 
 
+def check(name: str, expected: Any) -> Result:
+    if name in CASES:
+        return compare(CASES[name], expected)
+    result: Result = globals()[f"check_{name}"](expected)
+    return result
+
+
 def main() -> None:
     if sys.argv[1:] == ["--make"]:
         make()
         return
     stored = json.loads(Path(__file__).with_suffix(".json").read_text())
-    wrong = 0
-    for name, expected in {**stored["expected"], **stored["models"]}.items():
-        start = time.monotonic()
-        try:
-            if name in CASES:
-                passed, detail = compare(CASES[name], expected)
-            else:
-                passed, detail = globals()[f"check_{name}"](expected)
-        except Exception as error:
-            passed, detail = False, f"{type(error).__name__}: {error}"
-        wrong += not passed
-        line = {"check": name, "passed": bool(passed), "detail": detail, "seconds": time.monotonic() - start}
-        print(json.dumps(line), flush=True)
-        if name == "import" and not passed:
-            break
-    sys.exit(1 if wrong else 0)
+    expected = {**stored["expected"], **stored["models"]}
+    report({name: partial(check, name, value) for name, value in expected.items()}, vital="import")
 
 
 if __name__ == "__main__":

@@ -4,13 +4,11 @@ Quantised as the extension does it but step by step, by PyTorch itself, results 
 rounding; against the layer in float32 they must be as near as int8 allows. One JSON line a check.
 """
 
-import json
-import sys
-import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
-Result = tuple[bool, str]
+from kit import Result, report
 
 # Depths around every vector length, edges of every tile, and one large enough for two threads.
 SHAPES = (
@@ -132,17 +130,7 @@ def main() -> None:
         check_threads,
         check_shapes,
     )
-    failures = 0
-    for check in checks:
-        start = time.perf_counter()
-        try:
-            passed, detail = check(torch, extension)
-        except Exception as error:
-            passed, detail = False, f"{type(error).__name__}: {error}"
-        failures += not passed
-        line = {"check": check.__name__.removeprefix("check_"), "passed": passed, "detail": detail}
-        print(json.dumps({**line, "seconds": time.perf_counter() - start}), flush=True)
-    sys.exit(bool(failures))
+    report({check.__name__.removeprefix("check_"): partial(check, torch, extension) for check in checks})
 
 
 if __name__ == "__main__":

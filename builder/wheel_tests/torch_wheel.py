@@ -9,17 +9,16 @@ import json
 import math
 import os
 import re
-import sys
 import tempfile
 import threading
-import time
 from datetime import timedelta
+from functools import partial
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-Result = tuple[bool, str]
+from kit import Result, report
 
 
 def spread(torch: Any, shape: tuple[int, ...], seed: int, span: int, divisor: int = 1) -> Any:
@@ -367,23 +366,11 @@ def check_profiler(torch: Any, _: Any) -> Result:
     return recorded, f"{'aten::mm recorded' if recorded else 'aten::mm not recorded'}, {kineto} kineto"
 
 
-def main() -> None:
-    stored = json.loads(Path(__file__).with_suffix(".json").read_text())["expected"]
-    torch, wrong = None, 0
-    for name, expected in stored.items():
-        start = time.monotonic()
-        try:
-            torch = torch or import_module("torch")
-            passed, detail = globals()[f"check_{name}"](torch, expected)
-        except Exception as error:
-            passed, detail = False, f"{type(error).__name__}: {error}"
-        wrong += not passed
-        line = {"check": name, "passed": bool(passed), "detail": detail, "seconds": time.monotonic() - start}
-        print(json.dumps(line), flush=True)
-        if torch is None:
-            break
-    sys.exit(1 if wrong else 0)
+def check(name: str, expected: Any) -> Result:
+    result: Result = globals()[f"check_{name}"](import_module("torch"), expected)
+    return result
 
 
 if __name__ == "__main__":
-    main()
+    stored = json.loads(Path(__file__).with_suffix(".json").read_text())["expected"]
+    report({name: partial(check, name, expected) for name, expected in stored.items()}, vital="import")
