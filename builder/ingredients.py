@@ -8,12 +8,12 @@ from pathlib import Path
 from builder.audit import open_wheel
 from builder.compile.compilers import compiler_named
 from builder.compile.stages import compile_stages
+from builder.digests import CompilerFacts, Ingredients
 from builder.load import Configs
 from builder.locks import requirements_lock
 from builder.model.expectations import Expectations
 from builder.model.recipe import Recipe
 from builder.model.toolchains import Toolchains
-from builder.plan import CompilerFacts, Ingredients
 from builder.repair.repair import REPAIR_VERSION, repair_tools
 from builder.source import source_inputs
 from builder.targets import Target

@@ -1,63 +1,19 @@
-"""Recipe x version x Python x target x backend -> builds with their digests, and what is new about each. Pure.
-
-The compile digest covers what the compiler sees: source, patches, flags, toolchain hashes, options. The wheel
-digest adds what repair does. Audit and verify are in neither, so improving them re-checks and rebuilds nothing.
-"""
+"""Recipe x version x Python x target x backend -> builds, and what is left to do for each. Pure."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, NamedTuple
+from typing import Any
 
+from builder.digests import Cell, Ingredients, compile_inputs, digest, wheel_inputs
 from builder.errors import ConfigError
 from builder.model.build import Build
 from builder.model.matrix import Cells, Matrix
-from builder.model.pythons import version_of
 from builder.model.recipe import Recipe
 from builder.settings import there_are
-from builder.targets import Target, Targets
-
-
-class CompilerFacts(NamedTuple):
-    """What a plan needs to know of a compiler.
-
-    ``tools`` are the parts of the toolbox that it consists of, ``family`` is its key below ``[TARGET.flags]`` in
-    ``targets.toml``, ``licence_parts`` are the parts whose licences repair adds to a wheel.
-    """
-
-    version: str
-    tools: tuple[str, ...]
-    family: str
-    licence_parts: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True)
-class Ingredients:
-    """What a plan needs to know besides recipes and targets, read at the edge and passed in.
-
-    ``tool_digests`` names each part of the toolbox, ``lock_digests`` the hashed requirement files by
-    ``(recipe, python)``, ``compilers`` each compiler by its name, ``identifiers`` the
-    cibuildwheel identifier of each Python, ``stages`` the hand-raised stage versions, ``repair_tools`` the
-    versions of the tools that write the final bytes.
-    """
-
-    tool_digests: Mapping[str, str]
-    lock_digests: Mapping[tuple[str, str], str]
-    compilers: Mapping[str, CompilerFacts]
-    identifiers: Mapping[str, str]
-    source_inputs: Mapping[tuple[str, str], Mapping[str, object]]
-    stages: Mapping[str, int]
-    repair_tools: Mapping[str, str]
-
-
-def digest(inputs: Mapping[str, Any]) -> str:
-    """sha256 of plain data in one canonical spelling (sorted keys, no spaces)."""
-    text = json.dumps(inputs, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
-    return hashlib.sha256(text.encode()).hexdigest()
+from builder.targets import Targets
 
 
 def make_builds(
@@ -184,122 +140,31 @@ def make_build(
     Raises:
         ConfigError: the target is unknown, or the recipe's compiler does not know its CPU.
     """
-    cpu = targets[target]
-    compiler = recipe.build.compiler
-    toolchain = ingredients.compilers[compiler]
-    compiler_version = toolchain.version
-    flags = cpu.flags(toolchain.family, compiler_version)
-    foreign = tuple(path for path, feature in recipe.build.dispatched.items() if feature not in cpu.features)
-    options = (
-        *recipe.build.options,
-        *recipe.versions[version].options,
-        *recipe.backends[backend].options,
-        *(recipe.targets[cpu.name].options if cpu.name in recipe.targets else ()),
-    )
-    raw = {
-        **recipe.build.environment,
-        **recipe.versions[version].environment,
-        **recipe.backends[backend].environment,
-    }
-    facts = _facts(python, cpu)
-    environment = {name: _with_facts(value, facts) for name, value in raw.items()}
-    bazel = recipe.build.bazel
-    if bazel is not None:
-        options = (*options, *bazel.versions[version].options)
-    options = tuple(_with_facts(option, facts) for option in options)
-    relinked = recipe.backends[backend].relinked
-    parts = tuple(
-        dict.fromkeys(
-            (
-                *(*toolchain.tools, f"python-{python}", f"headers-{python}"),
-                *(*recipe.build.programs, *recipe.build.libraries, *(static.part for static in relinked)),
-                *(("bazel", "zig") if bazel is not None else ()),
-            )
-        )
-    )
-    compile_inputs: dict[str, Any] = {
-        "stage": ingredients.stages["compile"],
-        **({"wrapper": ingredients.stages[compiler]} if compiler in ingredients.stages else {}),
-        "source": dict(ingredients.source_inputs[recipe.name, version]),
-        "python": python,
-        "compiler": f"{compiler} {compiler_version}",
-        "flags": list(flags),
-        "options": list(options),
-        "settings": recipe.build.model_dump(
-            mode="json", exclude={"requires", "options", "compiler", "needs", "bazel", "dispatched"}
-        ),
-        **({"foreign_paths": list(foreign)} if foreign else {}),
-        "dependencies": {d.name: d.model_dump(mode="json") for d in recipe.backends[backend].dependencies}
-        | {static.name: static.model_dump(mode="json") for static in relinked}
-        | {library.name: library.model_dump(mode="json") for library in recipe.backends[backend].built},
-        "environment": dict(
-            sorted({**recipe.versions[version].environment, **recipe.backends[backend].environment}.items())
-        ),
-        **({"facts": environment} if environment != raw else {}),
-        "requirements": ingredients.lock_digests[recipe.name, python],
-        "toolchain": {part: ingredients.tool_digests[part] for part in parts},
-        **({"extends": recipe.extends.model_dump(mode="json")} if recipe.extends else {}),
-    }
-    if bazel is not None:
-        compile_inputs["bazel"] = {
-            "stage": ingredients.stages["bazel"],
-            "packaged": list(bazel.packaged),
-            **bazel.versions[version].model_dump(mode="json", exclude={"options"}),
-        }
-    compile_digest = digest(compile_inputs)
-    wheel_inputs = {
-        "stage": ingredients.stages["repair"],
-        "compile": compile_digest,
-        "target": cpu.name,
-        "backend": backend,
-        "default_backend": recipe.backends[backend].default,
-        "build_number": recipe.build_number,
-        **({"licensed": licensed} if (licensed := recipe.backends[backend].licensed) else {}),
-        "toolchain": {
-            part: ingredients.tool_digests[part]
-            for part in ("llvm", f"userland-{python}", *toolchain.licence_parts)
-        },
-        "tools": dict(ingredients.repair_tools),
-    }
+    compiler = ingredients.compilers[recipe.build.compiler]
+    cell = Cell(recipe=recipe, version=version, python=python, target=targets[target], backend=backend)
+    flags = cell.target.flags(compiler.family, compiler.version)
+    inputs = compile_inputs(cell, flags, ingredients)
+    compile_digest = digest(inputs)
     suffix = "" if backend == "none" else f"-{backend}"
     return Build(
-        id=f"{recipe.project}-{version}-{python}-{cpu.name}{suffix}",
+        id=f"{recipe.project}-{version}-{python}-{cell.target.name}{suffix}",
         recipe=recipe,
         version=version,
         python=python,
         identifier=ingredients.identifiers[python],
-        target=cpu.name,
+        target=cell.target.name,
         backend=backend,
         required=required,
-        compiler=compiler,
-        compiler_version=compiler_version,
+        compiler=recipe.build.compiler,
+        compiler_version=compiler.version,
         flags=flags,
-        foreign_paths=foreign,
-        options=options,
-        environment=environment,
-        compile_inputs=compile_inputs,
+        foreign_paths=cell.foreign_paths,
+        options=cell.options,
+        environment=cell.environment,
+        compile_inputs=inputs,
         compile_digest=compile_digest,
-        wheel_digest=digest(wheel_inputs),
+        wheel_digest=digest(wheel_inputs(cell, compile_digest, ingredients)),
     )
-
-
-def _facts(python: str, target: Target) -> dict[str, str]:
-    """What a recipe may ask of Python and of the target: caches in bytes, SVE vectors in bits."""
-    l1d, l2, l3 = (1024 * kib for kib in (target.cache.l1d, target.cache.l2, target.cache.l3))
-    return {
-        "python": version_of(python),
-        "l1d": str(l1d),
-        "l2": str(l2),
-        # Eigen takes the last level as shared by all threads; where there is none, the second is the last.
-        "l3": str(max(l2, l3)),
-        "vector-bits": str(8 * target.vector_bytes),
-    }
-
-
-def _with_facts(text: str, facts: Mapping[str, str]) -> str:
-    for name, value in facts.items():
-        text = text.replace(f"{{{name}}}", value)
-    return text
 
 
 class State(Enum):

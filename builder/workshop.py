@@ -22,6 +22,7 @@ from builder.compile import FINISHED, Driver, Progress
 from builder.compile.bazel import BazelDriver
 from builder.compile.cost import Cost, keep_cost, read_cost
 from builder.compile.cross import CrossDriver
+from builder.digests import digest
 from builder.emulation.emulate import lesser_model, model_of
 from builder.emulation.verify import VERIFY_VERSION, Check, VerifyReport, verify, verify_component
 from builder.errors import AuditError
@@ -29,7 +30,7 @@ from builder.ingredients import recipe_expectations
 from builder.locks import requirements_lock
 from builder.model.build import Build
 from builder.model.expectations import Expectations
-from builder.plan import Known, digest
+from builder.plan import Known
 from builder.repair.repair import repair, repair_tools
 from builder.settings import WHEEL_TESTS, ModelT
 from builder.targets import Target, Targets

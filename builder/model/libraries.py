@@ -142,3 +142,8 @@ class Backend(Config):
     """Libraries that CMake builds from source."""
     environment: dict[str, str] = Field(default_factory=dict)
     """Environment variables of this backend; they replace those of the recipe and the version."""
+
+    @property
+    def all(self) -> tuple[WheelDependency | StaticDependency | BuiltDependency, ...]:
+        """The libraries of every kind."""
+        return (*self.dependencies, *self.relinked, *self.built)

@@ -222,7 +222,7 @@ class RecipeFile(Config):
         if (settings := self.build.bazel) is not None:
             if differ := sorted(set(settings.versions) ^ set(self.versions)):
                 raise ValueError(f"`build.bazel.versions` and `versions` differ in {', '.join(differ)}")
-            if any(b.dependencies or b.relinked or b.built for b in self.backends.values()):
+            if any(backend.all for backend in self.backends.values()):
                 raise ValueError(
                     "Bazel builds its own libraries: a backend may have options and environment alone"
                 )

@@ -8,9 +8,10 @@ import tarfile
 from pathlib import Path
 from typing import Any
 
+from builder.digests import CompilerFacts, Ingredients
 from builder.model.build import Build
 from builder.model.recipe import Recipe
-from builder.plan import CompilerFacts, Ingredients, make_build
+from builder.plan import make_build
 from builder.source import source_inputs
 from builder.targets import Targets
 

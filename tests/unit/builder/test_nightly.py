@@ -18,6 +18,7 @@ from builder.nightly import Cell, NightlyReport, run_nightly
 from builder.plan import Known
 from builder.settings import validate
 from builder.targets import Targets
+from builder.workshop import Built
 from tests.helpers.builds import RECIPE, build_for
 
 
@@ -94,15 +95,22 @@ class WorkshopModel:
         self.unrunnable: set[str] = set()
         self.surprising: set[str] = set()
         self.made: list[str] = []
+        self.kept: set[str] = set()
+        self.audited: list[str] = []
+        self.rebuilt = False
 
     def known(self, builds: object, published: object) -> Known:
         return Known(published=frozenset(published))
 
-    def held(self, build: Build, sha256: str) -> None:
-        return None
+    def held(self, build: Build, sha256: str) -> Path | None:
+        return Path(f"{sha256}.whl") if build.target in self.kept else None
+
+    def audit(self, build: Build, wheel: Path, progress: Callable[[str, int, int], None]) -> SimpleNamespace:
+        self.audited.append(build.target)
+        return SimpleNamespace(sha256=wheel.stem)
 
     def wheel_folder(self, build: Build) -> Path:
-        return self.toolbox.home / "nothing here"
+        return self.toolbox.home / ("" if self.rebuilt else "nothing here")
 
     def build(self, build: Build, progress: Callable[[str, int, int], None]) -> Build:
         self.made.append(build.target)
@@ -112,7 +120,8 @@ class WorkshopModel:
             raise ZeroDivisionError("a fault of ours")
         return build
 
-    def prove(self, build: Build, progress: Callable[[str, int, int], None]) -> SimpleNamespace:
+    def prove(self, built: Build | Built, progress: Callable[[str, int, int], None]) -> SimpleNamespace:
+        build = built.build if isinstance(built, Built) else built
         if build.target in self.unrunnable:
             raise VerifyError("the emulator could not be started")
         empty = SimpleNamespace(model_dump=lambda mode: {})
@@ -172,6 +181,37 @@ def test_a_second_night_without_news_builds_and_moves_nothing(night: Night) -> N
     assert sorted(night.workshop.made) == ["generic", "neoverse-n1"]
     assert (report.moved, night.index.serial, len(night.index.snapshots)) == (False, 1, 1)
     assert "nothing new" in report.detail
+
+
+def test_a_published_wheel_that_is_kept_here_is_checked_again(night: Night) -> None:
+    night.run("generic", "neoverse-n1")
+    night.workshop.kept = {"generic"}
+    report = night.run("generic", "neoverse-n1")
+    assert night.workshop.audited == ["generic"]
+    assert [cell.outcome for cell in report.cells] == ["published before", "published before"]
+    assert [cell.wheel is not None for cell in report.cells] == [True, False]
+    assert sorted(night.workshop.made) == ["generic", "neoverse-n1"]  # of the first night
+    assert (report.moved, night.index.serial) == (False, 1)
+    assert night.index.evidence.count((report.cells[0].sha256, "audit")) == 2
+
+
+def test_a_published_wheel_that_newer_checks_refuse_counts_as_missing(night: Night) -> None:
+    night.run("generic", "neoverse-n1")
+    night.workshop.kept = night.workshop.faulty = {"generic"}
+    report = night.run("generic", "neoverse-n1")
+    assert [cell.outcome for cell in report.cells] == ["refused", "published before"]
+    assert [cell.build.target for cell in report.missing] == ["generic"]
+    assert "required and missing are demo-1.0-cp311-generic-openblas" in report.detail
+    assert night.index.serial == 1
+
+
+def test_the_published_wheel_wins_over_one_built_here_that_differs(night: Night) -> None:
+    night.run("generic")
+    night.workshop.rebuilt = True
+    report = night.run("generic")
+    assert "differs from the published one" in report.cells[0].detail
+    assert report.cells[0].sha256 == report.cells[0].build.wheel_digest
+    assert night.workshop.audited == []
 
 
 def test_what_holds_a_licensed_library_is_never_published(night: Night) -> None:

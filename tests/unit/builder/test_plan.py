@@ -6,11 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from builder.digests import digest
 from builder.errors import ConfigError
 from builder.model.matrix import Cells, Matrix
 from builder.model.recipe import Recipe
 from builder.model.sources import Follow, Followed
-from builder.plan import Known, State, differences, digest, make_builds, make_plan
+from builder.plan import Known, State, differences, make_builds, make_plan
 from builder.settings import validate
 from builder.targets import Targets
 from tests.helpers.builds import RECIPE, build_for, ingredients_for

@@ -27,10 +27,11 @@ from builder.compile.bazel_toolchain import toolchain_files, write_toolchain
 from builder.compile.compilers.base import Commands
 from builder.compile.processes import run_logged
 from builder.compile.truststore import PASSWORD, trusted_certificates, write_truststore
+from builder.digests import Ingredients
 from builder.errors import ConfigError
 from builder.model.build import Build
 from builder.model.recipe import Recipe
-from builder.plan import Ingredients, make_build
+from builder.plan import make_build
 from builder.settings import configs_dir, load_toml, validate
 from builder.targets import Targets
 from tests.helpers import DATA
