@@ -15,14 +15,15 @@ from rich.table import Table
 from index_server.access import tokens
 from index_server.api.app import create_app
 from index_server.catalog.catalog import Catalog
-from index_server.errors import CheckFailedError, IndexServerError
+from index_server.errors import CheckFailedError, ConfigError, IndexServerError
 from index_server.limits import load_limits
 from index_server.model import Record
 from index_server.pages import people as landing
+from index_server.pages.address import Proxies, is_prefix, networks
 from index_server.policy import load_policy
 from index_server.serving.run import listen
 from index_server.serving.run import serve as run_server
-from index_server.settings import Settings, load_settings, store_address
+from index_server.settings import FORWARDED_ALLOW_IPS, ROOT_PATH, Settings, load_settings, store_address
 from index_server.store.address import open_store
 from index_server.targets import Lens
 from index_server.upkeep import check as checks
@@ -49,8 +50,20 @@ def serve(
     ready_file: Annotated[
         Path | None, typer.Option(help="File to write the server's URL to once it answers.")
     ] = None,
+    root_path: Annotated[
+        str | None,
+        typer.Option(help="Path below which a reverse proxy serves the index: /wheels."),
+    ] = None,
+    forwarded_allow_ips: Annotated[
+        str | None,
+        typer.Option(
+            help="Addresses and networks of proxies whose X-Forwarded-Proto, -Host and -Prefix are believed;"
+            " * for all. Default: 127.0.0.1,::1"
+        ),
+    ] = None,
 ) -> None:
     """Serve the index until interrupted."""
+    proxies = _proxies(root_path or ROOT_PATH.value(), forwarded_allow_ips or FORWARDED_ALLOW_IPS.value())
     settings = load_settings()
     policy = load_policy()
     store = open_store(settings.store)
@@ -61,7 +74,7 @@ def serve(
     shown = f"[{host}]" if ":" in host else host
     base = f"http://{shown}:{listener.getsockname()[1]}"
     run_server(
-        create_app(store, settings, policy, limits),
+        create_app(store, settings, policy, limits, proxies),
         listener,
         limits,
         base=base,
@@ -153,6 +166,16 @@ app.command(epilog="Example: [bold]armwheels-index collect --dry-run[/]")(upkeep
 app.command(epilog="Example: [bold]armwheels-index mirror pandas --target neoverse-v1 --python cp311[/]")(
     upkeep.mirror
 )
+
+
+def _proxies(root_path: str | None, trusted: str | None) -> Proxies:
+    path = (root_path or "").rstrip("/")
+    if not is_prefix(path):
+        raise ConfigError(f"the root path {root_path!r} is no path such as /wheels")
+    try:
+        return Proxies(path, networks(trusted)) if trusted else Proxies(path)
+    except ValueError as error:
+        raise ConfigError(f"--forwarded-allow-ips: {error}; write 10.0.0.5 or 10.0.0.0/8") from error
 
 
 def _banner(base: str, settings: Settings) -> None:

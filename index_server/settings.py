@@ -46,6 +46,14 @@ READS = Variable("ARMWHEELS_READS", "Who may read: `open` for everybody, `token`
 UPLOADS_PER_SECOND = Variable(
     "ARMWHEELS_UPLOADS_PER_SECOND", "Uploads that one token may make in a second, on average.", "`20`"
 )
+ROOT_PATH = Variable(
+    "ARMWHEELS_ROOT_PATH", "The path below which a reverse proxy serves the index: `/wheels`.", "none"
+)
+FORWARDED_ALLOW_IPS = Variable(
+    "ARMWHEELS_FORWARDED_ALLOW_IPS",
+    "Addresses and networks of proxies whose `X-Forwarded-*` are believed; `*` for all.",
+    "`127.0.0.1,::1`",
+)
 MAX_CONNECTIONS = Variable(
     "ARMWHEELS_MAX_CONNECTIONS", "Client connections at once, at most; never the last descriptors.", "`1000`"
 )
@@ -84,6 +92,8 @@ VARIABLES = (
     STALE_SECONDS,
     READS,
     UPLOADS_PER_SECOND,
+    ROOT_PATH,
+    FORWARDED_ALLOW_IPS,
     MAX_CONNECTIONS,
     MAX_HEADER_BYTES,
     MAX_HEADERS,

@@ -34,8 +34,9 @@ from index_server.errors import (
 )
 from index_server.intake.pool import shared_pool
 from index_server.limits import Limits
-from index_server.middleware.address import HeadAsGet, NoTokenInAddress
+from index_server.middleware.address import BelowPath, HeadAsGet, NoTokenInAddress
 from index_server.middleware.bodies import BodyPace
+from index_server.pages.address import Proxies
 from index_server.pages.site import Site
 from index_server.policy import Policy
 from index_server.settings import Settings
@@ -45,13 +46,19 @@ _log = logging.getLogger(__name__)
 
 
 def create_app(
-    store: ObjectStore, settings: Settings, policy: Policy | None = None, limits: Limits | None = None
+    store: ObjectStore,
+    settings: Settings,
+    policy: Policy | None = None,
+    limits: Limits | None = None,
+    proxies: Proxies | None = None,
 ) -> ASGIApp:
     """The whole server over a store; without a policy, channels have no gates and reads are open."""
     policy = policy or Policy()
     limits = limits or Limits()
     catalog = Catalog(store, settings.channels)
-    api = FastAPI(title="Armwheels index", docs_url=None, redoc_url=None, max_body_size=BODY)
+    api = FastAPI(
+        title="Armwheels index", docs_url=None, redoc_url=None, max_body_size=BODY, servers=[{"url": "."}]
+    )
     api.state.catalog = catalog
     api.state.settings = settings
     api.state.policy = policy
@@ -66,9 +73,10 @@ def create_app(
     api.add_exception_handler(RequestValidationError, _malformed)
     api.add_exception_handler(HTTPException, _http_error)
     inner = HeadAsGet(api, own=("/api/cache/",))
-    site = Site(catalog, settings.targets, inner, policy.retention, policy.stale_seconds)
+    site = Site(catalog, settings.targets, inner, policy.retention, policy.stale_seconds, proxies)
     gated = ReadGate(site, Readers(store)) if policy.reads_need_token else site
-    return NoTokenInAddress(BodyPace(gated, limits.body_seconds))
+    app: ASGIApp = NoTokenInAddress(BodyPace(gated, limits.body_seconds))
+    return BelowPath(app, proxies.root_path) if proxies and proxies.root_path else app
 
 
 def _problem(document: dict[str, object], status: int) -> Response:

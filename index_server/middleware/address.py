@@ -1,10 +1,10 @@
-"""Refuses addresses that hold a token, and lets HEAD go wherever GET goes."""
+"""Addresses that hold a token, addresses below a path of a proxy, and HEAD wherever GET goes."""
 
 from __future__ import annotations
 
 from urllib.parse import unquote_to_bytes
 
-from starlette.responses import PlainTextResponse
+from starlette.responses import PlainTextResponse, RedirectResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from index_server.secret import PREFIX, holds_token
@@ -38,6 +38,25 @@ class NoTokenInAddress:
 def _suspicious(scope: Scope) -> bool:
     """Whether a closer look is worth its time."""
     return PREFIX in scope["path"] or b"%" in scope["query_string"] or _PREFIX in scope["query_string"]
+
+
+class BelowPath:
+    """Takes ``root_path`` off the paths of requests, for a proxy that does not; other paths stay as they are."""
+
+    def __init__(self, app: ASGIApp, root_path: str) -> None:
+        self._app = app
+        self._root_path = root_path
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and f"{scope['path']}/".startswith(f"{self._root_path}/"):
+            path = scope["path"].removeprefix(self._root_path)
+            if not path:  # relative links need the slash
+                there = self._root_path.rpartition("/")[2]
+                await RedirectResponse(f"{there}/", 308)(scope, receive, send)
+                return
+            raw = scope["raw_path"].decode("latin-1").removeprefix(self._root_path).encode("latin-1")
+            scope = {**scope, "path": path, "raw_path": raw}
+        await self._app(scope, receive, send)
 
 
 class HeadAsGet:

@@ -78,10 +78,9 @@ def landing_page(base: str, channels: Sequence[ChannelRow], targets: Iterable[Ta
 def target_page(base: str, place: str, lens: Lens, snapshot: str | None, projects: Sequence[str]) -> bytes:
     """The page of one target at ``place``, a channel or ``snapshots/<id>``."""
     title = f"{place} for {lens.slug}"
-    prefix = escape(f"/{place}/{lens.slug}/simple/")
-    links = [f'<li><a href="{prefix}{escape(name)}/">{escape(name)}</a></li>' for name in projects]
+    links = [f'<li><a href="simple/{escape(name)}/">{escape(name)}</a></li>' for name in projects]
     body = [
-        '<p><a href="/">Armwheels</a></p>',
+        f'<p><a href="{"../" * (place.count("/") + 2)}">Armwheels</a></p>',
         f"<h1>{escape(title)}</h1>",
         f'<p class="dim">{escape(lens.target.description)}</p>',
         f"<p>Snapshot {escape(snapshot)}.</p>" if snapshot else "<p>Nothing is published here yet.</p>",
@@ -93,10 +92,11 @@ def target_page(base: str, place: str, lens: Lens, snapshot: str | None, project
     return _page(title, body)
 
 
-def missing_page(reason: str) -> bytes:
-    """What a person sees where there is nothing."""
+def missing_page(reason: str, root: str) -> bytes:
+    """What a person sees where there is nothing; ``root`` is the reference to the front page."""
     return _page(
-        "Not found", ["<h1>Not found</h1>", f"<p>{escape(reason)}</p>", '<p><a href="/">Start over</a></p>']
+        "Not found",
+        ["<h1>Not found</h1>", f"<p>{escape(reason)}</p>", f'<p><a href="{root}">Start over</a></p>'],
     )
 
 
@@ -141,7 +141,7 @@ def _commands(base: str, place: str, lens: Lens, project: str) -> list[str]:
 def _channel_row(row: ChannelRow) -> str:
     cells = (
         f"<strong>{escape(row.name)}</strong><br><span class=dim>{escape(row.description)}</span>",
-        f'<a href="/api/snapshots/{escape(row.snapshot)}">{escape(row.snapshot)}</a>'
+        f'<a href="api/snapshots/{escape(row.snapshot)}">{escape(row.snapshot)}</a>'
         if row.snapshot
         else "none yet",
         escape((row.moved_at or "")[:16].replace("T", " ")),
@@ -151,7 +151,7 @@ def _channel_row(row: ChannelRow) -> str:
 
 
 def _target_row(channel: str, target: Target) -> str:
-    link = f'<a href="/{escape(channel)}/{escape(target.name)}/">{escape(target.name)}</a>'
+    link = f'<a href="{escape(channel)}/{escape(target.name)}/">{escape(target.name)}</a>'
     also = f"<br><span class=dim>also: {escape(', '.join(target.aliases))}</span>" if target.aliases else ""
     return f"<tr><td>{link}</td><td>{escape(target.description)}{also}</td></tr>"
 

@@ -101,7 +101,7 @@ def gone_error(catalog: Catalog, gone: Gone) -> GoneError:
             members["successor"] = {
                 "snapshot": snapshot_id,
                 "filename": found.filename,
-                "url": file_url(found),
+                "url": file_url(found, "../../"),  # from another file
                 "hashes": {"sha256": found.sha256},
                 "version": found.version,
             }

@@ -57,11 +57,13 @@ def project_page(
     records: Sequence[Record],
     marks: ProjectMarks = NONE,
     untils: Mapping[str, str] | None = None,
+    root: str = "/",
 ) -> Page:
     """The page of one project (PEP 503: ``/simple/<project>/``), with its yanks and its status.
 
     ``untils`` gives, by file name, the day until which a file is kept, or ``forever``. It is stated in JSON
-    under a key of our own, which PEP 691 leaves to those that begin with an underscore.
+    under a key of our own, which PEP 691 leaves to those that begin with an underscore. ``root`` is the
+    reference from the page to the root of the index.
     """
     status = "quarantined" if marks.project is not None else "active"
     why = {"reason": marks.project} if marks.project is not None else {}
@@ -72,11 +74,11 @@ def project_page(
         "project-status": {"status": status, **why},
         "versions": [str(version) for version in versions],
         "files": [
-            _file(record, marks.yank_reason(record.filename), (untils or {}).get(record.filename))
+            _file(record, root, marks.yank_reason(record.filename), (untils or {}).get(record.filename))
             for record in records
         ],
     }
-    anchors = [_anchor(record, marks.yank_reason(record.filename)) for record in records]
+    anchors = [_anchor(record, root, marks.yank_reason(record.filename)) for record in records]
     meta = {"project-status": status, **{f"project-status-{key}": value for key, value in why.items()}}
     return Page(_forms(orjson.dumps(data)), _forms(_html(f"Links for {project}", anchors, meta)))
 
@@ -89,17 +91,17 @@ def root_page(projects: Iterable[str]) -> Page:
     return Page(_forms(orjson.dumps(data)), _forms(_html("Simple index", anchors)))
 
 
-def file_url(record: Record) -> str:
-    """Where a file is served: a path, never a host, so that mirrors and storage may change."""
-    return f"/files/{record.sha256}/{quote(record.filename)}"
+def file_url(record: Record, root: str) -> str:
+    """Where a file is served: a relative reference, so that proxies, mirrors and storage may change."""
+    return f"{root}files/{record.sha256}/{quote(record.filename)}"
 
 
-def _file(record: Record, yanked: str | None, until: str | None) -> dict[str, object]:
+def _file(record: Record, root: str, yanked: str | None, until: str | None) -> dict[str, object]:
     """One entry of ``files`` (PEP 592, 691, 700, 714)."""
     metadata = {"sha256": record.metadata_sha256}
     entry: dict[str, object] = {
         "filename": record.filename,
-        "url": file_url(record),
+        "url": file_url(record, root),
         "hashes": {"sha256": record.sha256},
         "size": record.size,
         "upload-time": record.uploaded_at,
@@ -114,11 +116,11 @@ def _file(record: Record, yanked: str | None, until: str | None) -> dict[str, ob
     return entry
 
 
-def _anchor(record: Record, yanked: str | None) -> str:
+def _anchor(record: Record, root: str, yanked: str | None) -> str:
     """One link (PEP 503, 592, 658, 714)."""
     digest = f"sha256={record.metadata_sha256}"
     attributes = {
-        "href": f"{file_url(record)}#sha256={record.sha256}",
+        "href": f"{file_url(record, root)}#sha256={record.sha256}",
         "data-core-metadata": digest,
         "data-dist-info-metadata": digest,
     }

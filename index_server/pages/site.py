@@ -29,6 +29,7 @@ from index_server.configs import RESERVED
 from index_server.errors import NotFoundError, RequestError, StoreAwayError, StoreError, as_answer
 from index_server.model import SESSION, Record, Snapshot
 from index_server.pages import people as landing
+from index_server.pages.address import Proxies, relative, up
 from index_server.pages.files import Headers, Send, StoredFile, send_bytes, send_file
 from index_server.pages.follow import Followed, Follower
 from index_server.pages.methods import refuse_method
@@ -62,7 +63,6 @@ _FOR_PEOPLE: Headers = [
 ]
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 _FILENAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.!+-]*\.whl(\.metadata)?\Z")
-_HOST = re.compile(r"[A-Za-z0-9.-]+(:[0-9]+)?\Z|\[[0-9A-Fa-f:]+\](:[0-9]+)?\Z")
 
 
 @dataclass(frozen=True)
@@ -114,11 +114,13 @@ class Site:
         inner: App,
         terms: Terms | None = None,
         stale_seconds: float = STALE_SECONDS,
+        proxies: Proxies | None = None,
     ) -> None:
         self._catalog = catalog
         self._promises = Promises(catalog, terms or Terms({}))
         self._targets = targets
         self._inner = inner
+        self._proxies = proxies or Proxies()
         self._stale_seconds = stale_seconds
         self._follower = Follower(catalog.store.look_every)
         self._kept: OrderedDict[str, Kept] = OrderedDict()
@@ -136,7 +138,7 @@ class Site:
             headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
             first = _first(scope["path"])
             known = first in ("", *_SITE_PATHS, *self._catalog.channels)
-            await refuse_method(send, scope["method"], _base(scope, headers), known=known)
+            await refuse_method(send, scope["method"], self._proxies.base(scope, headers), known=known)
             return
         begun = False
 
@@ -167,7 +169,8 @@ class Site:
             await send_file(receive, send, self._catalog.store, answer, headers, head=head)
         elif isinstance(answer, Redirect):
             query = scope["query_string"].decode("latin-1")
-            location = quote(answer.path, safe="/+") + (f"?{query}" if query else "")
+            raw = scope["raw_path"].decode("latin-1")  # what the client resolves the reference against
+            location = quote(relative(raw, answer.path), safe="/+") + (f"?{query}" if query else "")
             await send_bytes(send, answer.status, [(b"location", location.encode("latin-1"))], b"", head=head)
         elif isinstance(answer, Problem):
             problem: Headers = [
@@ -189,7 +192,7 @@ class Site:
         kept = await self._fresh(scope["path"])
         if kept is not None:
             return kept
-        base = _base(scope, headers)
+        base = self._proxies.base(scope, headers)
         begun = time.monotonic()
         answer = await asyncio.to_thread(self._find, scope["path"], base)
         if isinstance(answer, Kept) and not answer.private:
@@ -276,8 +279,8 @@ class Site:
                         return replace(answer, channel=channel, serial=move.serial if move else 0)
                     return answer
         except NotFoundError as error:
-            return Text(404, landing.missing_page(str(error)))
-        return Text(404, landing.missing_page("there is no such page"))
+            return Text(404, landing.missing_page(str(error), up(path)))
+        return Text(404, landing.missing_page("there is no such page", up(path)))
 
     def _place(
         self, path: str, base: str, place: str, snapshot: Snapshot | None, spelled: str, rest: Sequence[str]
@@ -312,17 +315,17 @@ class Site:
         promised = self._promises.look()
         promise = self._promises.of(project, snapshot)
         page = self._shared_page(
-            (shard, lens.slug, marks, promise),
-            lambda: self._project_page(project, shard, lens, marks, promise),
+            (up(path) + shard, lens.slug, marks, promise),
+            lambda: self._project_page(project, shard, lens, marks, promise, up(path)),
         )
         return Kept(page, marked=all_marks.serial, promised=promised)
 
     def _project_page(
-        self, project: str, shard: str, lens: Lens, marks: ProjectMarks, promise: Promise
+        self, project: str, shard: str, lens: Lens, marks: ProjectMarks, promise: Promise, root: str
     ) -> Page:
         """What is under quarantine is taken away first, so that the next best wheel takes its place."""
         shown = view(marks.offered(self._catalog.shard(shard).records), lens)
-        return project_page(project, shown, marks, promise.untils(each.filename for each in shown))
+        return project_page(project, shown, marks, promise.untils(each.filename for each in shown), root)
 
     def _staging(self, path: str, session: str, rest: Sequence[str]) -> Answer:
         """A session's own index: all its files, for whatever target."""
@@ -339,7 +342,7 @@ class Site:
         if not shown:
             raise NotFoundError(f"this session holds no file of {project}")
         marks = self._catalog.status.marks().of(project)
-        page = project_page(project, sorted(marks.offered(shown), key=_by_filename), marks)
+        page = project_page(project, sorted(marks.offered(shown), key=_by_filename), marks, root=up(path))
         return Kept(page, private=True)
 
     def _file(self, sha256: str, filename: str) -> StoredFile | Text | Problem:
@@ -395,20 +398,6 @@ def _why_not(project: str, place: str, lens: Lens, *, known: bool) -> str:
 def _first(path: str) -> str:
     """The first part of a path."""
     return path.split("/", 2)[1] if path.startswith("/") else ""
-
-
-def _base(scope: Scope, headers: dict[bytes, str]) -> str:
-    """The address that the client asked, without a slash."""
-    return f"{scope['scheme']}://{_host(scope, headers)}"
-
-
-def _host(scope: Scope, headers: dict[bytes, str]) -> str:
-    """The host that the client asked, if it is one."""
-    host = headers.get(b"host", "")
-    if _HOST.match(host):
-        return host
-    server = scope.get("server") or ("localhost", 80)
-    return f"{server[0]}:{server[1]}"
 
 
 async def _send_failure(send: Send, error: StoreError, *, head: bool) -> None:

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urljoin
 
 import httpx2
 import pytest
@@ -86,12 +87,12 @@ def test_what_twine_and_uv_are_told(server: Server, tmp_path: Path) -> None:
         assert "unknown here" in text
     assert held(server) == [PURE]
     file = httpx2.get(f"{server.url}/staging/{SESSION}/simple/pure-thing/").text
-    url = file.partition('href="')[2].partition("#")[0]
-    whole = httpx2.get(f"{server.url}{url}")
+    url = urljoin(f"{server.url}/", file.partition('href="')[2].partition("#")[0])
+    whole = httpx2.get(url)
     assert hashlib.sha256(whole.content).hexdigest() in url
-    part = httpx2.get(f"{server.url}{url}", headers={"Range": "bytes=-7", "If-Range": whole.headers["etag"]})
+    part = httpx2.get(url, headers={"Range": "bytes=-7", "If-Range": whole.headers["etag"]})
     assert (part.status_code, part.content) == (206, whole.content[-7:])
-    assert httpx2.head(f"{server.url}{url}").headers["content-length"] == str(len(whole.content))
+    assert httpx2.head(url).headers["content-length"] == str(len(whole.content))
     checked(server)
 
 

@@ -6,6 +6,7 @@ import base64
 import hashlib
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import urljoin
 
 import pytest
 from starlette.testclient import TestClient
@@ -336,7 +337,8 @@ def test_a_target_sees_its_own_wheel(published: Client) -> None:
 )
 def test_other_spellings_redirect(published: Client, path: str, status: int, location: str) -> None:
     answer = published.get(path)
-    assert (answer.status_code, answer.headers["location"]) == (status, location)
+    assert not answer.headers["location"].startswith("/")
+    assert (answer.status_code, urljoin(path, answer.headers["location"])) == (status, location)
 
 
 @pytest.mark.parametrize(
@@ -379,7 +381,7 @@ def test_pages_follow_a_move_made_elsewhere(published: Client, settings: Setting
     assert after.status_code == 200
     assert after.json()["versions"] == ["1.0+neoverse.v1", "2.0+neoverse.v1"]
     old = other.get(f"/snapshots/{first}/neoverse-v1/simple/demo/", headers=headers)
-    assert old.content == before.content
+    assert old.text.replace("../../../../../files", "../../../../files") == before.text
 
 
 def test_a_channel_that_has_not_moved_is_an_empty_index(client: Client) -> None:
@@ -452,6 +454,6 @@ def test_the_landing_page_shows_commands_and_escapes_the_host(published: Client)
 
 def test_the_page_of_a_target(published: Client) -> None:
     page = published.get("/nightly/neoverse-v1/").text
-    assert 'href="/nightly/neoverse-v1/simple/pure-thing/"' in page
+    assert 'href="simple/pure-thing/"' in page
     assert "uv pip install --default-index" in page
     assert "Nothing is published here yet" in published.get("/stable/neoverse-v1/").text

@@ -160,7 +160,7 @@ def test_a_collected_file_answers_with_its_successor(publisher: Publisher) -> No
         assert answer.headers["content-type"] == "application/problem+json"
         problem = answer.json()
         assert problem["status"] == 410
-        assert problem["successor"]["url"] == newer["url"]
+        assert problem["successor"]["url"].lstrip("./") == newer["url"].lstrip("./")
         assert problem["successor"]["hashes"] == newer["hashes"]
         assert problem["filename"] == old_name
     assert publisher.http.head(file["url"]).status_code == 410
