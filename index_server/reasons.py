@@ -28,10 +28,9 @@ class Reasons:
         if len(self._kept) == MAX_REASONS:
             self._more += 1
             return
-        reason = redact(reason)
+        text = redact(reason).encode("utf-8", "backslashreplace").decode()
         half = MAX_REASON // 2 - 2  # what is wrong often stands at the end, after what the client sent
-        cut = reason if len(reason) <= MAX_REASON else f"{reason[:half]}...{reason[-half:]}"
-        self._kept.append(cut.encode("utf-8", "backslashreplace").decode())
+        self._kept.append(text if len(text) <= MAX_REASON else f"{text[:half]}...{text[-half:]}")
 
     def __iadd__(self, reasons: Iterable[str]) -> Self:
         if isinstance(reasons, Reasons):
