@@ -1,4 +1,4 @@
-"""Whether this machine can hold a build, and how many jobs at once: said before anything is compiled. Pure."""
+"""Whether a build fits this machine, and with how many jobs; checked before the build starts. Pure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from builder.model.recipe import Needs
 
 @dataclass(frozen=True, kw_only=True)
 class Machine:
-    """What a build may use: processors, memory and free disk in GiB."""
+    """The resources for a build; memory and free disk space in GiB."""
 
     processors: int
     memory_gib: float
@@ -19,34 +19,34 @@ class Machine:
 
 @dataclass(frozen=True, kw_only=True)
 class Capacity:
-    """Jobs at once, and the minutes a cold build is expected to take with them; ``None`` where nobody knows."""
+    """The number of parallel jobs, and the expected minutes of a build with an empty cache, if known."""
 
     jobs: int
     minutes: float | None
 
     def __str__(self) -> str:
         if self.minutes is None:
-            return f"{self.jobs} jobs at once"
+            return f"{self.jobs} jobs"
         hours, minutes = divmod(round(self.minutes), 60)
-        return f"{self.jobs} jobs at once; cold, about {f'{hours} h ' if hours else ''}{minutes} min"
+        return f"{self.jobs} jobs; about {f'{hours} h ' if hours else ''}{minutes} min with an empty cache"
 
 
 def capacity(needs: Needs, machine: Machine, *, resumed: bool = False) -> Capacity:
-    """How a machine would build; a build that is gone on with has most of its disk already.
+    """The jobs and the time of a build on a machine; a ``resumed`` build has used most of its disk space already.
 
     Raises:
-        CompileError: with everything the machine lacks.
+        CompileError: with every resource that is too small.
     """
     faults = []
     if machine.memory_gib < needs.memory_per_job_gib:
         faults.append(
-            f"one compile job may take {needs.memory_per_job_gib:g} GiB of memory, "
-            f"{machine.memory_gib:.1f} are free"
+            f"one compile job needs {needs.memory_per_job_gib:g} GiB of memory, "
+            f"{machine.memory_gib:.1f} GiB are free"
         )
     if machine.disk_gib < needs.disk_gib and not resumed:
         faults.append(
-            f"the build takes {needs.disk_gib:g} GiB of disk, {machine.disk_gib:.1f} are free: "
-            "make room, or set ARMWHEELS_HOME to a larger disk"
+            f"the build needs {needs.disk_gib:g} GiB of disk space, {machine.disk_gib:.1f} GiB are free: "
+            "free some, or set ARMWHEELS_HOME to a folder on a larger disk"
         )
     if faults:
         raise CompileError("this machine is too small: " + "; ".join(faults))
@@ -55,5 +55,5 @@ def capacity(needs: Needs, machine: Machine, *, resumed: bool = False) -> Capaci
 
 
 def fitting(needs: Needs, machine: Machine) -> int:
-    """How many jobs of a build fit on a machine at once; one at the least, though it may not fit either."""
+    """The number of jobs that fit a machine; at least 1, even if that does not fit."""
     return max(1, min(machine.processors, int(machine.memory_gib / needs.memory_per_job_gib)))

@@ -1,4 +1,4 @@
-"""The lock files of recipes in ``configs/locks``: where they lie, and the reader of followed branches."""
+"""Paths of the lock files in ``configs/locks``, and the reader of pinned branches and tags."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from builder.settings import configs_dir, validate_tables
 
 
 def requirements_lock(recipe: str, purpose: str, tag: str) -> Path:
-    """The hashed requirements of a recipe: ``purpose`` is ``build`` or ``tests``."""
+    """The file with the hashed requirements of a recipe; ``purpose`` is ``build`` or ``tests``."""
     return configs_dir() / "locks" / f"{recipe}-{purpose}-{tag}.txt"
 
 
 def followed_lock(recipe: str) -> Path:
-    """Where the branches and tags that a recipe follows stood when they were pinned."""
+    """The file with the pinned commits of the branches and tags that a recipe follows."""
     return configs_dir() / "locks" / f"{recipe}-followed.json"
 
 
 def read_followed(recipe: str) -> dict[str, Followed]:
-    """What :func:`refresh_followed` wrote; nothing where it never ran.
+    """The pinned commits of a recipe by the keys of its ``follows``; empty if nothing is pinned.
 
     Raises:
         ConfigError: the file has faults.

@@ -1,8 +1,8 @@
-"""What this process may use of its machine, within the limits of its control groups.
+"""The processors, memory and disk that this process may use, within the limits of its control groups.
 
-A container sees the memory and processors of its host everywhere but in its control group. Both hierarchies are
-read: version 2 (Linux, ``Documentation/admin-guide/cgroup-v2.rst``) and version 1 (``cgroup-v1/memory.rst``,
-``scheduler/sched-bwc.rst``).
+In a container, ``/proc`` shows the memory and the processors of the host: only the control group has the limits.
+This module reads version 2 (Linux, ``Documentation/admin-guide/cgroup-v2.rst``) and version 1
+(``cgroup-v1/memory.rst``, ``scheduler/sched-bwc.rst``).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ GROUPS = Path("/sys/fs/cgroup")
 
 
 def this_machine(folder: Path, *, membership: Path = MEMBERSHIP, groups: Path = GROUPS) -> Machine:
-    """What is there for a build, with the disk that holds ``folder``."""
+    """The resources for a build; the free disk space is that of the file system of ``folder``."""
     memory = [psutil.virtual_memory().available]
     processors = [len(os.sched_getaffinity(0))]
     for group in _own_groups(membership, groups):
@@ -36,14 +36,14 @@ def this_machine(folder: Path, *, membership: Path = MEMBERSHIP, groups: Path = 
 
 
 def _own_groups(membership: Path, groups: Path) -> Iterator[Path]:
-    """The folders of this process's control groups and of all above them; a limit of any of them counts."""
+    """The folders of this process's control groups and of their parents; each may have a limit."""
     try:
         lines = membership.read_text(encoding="utf-8").splitlines()
     except OSError:
         return
     for line in lines:
         _, controllers, path = line.split(":", 2)
-        # Version 2 has one hierarchy, without names of controllers.
+        # The only line of version 2 names no controllers.
         names = [one for one in controllers.split(",") if one in ("memory", "cpu")] if controllers else [""]
         for name in names:
             own = Path(path.lstrip("/"))
@@ -51,7 +51,7 @@ def _own_groups(membership: Path, groups: Path) -> Iterator[Path]:
 
 
 def _memory_left(group: Path) -> list[int]:
-    """Bytes until the group's limit; file contents that the kernel would drop first count as free."""
+    """Bytes below the group's limit; cached files that the kernel would drop first count as free."""
     for limit, used, dropped in (
         ("memory.max", "memory.current", "inactive_file"),
         ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
@@ -63,7 +63,7 @@ def _memory_left(group: Path) -> list[int]:
 
 
 def _quota(group: Path) -> list[int]:
-    """Processors that the group's share of time amounts to, rounded up; nothing where it has no limit."""
+    """The group's limit of processor time in processors, rounded up; empty without a limit."""
     both = _words(group / "cpu.max")
     quota, period = both if len(both) == 2 else ("", "")
     if not quota:

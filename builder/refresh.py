@@ -1,4 +1,4 @@
-"""Renews the pins: ``configs/toolchains.lock`` by signed Debian indices and pip, build requirements by uv."""
+"""Writes the lock files anew: the toolbox by signed Debian indices and pip, requirements by uv, commits by git."""
 
 from __future__ import annotations
 
@@ -34,10 +34,12 @@ def refresh_toolchains(
     only: tuple[str, ...] = (),
     kept: Pins | None = None,
 ) -> Pins:
-    """Ask the mirror's signed indices and pip what every part is now, or those of ``only``; returns the new pins.
+    """Resolve the parts of the toolbox, or those of ``only``, to the files that exist now; returns the new pins.
+
+    ``kept`` are the pins of all other parts. Signed indices of the mirror name Debian's packages, pip names wheels.
 
     Raises:
-        ToolboxError: with every package that no index knows, and every part that is none.
+        ToolboxError: with every package that no index has, or every name in ``only`` that is not a part.
     """
     debian = debian_parts(toolchains)
     known = {*debian, *toolchains.tools}
@@ -69,14 +71,14 @@ def refresh_toolchains(
 
 
 def write_pins(pins: Pins) -> Path:
-    """Replace ``configs/toolchains.lock`` at once."""
+    """Replace ``configs/toolchains.lock``."""
     path = configs_dir() / "toolchains.lock"
     write_text(path, json.dumps(pins.model_dump(mode="json"), indent=1) + "\n")
     return path
 
 
 class PrivateApt:
-    """apt with lists and settings of its own, so that it needs no root and changes nothing of the host's."""
+    """apt with its own lists and settings: it needs no root and changes nothing of this machine's apt."""
 
     def __init__(self, folder: Path, suite: str, mirror: Mirror) -> None:
         self.suite = suite
@@ -96,13 +98,13 @@ class PrivateApt:
         )
 
     def update(self) -> None:
-        """Fetch the suite's indices; apt checks their signature against Debian's keyring."""
+        """Fetch the suite's indices; apt checks their signatures against Debian's keyring."""
         self._run("apt-get", "update", "--quiet", "--error-on=any")
 
     def show(self, packages: tuple[str, ...], architecture: str) -> tuple[tuple[PinnedFile, ...], list[str]]:
-        """The newest version of each package in the suite, and the names of those it has none of.
+        """The newest version of each package in the suite, and the names of packages that it lacks.
 
-        apt is asked once: each call reads the whole index.
+        This is one call of apt for all packages, since each call reads the whole index.
         """
         names = [f"{package}:{found}" for package in packages for found in (architecture, "all")]
         text = self._run("apt-cache", "show", "--no-all-versions", *names) if names else ""
@@ -142,10 +144,10 @@ def _pypi_pin(entry: dict[str, dict[str, object]]) -> PinnedFile:
 
 
 def refresh_followed(recipe: Recipe, report: Report) -> Path | None:
-    """Pin the commits at which everything stands that a recipe follows; ``None`` where it follows nothing.
+    """Pin the current commits of the branches and tags that a recipe follows; ``None`` if it follows none.
 
     Raises:
-        SourceError: a repository does not answer, or lacks what the recipe says of it. Nothing is written then.
+        SourceError: a repository does not answer, or lacks the branch, tag or file. Nothing is written then.
     """
     if not recipe.follows:
         return None
@@ -160,9 +162,12 @@ def refresh_followed(recipe: Recipe, report: Report) -> Path | None:
 
 
 def refresh_requirements(recipe: Recipe, tag: str, report: Report) -> list[Path]:
-    """Resolve a recipe's build and test requirements for one Python into hashed files, by uv.
+    """Resolve a recipe's build and test requirements for one Python to files with hashes, by uv.
 
-    Build requirements run on this machine (x86-64), test requirements under emulation (aarch64).
+    Build requirements are for this machine (x86-64), test requirements for emulation (aarch64).
+
+    Raises:
+        ToolboxError: uv finds no set of versions.
     """
     written = []
     wanted = {

@@ -36,7 +36,7 @@ def create_once(final: Path, create: Callable[[Path], object], *, durable: bool 
     final.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{final}.lock"):
         if not final.exists():
-            # Whoever made these held the lock, and does so no longer.
+            # The process that made these had the lock: it has ended.
             _delete_leftovers(final)
             folder = Path(tempfile.mkdtemp(prefix=_prefix(final), dir=final.parent))
             try:

@@ -1,7 +1,7 @@
-"""Runs one build through its stages, each with its output kept under its digest.
+"""Runs one build through its stages, and keeps the output of each stage under its digest.
 
-An output is made beside its place and renamed, so that whatever is found there is whole: a run killed at any
-moment is continued by the next one, and what has an output is not done twice.
+Outputs are complete or absent (:mod:`builder.whole`). A stage whose output exists is skipped, so that the next run
+continues a killed one.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from builder.toolbox.toolbox import Toolbox
 from builder.whole import create_once, write_text
 
 AUDIT_VERSION = 1
-"""Raised by hand when wheels should be audited again; no digest of a wheel knows it."""
+"""Raise this by hand to audit all wheels again. It enters no digest of a wheel."""
 CROSS = CrossDriver()
 DRIVERS: Mapping[str, Driver] = {
     **dict.fromkeys(("meson-python", "setuptools", "scikit-build-core"), CROSS),
@@ -49,7 +49,7 @@ DRIVERS: Mapping[str, Driver] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Built:
-    """A repaired wheel and its audit, not yet run."""
+    """A repaired wheel and its audit, before the run under emulation."""
 
     build: Build
     path: Path
@@ -75,7 +75,7 @@ class Wheel:
 
 
 class Workshop:
-    """The state folder and the stages that fill it."""
+    """Runs the stages of builds; their outputs are in the state folder."""
 
     def __init__(self, toolbox: Toolbox, targets: Targets) -> None:
         self.toolbox = toolbox
@@ -92,7 +92,7 @@ class Workshop:
         return self.toolbox.home / "work" / build.compile_digest[:16]
 
     def known(self, builds: Iterable[Build], published: Iterable[str] = ()) -> Known:
-        """What is here for these builds already, and what each was last made from."""
+        """The outputs that exist for these builds, and the inputs of the last compile of each."""
         builds = tuple(builds)
         return Known(
             compiled=frozenset(b.compile_digest for b in builds if self.compiled_folder(b).is_dir()),
@@ -109,10 +109,10 @@ class Workshop:
         return inputs
 
     def compile(self, build: Build, progress: Progress) -> Path:
-        """The raw wheel of a build, compiled unless it is here.
+        """The raw wheel of a build, compiled unless it exists.
 
         Raises:
-            SourceError, ToolboxError, CompileError: as the stages do.
+            SourceError, ToolboxError, CompileError: the stage of that name failed.
         """
         final = self.compiled_folder(build)
         work = self.work_folder(build)
@@ -134,11 +134,15 @@ class Workshop:
         return wheel
 
     def cost(self, build: Build) -> Cost | None:
-        """What compiling a build took, where that is known."""
+        """The cost of compiling a build, if it is known."""
         return read_cost(self.compiled_folder(build))
 
     def repair(self, build: Build, raw: Path, progress: Progress) -> Path:
-        """The repaired wheel, made unless it is here; raises :class:`RepairError`."""
+        """The repaired wheel of a build, made unless it exists.
+
+        Raises:
+            RepairError: the raw wheel cannot be repaired.
+        """
         final = self.wheel_folder(build)
         if not final.is_dir():
             progress("repair", 0, 0)
@@ -147,7 +151,11 @@ class Workshop:
         return wheel
 
     def audit(self, build: Build, wheel: Path, progress: Progress) -> AuditReport:
-        """The audit of a wheel, kept until the audit, the recipe's expectations or the wheel change."""
+        """The audit of a wheel; kept until the audit, the recipe's expectations or the wheel change.
+
+        Raises:
+            AuditError: the wheel cannot be read.
+        """
         target = self.targets[build.target]
         expectations = recipe_expectations(build.recipe, build.target, self.toolbox.toolchains)
         key = {
@@ -168,7 +176,7 @@ class Workshop:
         return report
 
     def verify(self, build: Build, wheel: Path, progress: Progress) -> VerifyReport:
-        """The run under emulation, kept until the tests, the emulator or the wheel change."""
+        """The run of a wheel under emulation; kept until the tests, the emulator or the wheel change."""
         settings = build.recipe.verify
         script = WHEEL_TESTS / settings.script
         target = self.targets[build.target]
@@ -205,12 +213,12 @@ class Workshop:
         return self._out / "checks" / f"{sha256_of(wheel)[:24]}-{kind}-{digest(key)[:12]}.json"
 
     def held(self, build: Build, sha256: str) -> Path | None:
-        """The wheel of a build, if it is here with this sha256."""
+        """The wheel of a build, if it exists and has this sha256."""
         here = sorted(self.wheel_folder(build).glob("*.whl"))
         return here[0] if here and sha256_of(here[0]) == sha256 else None
 
     def build(self, build: Build, progress: Progress) -> Built:
-        """From source to an audited wheel; several builds may go on in threads of their own."""
+        """Make and audit the wheel of a build. Threads may call this for different builds at the same time."""
         work = self.work_folder(build)
         work.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{work}.lock"):
@@ -219,11 +227,11 @@ class Workshop:
             return Built(build=build, path=path, audit=self.audit(build, path, progress))
 
     def component(self, build: Build, name: str, progress: Progress) -> tuple[Path, tuple[Check, ...]]:
-        """Make a component of a build and run it under emulation; nothing of it is kept for a wheel.
+        """Build a component of a build and run it under emulation; returns its folder and the checks.
 
         Raises:
             ConfigError: the recipe has no such component.
-            SourceError, ToolboxError, CompileError, VerifyError: as the stages do.
+            SourceError, ToolboxError, CompileError, VerifyError: the stage of that name failed.
         """
         work = self.work_folder(build)
         work.parent.mkdir(parents=True, exist_ok=True)
@@ -242,7 +250,7 @@ class Workshop:
         return folder, checks
 
     def prove(self, built: Built, progress: Progress) -> Wheel:
-        """Run an audited wheel under emulation; another build may go on meanwhile."""
+        """Run an audited wheel under emulation. Another thread may build meanwhile."""
         run = self.verify(built.build, built.path, progress)
         progress(FINISHED, 0, 0)
         return Wheel(
@@ -256,7 +264,7 @@ def _audit(
     target: Target,
     expectations: Expectations,
     llvm_mc: Path,
-    report: Report,  # noqa: ARG001 - an audit tells nothing on its way
+    report: Report,  # noqa: ARG001 - an audit reports no progress
 ) -> AuditReport:
     return audit_wheel(wheel, targets=targets, target=target, expectations=expectations, llvm_mc=llvm_mc)
 
@@ -266,7 +274,7 @@ def _read(model: type[ModelT], path: Path) -> ModelT | None:
 
 
 def _keep(path: Path, report: AuditReport | VerifyReport) -> None:
-    """Keep a report that passed; a failure may have been the machine's, and is tried again."""
+    """Keep a report that passed. A failure may be the machine's, so that the next run tries again."""
     if report.passed:
         write_text(path, _json(report.model_dump(mode="json")))
 

@@ -1,4 +1,4 @@
-"""A library that a recipe builds from its own source: configured by CMake, compiled once, kept by its digest."""
+"""Libraries that a recipe builds from source, by CMake: each is compiled once and kept by its digest."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from builder.whole import create_once
 def build_library(
     library: BuiltDependency, build: Build, toolbox: Toolbox, python: Path, jobs: int, progress: Progress
 ) -> Path:
-    """Build a library unless it is here; returns its folder.
+    """Build a library unless its folder exists; returns the folder.
 
     Raises:
-        SourceError: its source cannot be had.
-        ConfigError: an option of it is misspelt.
-        CompileError: it does not build, or lacks what the recipe says of it.
+        SourceError: its source cannot be fetched.
+        ConfigError: one of its options is misspelt.
+        CompileError: the build failed, or made no file that the recipe names.
     """
     final = library_folder(library, build, toolbox)
     work = toolbox.home / "work" / final.name
@@ -60,11 +60,11 @@ def _variables(library: BuiltDependency) -> list[tuple[str, str]]:
 
 
 def _collect(library: BuiltDependency, tree: Path, built: Path, into: Path) -> None:
-    """Take libraries, headers and licences out of the source and its build folder."""
+    """Copy libraries, headers and licences from the source and the build folder."""
     named = [built / inside for inside in library.libraries]
     named += [tree / inside for inside in (*library.headers, *library.licence_files)]
     if missing := [str(path) for path in named if not path.exists()]:
-        raise CompileError(f"{library.name} was built, but there is no {', '.join(missing)}")
+        raise CompileError(f"the build of {library.name} made no {', '.join(missing)}")
     for folder in ("usr/lib", "usr/include", "licences"):
         (into / folder).mkdir(parents=True)
     for inside in library.libraries:

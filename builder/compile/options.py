@@ -1,4 +1,4 @@
-"""Finds misspelt CMake variables before anything is configured; CMake itself says nothing of one it never reads."""
+"""Finds misspelt CMake variables before the build; CMake does not report variables that nothing reads."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from pathlib import Path
 
 from builder.errors import ConfigError
 
-# CMake's own variables, and those of its modules FindPython and FetchContent, stand in no file of the package's.
+# No file of the package needs to contain CMake's own variables, nor those of FindPython and FetchContent.
 _CMAKES_OWN = re.compile(r"CMAKE_|Python3?_|FETCHCONTENT_")
 _WORD = re.compile(rb"\w+")
 
 
 def check_cmake_variables(options: Iterable[str], tree: Path, whose: str) -> None:
-    """Refuse options ``-DNAME=VALUE`` whose NAME stands in no CMake file of ``tree``; others are left alone.
+    """Check that a CMake file of ``tree`` contains the NAME of each option ``-DNAME=VALUE``.
 
     Raises:
-        ConfigError: with every such name, and the nearest one that the source does know.
+        ConfigError: with every other name, and the nearest name in the source.
     """
     names = {option.removeprefix("-D").split("=")[0] for option in options if option.startswith("-D")}
     asked = {name.split(":")[0] for name in names if not _CMAKES_OWN.match(name)}
@@ -35,7 +35,7 @@ def check_cmake_variables(options: Iterable[str], tree: Path, whose: str) -> Non
 
 
 def _words(tree: Path) -> set[str]:
-    """Every word of the CMake files below ``tree``, without what an earlier configuration wrote into ``build``."""
+    """Every word of the CMake files in ``tree``, except for files that CMake itself wrote into ``build``."""
     words: set[bytes] = set()
     for folder, below, files in os.walk(tree):
         if Path(folder) == tree and "build" in below:

@@ -1,4 +1,4 @@
-"""Runs a build's commands: their whole output on disk, their progress told, nothing left running behind."""
+"""Runs the commands of a build: logs their output, reports their progress, and ends what they leave running."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from builder.compile.cost import add_step
 from builder.errors import CompileError
 
 WORK_VARIABLE = "ARMWHEELS_WORK"
-"""Marks every process of a build with its work folder, so that a later run can find what this one left."""
+"""Every process of a build has this variable with its work folder, so that a later run can find leftovers."""
 
 _STEP = re.compile(r"^\[([\d,]+) ?/ ?([\d,]+)\] ")
-"""How ninja and Bazel say how far they are: ``[12/345] `` and ``[1,234 / 25,000] ``."""
+"""How ninja and Bazel report their progress: ``[12/345] `` and ``[1,234 / 25,000] ``."""
 
-_TELLING = re.compile(r"(error:|ERROR|^FAILED:|Traceback|undefined reference|fatal)", re.MULTILINE)
+_ERROR = re.compile(r"(error:|ERROR|^FAILED:|Traceback|undefined reference|fatal)", re.MULTILINE)
 
 
 def run_logged(
@@ -33,12 +33,12 @@ def run_logged(
     *,
     folder: Path | None = None,
 ) -> None:
-    """Run a step in a process group of its own, in ``folder`` or ``work``; its whole output goes to ``build.log``.
+    """Run a step in a process group of its own, in ``folder`` or ``work``, with its output in ``work/build.log``.
 
-    What it took is added to the build's cost.
+    The time that it takes is added to the cost of the build.
 
     Raises:
-        CompileError: it ended with an error; the telling lines are in the message.
+        CompileError: it failed; the message contains the lines of its output that look like errors.
     """
     log = work / "build.log"
     with (
@@ -63,7 +63,7 @@ def run_logged(
                 file.write(line)
                 if step := _STEP.match(line):
                     progress("compile", *(int(number.replace(",", "")) for number in step.groups()))
-            # By wait4(2) and not by wait, for what the step and all below it took of the processors.
+            # wait4(2) also returns the processor time of the step and of its child processes.
             _, status, used = os.wait4(process.pid, 0)
             process.returncode = os.waitstatus_to_exitcode(status)
         except BaseException:
@@ -73,14 +73,16 @@ def run_logged(
     if process.returncode:
         with log.open(encoding="utf-8", errors="replace") as file:
             file.seek(start)
-            said = file.read()
-        raise CompileError(f"the build ended with {process.returncode}\n{telling(said)}\nfull log: {log}")
+            output = file.read()
+        raise CompileError(
+            f"the build ended with {process.returncode}\n{error_lines(output)}\nfull log: {log}"
+        )
 
 
-def telling(output: str, *, most: int = 12) -> str:
-    """The lines of a build's output that tell what went wrong: the first that look like errors, else the last."""
+def error_lines(output: str, *, most: int = 12) -> str:
+    """The first lines of a build's output that look like errors, else the last lines."""
     lines = output.splitlines()
-    hits = [number for number, line in enumerate(lines) if _TELLING.search(line)]
+    hits = [number for number, line in enumerate(lines) if _ERROR.search(line)]
     if not hits:
         return "\n".join(lines[-most:])
     chosen = sorted({near for hit in hits[:4] for near in (hit, hit + 1, hit + 2) if near < len(lines)})
@@ -88,7 +90,7 @@ def telling(output: str, *, most: int = 12) -> str:
 
 
 def end_leftovers(work: Path) -> None:
-    """End what an earlier, killed run still has running in ``work``: two builds in one folder spoil it."""
+    """End the processes that a killed run left in ``work``: two builds in one folder would damage it."""
     leftovers = []
     for process in psutil.process_iter():
         try:
@@ -101,7 +103,7 @@ def end_leftovers(work: Path) -> None:
 
 
 def end_children() -> None:
-    """End whatever runs below this process, in whichever process group."""
+    """End all child processes and their own children, in any process group."""
     below = psutil.Process().children(recursive=True)
     for process in below:
         with suppress(psutil.Error):
@@ -110,7 +112,11 @@ def end_children() -> None:
 
 
 def checked(command: list[str], folder: Path, environment: Mapping[str, str] | None = None) -> None:
-    """Run a step that fills ``folder``, marked so that a later run can end what this one leaves behind."""
+    """Run a step that fills ``folder``; a later run can end it by :func:`end_leftovers`.
+
+    Raises:
+        CompileError: it failed.
+    """
     environment = environment or {**os.environ, WORK_VARIABLE: str(folder)}
     done = subprocess.run(
         command, capture_output=True, text=True, check=False, env=environment, cwd=folder.parent

@@ -39,35 +39,35 @@ def write_wrappers(
 
 
 def write_ninja_in_turn(build: Build, toolbox: Toolbox, folder: Path, ninja: Path) -> None:
-    """Write a ``ninja`` into ``folder`` that waits while another target of the same recipe compiles.
+    """Write a script ``ninja`` into ``folder`` that waits while another target of the same recipe compiles.
 
-    Two at once would both miss what one of them can hand to the other. What CMake asks of ninja while it configures
-    (its version, its tools, small trial builds) does not wait. The turn ends with ninja, whatever ends that: see
-    flock(1).
+    Two targets that compile at once would both miss the cache for units that they share. CMake also calls ninja
+    while it configures, for its version, its tools and trial builds: these calls do not wait. The kernel releases
+    the lock when ninja ends for any reason (flock(1)).
     """
-    turn = toolbox.home / "work" / f"{build.recipe.project}-{build.version}-{build.python}.turn"
+    lock = toolbox.home / "work" / f"{build.recipe.project}-{build.version}-{build.python}.turn"
     path = folder / "ninja"
     path.write_text(
         "#!/bin/sh\n"
-        # A ninja below another one has its turn already: CMake writes the build files anew in mid-build.
+        # A ninja inside another one has the lock already: CMake may write the build files again in mid-build.
         f'case "$ARMWHEELS_TURN $PWD" in held*|*/CMakeFiles/*) exec {ninja} "$@";; esac\n'
         f'case " $* " in *" --version "*|*" -t "*) exec {ninja} "$@";; esac\n'
-        # One failure must not hide the next of a build that takes hours.
-        f'ARMWHEELS_TURN=held exec flock {turn} {ninja} "$@" -k 20\n',
+        # -k 20: a build that takes hours should report more than its first failure.
+        f'ARMWHEELS_TURN=held exec flock {lock} {ninja} "$@" -k 20\n',
         encoding="utf-8",
     )
     path.chmod(0o755)
 
 
 def cache_variables(build: Build, toolbox: Toolbox, work: Path) -> dict[str, str]:
-    """What tells ccache where to keep what, and by what it knows a compiler (ccache(1), "Configuration").
+    """The variables that configure ccache (ccache(1), "Configuration").
 
-    The compiler is known by its version and the pins of its tools. Folders of builds do not count: paths below
-    ``work`` are taken relative, so that builds in different folders share.
+    ccache identifies the compiler by its version and the pins of its tools. It takes paths below ``work`` as
+    relative, so that builds in different folders share their units.
     """
     shared = {}
     if variable("ARMWHEELS_SHARED_CACHE") == "on" and (index := index_url()):
-        # The index keeps a cache for all its builders; one that does not answer costs nothing but the look.
+        # The index has a cache for all builders. If it does not answer, ccache compiles the unit.
         token = variable("ARMWHEELS_TOKEN") or ""
         shared["CCACHE_REMOTE_STORAGE"] = f"{index.rstrip('/')}/api/cache|layout=flat|bearer-token={token}"
     tools = "".join(toolbox.pins.digest(tool) for tool in toolbox.toolchains.compilers[build.compiler].tools)

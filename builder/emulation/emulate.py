@@ -1,4 +1,4 @@
-"""The emulator's CPU models, and how each differs from the real CPU. Pure."""
+"""The emulator's CPU models, and how they differ from the real CPUs. Pure."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from builder.targets import Target, Targets
 
 SUPERSET_CPU = "max"
-"""qemu's model with every extension it knows; it runs any target's code and refuses none."""
+"""qemu's model with all extensions that it supports: it runs the code of any target."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Model:
-    """A CPU model of the emulator and what is known of how it differs from the real CPU."""
+    """A CPU model of the emulator, and the features of the real CPU that it lacks."""
 
     cpu: str
     lacks: tuple[str, ...]
@@ -23,24 +23,24 @@ class Model:
     def note(self) -> str:
         if not self.exact and self.lacks:
             return (
-                f"the emulator's model of this CPU lacks {', '.join(self.lacks)}, which the wheel is promised to "
-                "use: `max` runs everything and refuses nothing"
+                f"the emulator's model of this CPU lacks {', '.join(self.lacks)}, which the recipe promises: "
+                "`max` runs all instructions instead"
             )
         if not self.exact:
-            return "the emulator has no model of this CPU: `max` runs everything and refuses nothing"
+            return "the emulator has no model of this CPU: `max` runs all instructions instead"
         if self.lacks:
             return f"the model lacks {', '.join(self.lacks)}, which real machines have"
         return "the emulator's own model of this CPU"
 
 
 def model_of(target: Target, promised: Iterable[str] = ()) -> Model:
-    """The emulator's model for a target; the superset, marked as such, where it has none.
+    """The emulator's model of a target, or the superset if it has none.
 
-    So too where the model lacks one of the extensions ``promised`` of the wheel, which real machines have.
+    The superset also replaces a model that lacks one of the extensions ``promised`` by the recipe.
     """
     if target.emulator is None:
         return Model(cpu=SUPERSET_CPU, lacks=(), exact=False)
-    # The audit's names have a dash where Linux's have none: sve-bf16, svebf16.
+    # The audit writes sve-bf16, Linux writes svebf16.
     lacks = {name.replace("-", "") for name in promised} & set(target.emulator.lacks)
     if lacks:
         length = f",sve-default-vector-length={target.vector_bytes}" if target.vector_bytes else ""
@@ -49,7 +49,7 @@ def model_of(target: Target, promised: Iterable[str] = ()) -> Model:
 
 
 def lesser_model(target: Target, targets: Targets) -> tuple[Target, Model] | None:
-    """The best target below this one whose model the emulator has and which differs; ``None`` if there is none."""
+    """The best target below this one with a different model in the emulator; ``None`` if there is none."""
     for name in target.also_runs:
         lesser = targets[name]
         if lesser.emulator is not None and lesser.emulator.cpu != model_of(target).cpu:

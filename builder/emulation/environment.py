@@ -1,6 +1,6 @@
-"""An arm64 CPython under qemu-user: always an explicit command, never binfmt.
+"""An arm64 CPython under qemu-user.
 
-A machine where arm64 binaries "just run" would prove nothing more, and most machines have no such set-up.
+The emulator is always an explicit command: binfmt_misc needs root and is not set up on most machines.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from builder.whole import create_once
 
 
 class EmulatedPython:
-    """Runs the CPython of one wheel tag on one CPU model, in the toolbox's userland or in another ``root``."""
+    """Runs the CPython of one tag on one CPU model, with the toolbox's userland or another folder as ``root``."""
 
     def __init__(self, toolbox: Toolbox, tag: str, cpu: str, *, root: Path | None = None) -> None:
         self.toolbox = toolbox
@@ -36,12 +36,12 @@ class EmulatedPython:
         return EmulatedPython(self.toolbox, self.tag, cpu, root=self._root)
 
     def command(self, arguments: Sequence[str], *, environment: Path | None = None) -> list[str]:
-        """The command line: emulator, CPU, root, Python (of a virtual environment if given), arguments."""
+        """The command line that runs Python, or the one of a virtual environment, with ``arguments``."""
         python = (environment or self._root / "usr") / "bin" / program_of(self.tag)
         return [str(self._qemu), "-L", str(self._root), "-cpu", self.cpu, str(python), *arguments]
 
     def variables(self, extra: Mapping[str, str] | None = None) -> dict[str, str]:
-        """The environment variables: the user's own, less what concerns the host's Python, and pip on the path."""
+        """The user's environment variables, without those for this machine's Python, and with pip's path."""
         dropped = ("PYTHON", "PIP_FIND_LINKS", "LD_", "VIRTUAL_ENV", "OPENBLAS_")
         kept = {name: value for name, value in os.environ.items() if not name.startswith(dropped)}
         paths = [str(self._pip), *((extra or {}).get("PYTHONPATH", "").split(":"))]
@@ -63,10 +63,10 @@ class EmulatedPython:
         cwd: Path | None = None,
         timeout: float = 600,
     ) -> subprocess.CompletedProcess[str]:
-        """Run and capture; ``timeout`` in seconds.
+        """Run Python and capture its output; ``timeout`` is in seconds.
 
         Raises:
-            VerifyError: the emulator cannot be started, or the time is over.
+            VerifyError: the emulator cannot be started, or the command did not end in time.
         """
         try:
             return subprocess.run(
@@ -88,24 +88,26 @@ class EmulatedPython:
             raise VerifyError(f"the emulator could not be started: {error}") from error
 
     def create_environment(self, folder: Path) -> Path:
-        """Make a clean virtual environment in ``folder`` by the arm64 Python itself (:pep:`405`).
+        """Make a new virtual environment (:pep:`405`) in ``folder`` with the arm64 Python.
 
         Raises:
-            VerifyError: it could not be made.
+            VerifyError: the emulated Python failed.
         """
         shutil.rmtree(folder, ignore_errors=True)
         folder.parent.mkdir(parents=True, exist_ok=True)
         done = self.run(["-m", "venv", "--without-pip", str(folder)], cwd=folder.parent)
         if done.returncode:
-            raise VerifyError(f"no virtual environment under emulation: {done.stderr.strip()[-500:]}")
+            raise VerifyError(
+                f"a virtual environment could not be made under emulation: {done.stderr.strip()[-500:]}"
+            )
         return folder
 
 
 def write_bytecode(toolbox: Toolbox, tag: str, *folders: Path) -> None:
-    """Have this machine's CPython of the same version compile the modules below ``folders``, once.
+    """Compile the modules in ``folders`` to bytecode, once, by this machine's CPython of the same version.
 
-    Bytecode is the same on every CPU, and Debian's packages bring none: under emulation each start would compile
-    all that it imports. Files that are no Python of this version stay as they are; nothing imports them.
+    Bytecode is the same on every CPU. Debian's packages have none, so that under emulation each start would compile
+    all imports. Files that are not valid for this version are skipped; nothing imports them.
     """
     python = toolbox.build_python(tag)
     for folder in folders:

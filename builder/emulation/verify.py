@@ -1,7 +1,7 @@
-"""Installs a wheel in a clean aarch64 environment and runs it: on its own CPU, then on a lesser one.
+"""Installs a wheel in a new aarch64 environment and runs it, on its own CPU and then on a lesser one.
 
-What the emulator cannot show is recorded, never glossed over: a missing model, features the model lacks, a lesser
-CPU on which nothing refused.
+The report also says what the emulator could not show: a missing model, features that the model lacks, or a lesser
+CPU that ran the wheel without an error.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ from builder.toolbox.fetch import sha256_of
 from builder.toolbox.toolbox import Toolbox
 
 VERIFY_VERSION = 1
-"""Raised by hand when a wheel should be run again; no digest of a wheel knows it."""
+"""Raise this by hand to run all wheels again. It enters no digest of a wheel."""
 Outcome = Literal["pass", "fail", "recorded"]
 Progress = Callable[[str], None]
 
 
 class Check(Frozen):
-    """One thing that was tried; ``seconds`` is wall time under emulation and says nothing of a real CPU."""
+    """The result of one test; ``seconds`` is wall time under emulation and no measure of a real CPU."""
 
     name: str
     outcome: Outcome
@@ -44,7 +44,7 @@ class Check(Frozen):
 
 
 class Lesser(Frozen):
-    """What a lesser CPU did with the wheel: the illegal instruction seen, a refusal, or nothing that refused."""
+    """The result on a lesser CPU: an illegal instruction, another error (``refused``), or no error (``ran``)."""
 
     target: str
     cpu: str
@@ -53,7 +53,7 @@ class Lesser(Frozen):
 
 
 class VerifyReport(Frozen):
-    """What running the wheel under emulation showed."""
+    """The results of a wheel under emulation."""
 
     filename: str
     sha256: str
@@ -80,8 +80,8 @@ def verify(
     """Install and run ``wheel`` under emulation; ``version`` is the recipe's.
 
     Raises:
-        VerifyError: the emulated environment could not be made. A failed check is in the report, not an error.
-        SourceError: the source with the tests' data cannot be had.
+        VerifyError: the emulated environment could not be made. A failed check is no error but in the report.
+        SourceError: the source with the tests' data cannot be fetched.
     """
     model = model_of(target, recipe.promises.get(target.name, ()))
     emulated = EmulatedPython(toolbox, python, model.cpu)
@@ -125,7 +125,7 @@ def verify_component(
     """Run a component's script under emulation, in the folder that holds its libraries.
 
     Raises:
-        VerifyError: the emulated Python cannot be started, or the time is over.
+        VerifyError: the emulated Python cannot be started, or did not end in time.
     """
     emulated = EmulatedPython(toolbox, python, model_of(target).cpu)
     return tuple(_script(emulated, None, script, folder, limit_minutes * 60.0, {}))
@@ -137,7 +137,7 @@ def _emulator_version(toolbox: Toolbox) -> str:
 
 
 def _install(emulated: EmulatedPython, environment: Path, wheel: Path, limit: float) -> Check:
-    """pip itself, as arm64 Python runs it, from the one file and no index."""
+    """Install the wheel by pip under the arm64 Python, without an index."""
     start = time.monotonic()
     done = emulated.run(
         [
@@ -158,10 +158,10 @@ def _install(emulated: EmulatedPython, environment: Path, wheel: Path, limit: fl
 
 
 def requirements_beside(recipe: Recipe, python: str, toolbox: Toolbox) -> dict[str, str]:
-    """Variables that put what the recipe's tests need, and its wheel's own dependencies, beside the wheel.
+    """Variables that add the requirements of the recipe's tests to the wheel's environment.
 
     Raises:
-        VerifyError: they cannot be had, or are not for the framework that the recipe extends.
+        VerifyError: they are not pinned, cannot be installed, or are for another framework than the recipe extends.
     """
     if not recipe.test_requires:
         return {}
@@ -178,10 +178,10 @@ def requirements_beside(recipe: Recipe, python: str, toolbox: Toolbox) -> dict[s
 
 
 def lay_out_data(recipe: Recipe, version: str, toolbox: Toolbox, folder: Path) -> None:
-    """Copy what the recipe's tests read of the pinned source.
+    """Copy the files of the pinned source that the recipe's tests read.
 
     Raises:
-        VerifyError: the source has no such file, or the version is not the recipe's.
+        VerifyError: the source lacks such a file, or the recipe has no such version.
     """
     if not recipe.verify.data:
         return
@@ -205,7 +205,7 @@ def _script(
     limit: float,
     beside: dict[str, str],
 ) -> list[Check]:
-    """A script of ours: one JSON line a check."""
+    """Run a script of ``wheel_tests``, which prints one JSON line for each check."""
     start = time.monotonic()
     script = WHEEL_TESTS / name
     if not script.is_file():
@@ -214,10 +214,12 @@ def _script(
     checks = []
     for line in done.stdout.splitlines():
         if line.startswith("{"):
-            said = json.loads(line)
-            outcome: Outcome = "pass" if said["passed"] else "fail"
-            seconds = round(said["seconds"], 1)
-            checks.append(Check(name=said["check"], outcome=outcome, detail=said["detail"], seconds=seconds))
+            result = json.loads(line)
+            outcome: Outcome = "pass" if result["passed"] else "fail"
+            seconds = round(result["seconds"], 1)
+            checks.append(
+                Check(name=result["check"], outcome=outcome, detail=result["detail"], seconds=seconds)
+            )
     if done.returncode and all(check.outcome == "pass" for check in checks):
         checks.append(_check(script.stem, False, _how_it_ended(done.returncode, done.stderr), start))
     if not checks:
@@ -233,7 +235,7 @@ def _own_suite(
     limit: float,
     beside: dict[str, str],
 ) -> Check:
-    """The part of the package's own test suite that the recipe chose."""
+    """Run the part of the package's own test suite that the recipe names."""
     start = time.monotonic()
     [site] = environment.glob("lib/python3*/site-packages")
     done = emulated.run(
@@ -278,14 +280,14 @@ def _lesser(
     limit: float,
     beside: dict[str, str],
 ) -> Lesser:
-    """Run the same script where it should not run, and say what happened."""
+    """Run the same script on a lesser CPU, where it should fail."""
     found = lesser_model(target, targets)
     if found is None:
         return Lesser(
             target="none",
             cpu="none",
             outcome="no-model",
-            detail="no target below this one has a model of its own",
+            detail="no target below this one has its own model",
         )
     other, model = found
     done = emulated.on(model.cpu).run(
@@ -297,7 +299,7 @@ def _lesser(
     )
     if done.returncode == 0:
         outcome: Literal["illegal-instruction", "refused", "ran"] = "ran"
-        detail = f"nothing in these tests needs more than {other.name}: the CPU refused nothing"
+        detail = f"these tests need no instruction that {other.name} lacks"
     elif _is_illegal_instruction(done.returncode, done.stderr):
         outcome, detail = "illegal-instruction", f"ended by {signal.SIGILL.name} on {model.cpu}, as it should"
     else:
@@ -317,7 +319,7 @@ def _how_it_ended(code: int, stderr: str) -> str:
 
 def _last_words(text: str) -> str:
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[-1][:300] if lines else "it said nothing"
+    return lines[-1][:300] if lines else "no output"
 
 
 def _check(name: str, passed: bool, detail: str, start: float) -> Check:

@@ -1,1 +1,1 @@
-"""From a raw wheel to one that may be published: auditwheel, grafts, passport, SBOM."""
+"""From a raw wheel to one that may be published: auditwheel, passport, SBOM and licences."""

@@ -1,4 +1,4 @@
-"""Where each library that was copied into a wheel came from, and under which licence."""
+"""The origin and the licence of each library that was copied into a wheel (a graft)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from builder.toolbox.toolbox import Toolbox
 
 @dataclass(frozen=True, kw_only=True)
 class Graft:
-    """Where a library that was copied into the wheel came from, and under which licence."""
+    """The origin of a library that was copied into the wheel; ``texts`` are the files with its licence."""
 
     library: str
     name: str
@@ -34,7 +34,11 @@ class Graft:
 
 
 def find_grafts(build: Build, root: Path, toolbox: Toolbox, work: Path) -> dict[str, Graft]:
-    """Each file below ``*.libs/``, by its path in the wheel, with where it came from."""
+    """The origin of each file in ``*.libs/``, by its path in the wheel.
+
+    Raises:
+        RepairError: the origin of a file is unknown.
+    """
     grafts = {}
     for path in sorted(root.glob("*.libs/*")):
         graft = (
@@ -45,13 +49,15 @@ def find_grafts(build: Build, root: Path, toolbox: Toolbox, work: Path) -> dict[
         )
         inside = path.relative_to(root).as_posix()
         if graft is None:
-            raise RepairError(f"nothing tells where the grafted {inside} came from")
+            raise RepairError(
+                f"the origin of the grafted {inside} is unknown: no dependency and no package contains it"
+            )
         grafts[inside] = graft
     return grafts
 
 
 def original_name(grafted: str, candidates: Sequence[str]) -> str | None:
-    """The library a graft was copied from: auditwheel puts eight digits of its hash before the first dot."""
+    """The one of ``candidates`` that was copied; auditwheel adds eight digits of a hash before the first dot."""
     base, _, rest = grafted.partition(".")
     plain = f"{re.sub(r'-[0-9a-f]{8}$', '', base)}.{rest}"
     return next((name for name in candidates if name in (grafted, plain)), None)
@@ -91,15 +97,15 @@ def _from_relinked(build: Build, name: str, toolbox: Toolbox) -> Graft | None:
 
 
 def package_of(static: StaticDependency, toolbox: Toolbox) -> PinnedFile:
-    """The pinned package that a relinked library came in.
+    """The pinned package with the static libraries of a relinked library.
 
     Raises:
-        RepairError: its part holds no such package.
+        RepairError: its part has no such package.
     """
     for pinned in toolbox.pins.files(static.part):
         if pinned.name == static.package:
             return pinned
-    raise RepairError(f"part {static.part} holds no package {static.package}, which the recipe names")
+    raise RepairError(f"part {static.part} has no package {static.package}, which the recipe names")
 
 
 def _from_built(build: Build, name: str, toolbox: Toolbox) -> Graft | None:
@@ -129,7 +135,7 @@ def _debian_purl(pinned: PinnedFile) -> PackageURL:
 
 
 def _from_packages(name: str, build: Build, toolbox: Toolbox) -> Graft | None:
-    """The Debian package of a part, of the sysroot or of the userland that holds a library of this name."""
+    """The Debian package with a library of this name, from the parts that a build links with."""
     parts = [*build.recipe.build.libraries, *compiler_named(build.compiler).library_parts]
     for part in (*parts, f"userland-{build.python}"):
         for pinned, package in zip(toolbox.pins.files(part), toolbox.fetch(part), strict=True):
@@ -151,10 +157,10 @@ def _from_packages(name: str, build: Build, toolbox: Toolbox) -> Graft | None:
 
 
 def _copyright(part: str, package: str, toolbox: Toolbox) -> tuple[Path, ...]:
-    """The copyright file of a package, where it has one.
+    """The copyright file of a package, if it has one.
 
-    A package may name the folder of another one by a link (Debian policy, 12.3); that of GCC's libraries is kept
-    in a part of its own.
+    The folder of a package may be a link to that of another package (Debian policy, 12.3). For GCC's libraries that
+    package is in a part of its own.
     """
     folder = toolbox.path(part) / "usr/share/doc" / package
     folders = [folder]

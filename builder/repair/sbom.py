@@ -20,7 +20,7 @@ from builder.toolbox.fetch import sha256_of
 
 
 def make_sbom(build: Build, root: Path, grafts: dict[str, Graft]) -> str:
-    """A CycloneDX document: the wheel, its source, and each grafted file with the licence it carries."""
+    """A CycloneDX document of the wheel and of each grafted file, with its origin and its licence."""
     moment = datetime.fromtimestamp(build.source.epoch, tz=UTC)
     wheel = Component(
         type=ComponentType.LIBRARY,

@@ -1,6 +1,8 @@
-"""Downloads by pin: Debian packages through apt's own fetcher, PyPI files through pip's own configuration.
+"""Downloads pinned files: Debian packages by apt's own fetcher, files of PyPI with pip's own configuration.
 
-No address stands here. apt knows the mirror, its proxies and certificates; pip knows the index.
+This module contains no URL: apt knows the mirror, its proxies and certificates, and pip knows the index. All other
+downloads use requests, as pip and pypi-simple do, so that the same proxies, certificates, ``.netrc`` and variables
+apply (Requests documentation, "Advanced Usage"). The client of our own index is another module and uses httpx2.
 """
 
 from __future__ import annotations
@@ -40,7 +42,7 @@ def sha256_of(path: Path) -> str:
 
 
 class Mirror:
-    """The Debian mirrors this machine is set up with.
+    """The Debian mirrors that apt on this machine uses.
 
     ``ARMWHEELS_DEBIAN_MIRROR`` names one where the host is not Debian or its own mirror lacks a suite.
     """
@@ -86,7 +88,7 @@ def _bases_of_apt() -> tuple[str, ...]:
 
 
 def fetch_debian(mirror: Mirror, path: str, sha256: str, target: Path) -> None:
-    """Fetch ``path`` (below the mirror's base) to ``target`` by apt-helper, which checks the hash.
+    """Fetch ``path``, which is relative to the mirror, to ``target`` by apt-helper, which checks the hash.
 
     Raises:
         ToolboxError: no mirror has the file with this hash.
@@ -155,7 +157,7 @@ def _pip_config(*arguments: str) -> str:
 
 
 def pip_indexes() -> tuple[str | None, ...]:
-    """The simple indexes pip asks, first first; ``None`` stands for the default one."""
+    """The indexes (:pep:`503`) that pip uses, in its order; ``None`` is the default one."""
     settings = pip_settings()
     extra = [url for url in settings.get("extra-index-url", "").split() if url.startswith("http")]
     return (settings.get("index-url") or None, *extra)
@@ -198,10 +200,10 @@ def download(url: str, file: Path) -> None:
 
 
 def fetch_pypi(project: str, filename: str, sha256: str, target: Path) -> None:
-    """Fetch one file of a project from the index pip uses, by name, checked against ``sha256``.
+    """Fetch one file of a project from the indexes that pip uses, and check its sha256.
 
     Raises:
-        ToolboxError: no index lists it, or the bytes differ from the pin.
+        ToolboxError: no index has the file with this hash; the message has the reason of each.
     """
 
     def download(file: Path) -> None:
@@ -243,9 +245,9 @@ def _download_pypi(index: str | None, project: str, filename: str, target: Path)
 
 
 def resolve_pypi(requirements: tuple[str, ...]) -> list[dict[str, Any]]:
-    """What pip would install for ``requirements`` on this machine, without their dependencies.
+    """Ask pip what it would install for ``requirements`` on this machine, without their dependencies.
 
-    Returns pip's own installation report entries (``metadata``, ``download_info``).
+    Returns the entries of pip's installation report (``metadata``, ``download_info``).
 
     Raises:
         ToolboxError: pip finds no wheel.
@@ -282,10 +284,12 @@ class Listed(NamedTuple):
 
 
 def list_pypi(project: str) -> list[Listed]:
-    """The files of a project that the indexes pip uses list with a sha256, those of the first index first.
+    """The files of a project that have a sha256, in the order of the indexes that pip uses.
+
+    A project that no index knows has no files.
 
     Raises:
-        ToolboxError: no index answers; a project that none of them knows has no files.
+        ToolboxError: no index lists a file, and at least one did not answer.
     """
     listed: list[Listed] = []
     reasons = []

@@ -18,7 +18,7 @@ REFRESH = "armwheels lock --refresh"
 
 
 class PinnedFile(Frozen):
-    """One file of the lock: a Debian package (``path`` below the mirror) or a wheel of PyPI."""
+    """One file of the lock: a Debian package, whose ``path`` is relative to the mirror, or a wheel of PyPI."""
 
     name: str
     version: str
@@ -32,7 +32,7 @@ class PinnedFile(Frozen):
 
 
 class Pins(Frozen):
-    """``configs/toolchains.lock``: the files of each part, such as ``zig`` or ``python-cp311``."""
+    """``configs/toolchains.lock``: the pinned files of each part, such as ``zig`` or ``python-cp311``."""
 
     parts: dict[str, tuple[PinnedFile, ...]]
 
@@ -40,7 +40,7 @@ class Pins(Frozen):
         """The pinned files of ``part``.
 
         Raises:
-            ConfigError: the lock does not hold it.
+            ConfigError: the lock does not contain the part.
         """
         if part not in self.parts:
             raise ConfigError(f"toolchains.lock pins nothing for '{part}'; run `{REFRESH}`")
@@ -65,7 +65,7 @@ def load_pins() -> Pins:
 
 
 class Parts(Frozen):
-    """The Debian packages of one part: what ``lock --refresh`` asks the signed indices for."""
+    """The Debian packages of one part, which ``lock --refresh`` looks up in signed indices."""
 
     suite: str
     architecture: str
@@ -73,7 +73,7 @@ class Parts(Frozen):
 
 
 def debian_parts(toolchains: Toolchains) -> dict[str, tuple[Parts, ...]]:
-    """Every part that comes from Debian, suite by suite, by the name under which the lock keeps it."""
+    """The packages of every part from Debian, one entry for each suite; keys are the names in the lock."""
     parts = {
         name: tuple(
             Parts(suite=suite, architecture=tool.architecture, packages=packages)

@@ -1,9 +1,8 @@
 """Compilers, Pythons, sysroots and emulators: fetched without root, pinned by hash, unpacked once.
 
-Every file comes through the machine's own apt mirror and pip configuration and must match its sha256 in
-``configs/toolchains.lock``. A tool is unpacked beside its final place and renamed, so that a killed run leaves
-either the whole tool or nothing. Programs are made self-contained: their interpreter and library path are set
-to the tool's own folder (patchelf), so that no library of the host takes part.
+Every file comes from the apt mirror or the pip index that this machine uses, and must match its sha256 in
+``configs/toolchains.lock``. patchelf sets the interpreter and the library path of each program to the folder of its
+part, so that it loads no library of this machine.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ def _silent(_: str) -> None:
 
 
 class Toolbox:
-    """Hands out unpacked tools by name, fetching each when it is first asked for."""
+    """Returns the folders of unpacked parts by name; fetches a part on first use."""
 
     def __init__(self, report: Report = _silent, *, home: Path | None = None) -> None:
         self.home = home or home_dir()
@@ -47,18 +46,18 @@ class Toolbox:
         self.report = report
 
     def path(self, part: str) -> Path:
-        """Where ``part`` lies once it has been fetched; the name carries its digest."""
+        """The folder of ``part``, which may not exist yet; its name contains the digest of the part."""
         return self.home / "toolbox" / f"{part}-{self.pins.digest(part)[:12]}"
 
     def has(self, part: str) -> bool:
-        """Whether ``part`` is unpacked and whole."""
+        """Whether ``part`` is unpacked."""
         return self.path(part).is_dir()
 
     def ensure(self, part: str) -> Path:
-        """Fetch and unpack ``part`` unless it is there; returns its folder.
+        """Fetch and unpack ``part`` unless its folder exists; returns the folder.
 
         Raises:
-            ToolboxError: a file cannot be had, does not match its pin or cannot be unpacked.
+            ToolboxError: a file cannot be fetched, does not match its pin or cannot be unpacked.
         """
         final = self.path(part)
 
@@ -71,7 +70,11 @@ class Toolbox:
         return create_once(final, unpack)
 
     def fetch(self, part: str) -> list[Path]:
-        """Download the pinned files of ``part``; each is kept by its sha256 and checked against it."""
+        """Download the pinned files of ``part``, check their hashes and keep them; returns their paths.
+
+        Raises:
+            ToolboxError: with every file that cannot be fetched or does not match its pin.
+        """
         files = self.pins.files(part)
         wanted = [file for file in files if not self._download(file).is_file()]
         if wanted:
@@ -90,32 +93,32 @@ class Toolbox:
         with ThreadPoolExecutor(max_workers=4) as pool:
             faults = [str(e) for e in pool.map(_caught(fetch_one), wanted) if e is not None]
         if faults:
-            raise ToolboxError("\n".join(faults) + f"\nIf a pinned file is gone for good, run `{REFRESH}`.")
+            raise ToolboxError(
+                "\n".join(faults) + f"\nIf a mirror no longer has a pinned file, run `{REFRESH}`."
+            )
         return [self._download(file) for file in files]
 
     def _download(self, file: PinnedFile) -> Path:
         return self.home / "downloads" / file.sha256 / file.filename
 
-    def _unpack(self, part: str, files: list[Path], fresh: Path, final: Path) -> None:
+    def _unpack(self, part: str, files: list[Path], folder: Path, final: Path) -> None:
         tool = self.toolchains.tools.get(part)
         if isinstance(tool, PyPITool):
             for wheel in files:
-                shutil.unpack_archive(wheel, fresh, format="zip")
-            restore_executables(fresh)
+                shutil.unpack_archive(wheel, folder, format="zip")
+            restore_executables(folder)
             return
         keep = tool.keep if tool is not None else ()
         for package in files:
-            unpack_deb(package, fresh, keep)
+            unpack_deb(package, folder, keep)
         if tool is not None and tool.root:
             return
-        make_symlinks_relative(fresh)
+        make_symlinks_relative(folder)
         if tool is None and part.startswith("headers-"):
-            settle_headers(fresh, final)
+            settle_headers(folder, final)
         programs = part.startswith("python-") or (tool is not None and tool.architecture == "amd64")
         if programs:
-            make_self_contained(fresh, final)
-
-    # What the rooms ask for.
+            make_self_contained(folder, final)
 
     def zig(self) -> Path:
         return self.ensure("zig") / "ziglang" / "zig"
@@ -124,7 +127,7 @@ class Toolbox:
         return self.ensure("llvm") / "usr/lib/llvm-19/bin" / program
 
     def ccache(self) -> Path:
-        """The compile cache's program; wheels keep programs among their scripts."""
+        """The program of the compile cache, which is among the scripts of its wheel."""
         [program] = self.ensure("ccache").glob("*.data/scripts/ccache")
         return program
 
@@ -135,7 +138,7 @@ class Toolbox:
         return self.ensure("qemu") / "usr/bin/qemu-aarch64"
 
     def build_python(self, tag: str) -> Path:
-        """The CPython of ``tag`` that runs on this machine."""
+        """The program of the CPython of ``tag`` for this machine."""
         return self.ensure(f"python-{tag}") / "usr/bin" / program_of(tag)
 
     def python_headers(self, tag: str) -> Path:
@@ -143,7 +146,7 @@ class Toolbox:
         return self.ensure(f"headers-{tag}")
 
     def userland(self, tag: str) -> Path:
-        """The arm64 root for emulation: glibc, libstdc++ and the CPython of ``tag``."""
+        """The arm64 root folder for emulation, with glibc, libstdc++ and the CPython of ``tag``."""
         return self.ensure(f"userland-{tag}")
 
 

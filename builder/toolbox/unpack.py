@@ -1,4 +1,4 @@
-"""Unpacks packages and makes what they hold usable from where it lies."""
+"""Unpacks packages into a folder, and changes the paths in them so that they work there."""
 
 from __future__ import annotations
 
@@ -15,11 +15,15 @@ from elftools.elf.elffile import ELFFile
 from builder.errors import ToolboxError
 
 UNPACK_VERSION = 1
-"""Raised by hand when the same files would be unpacked differently; it enters every tool's digest."""
+"""Raise this by hand when the same files are unpacked differently. It enters the digest of every part."""
 
 
 def unpack_deb(package: Path, into: Path, keep: Iterable[str]) -> None:
-    """Unpack a Debian package by dpkg-deb, whole or only the members of ``keep``."""
+    """Unpack a Debian package by dpkg-deb and tar: the members ``keep``, or all if there are none.
+
+    Raises:
+        ToolboxError: one of the two programs failed.
+    """
     members = [f"./{name}" for name in keep]
     with subprocess.Popen(["dpkg-deb", "--fsys-tarfile", str(package)], stdout=subprocess.PIPE) as deb:
         tar = subprocess.run(
@@ -34,7 +38,7 @@ def unpack_deb(package: Path, into: Path, keep: Iterable[str]) -> None:
 
 
 def make_symlinks_relative(root: Path) -> None:
-    """Packages link to absolute paths, meant for the root; below ours they must stay inside it."""
+    """Make links to absolute paths relative, since a package's own root folder is ``root`` here."""
     for path in root.rglob("*"):
         if path.is_symlink() and (target := str(path.readlink())).startswith("/"):
             inside = os.path.relpath(root / target[1:], path.parent)
@@ -43,7 +47,7 @@ def make_symlinks_relative(root: Path) -> None:
 
 
 def restore_executables(folder: Path) -> None:
-    """zip extraction drops the executable bit; ELF programs and scripts in a wheel need it back."""
+    """Set the executable bit of ELF programs and scripts, which unpacking a zip archive does not."""
     for path in folder.rglob("*"):
         if path.is_file() and not path.suffix:
             with path.open("rb") as file:
@@ -52,29 +56,29 @@ def restore_executables(folder: Path) -> None:
                 path.chmod(0o755)
 
 
-def make_self_contained(fresh: Path, final: Path) -> None:
-    """Point every program below ``fresh`` at the libraries it will find below ``final``.
+def make_self_contained(folder: Path, final: Path) -> None:
+    """Set the library path of every program in ``folder``, which will be renamed to ``final``.
 
-    The folder must hold an x86-64 dynamic loader for its programs to be changed; without one they use the
-    host's C library. DT_RPATH, unlike DT_RUNPATH, also serves modules loaded later (ld.so(8)).
+    If the folder contains an x86-64 dynamic loader, it becomes the interpreter of the programs; otherwise they use
+    the C library of this machine. DT_RPATH, unlike DT_RUNPATH, applies to modules loaded later, too (ld.so(8)).
     """
-    folders = sorted({str(path.parent.relative_to(fresh)) for path in fresh.rglob("*.so*")})
-    rpath = ":".join(str(final / folder) for folder in folders if "python" not in folder)
-    loaders = sorted(fresh.rglob("ld-linux-x86-64.so.2"))
-    for path in sorted(fresh.rglob("*")):
+    folders = sorted({str(path.parent.relative_to(folder)) for path in folder.rglob("*.so*")})
+    rpath = ":".join(str(final / inside) for inside in folders if "python" not in inside)
+    loaders = sorted(folder.rglob("ld-linux-x86-64.so.2"))
+    for path in sorted(folder.rglob("*")):
         if path.is_symlink() or not path.is_file() or not os.access(path, os.X_OK):
             continue
         if not _is_dynamic_program(path):
             continue
         command = ["--force-rpath", "--set-rpath", rpath] if rpath else []
         if loaders:
-            command += ["--set-interpreter", str(final / loaders[0].relative_to(fresh))]
+            command += ["--set-interpreter", str(final / loaders[0].relative_to(folder))]
         if command:
             _patchelf(*command, str(path))
 
 
 def _is_dynamic_program(path: Path) -> bool:
-    """Whether ``path`` is an x86-64 ELF file with a program interpreter."""
+    """Whether ``path`` is an x86-64 ELF file that names an interpreter."""
     with path.open("rb") as file:
         if file.read(4) != b"\x7fELF":
             return False
@@ -93,19 +97,19 @@ def _patchelf(*arguments: str) -> None:
         raise ToolboxError(f"patchelf {arguments[-1]}: {done.stderr.strip()}")
 
 
-def settle_headers(fresh: Path, final: Path) -> None:
-    """Make Debian's arm64 headers and sysconfig data usable from where they lie.
+def settle_headers(folder: Path, final: Path) -> None:
+    """Make Debian's arm64 headers and sysconfig data independent of ``/usr/include``.
 
-    Debian's ``pyconfig.h`` is a switch by architecture which looks in the system's include folder; the arm64
-    one goes over it. The sysconfig data names ``/usr/include``; it is made to name this folder.
+    Debian's ``pyconfig.h`` includes the file of the architecture from the system's folder: the arm64 file replaces
+    it. In the sysconfig data, this folder replaces ``/usr/include``.
     """
-    for switch in fresh.glob("usr/include/python3*/pyconfig.h"):
-        arm64 = fresh / "usr/include/aarch64-linux-gnu" / switch.parent.name / "pyconfig.h"
+    for switch in folder.glob("usr/include/python3*/pyconfig.h"):
+        arm64 = folder / "usr/include/aarch64-linux-gnu" / switch.parent.name / "pyconfig.h"
         shutil.copyfile(arm64, switch)
-    data = fresh / "sysconfigdata"
+    data = folder / "sysconfigdata"
     data.mkdir()
-    for original in fresh.glob("usr/lib/python3*/_sysconfigdata__aarch64-linux-gnu.py"):
+    for original in folder.glob("usr/lib/python3*/_sysconfigdata__aarch64-linux-gnu.py"):
         text = original.read_text(encoding="utf-8")
         (data / original.name).write_text(text.replace("/usr/include", str(final / "usr/include")), "utf-8")
     if not list(data.iterdir()):
-        raise ToolboxError("the arm64 Python packages hold no _sysconfigdata__aarch64-linux-gnu.py")
+        raise ToolboxError("the arm64 Python packages contain no _sysconfigdata__aarch64-linux-gnu.py")

@@ -25,16 +25,16 @@ def test_jobs_are_chosen_by_memory_as_well_as_processors() -> None:
 
 def test_the_expected_time_is_said() -> None:
     two = capacity(TORCH, Machine(processors=2, memory_gib=22, disk_gib=100))
-    assert str(two) == "2 jobs at once; cold, about 1 h 25 min"
-    assert str(capacity(Needs(), Machine(processors=2, memory_gib=4, disk_gib=9))) == "2 jobs at once"
+    assert str(two) == "2 jobs; about 1 h 25 min with an empty cache"
+    assert str(capacity(Needs(), Machine(processors=2, memory_gib=4, disk_gib=9))) == "2 jobs"
 
 
 def test_everything_that_is_missing_is_said_at_once() -> None:
     with pytest.raises(CompileError) as refused:
         capacity(TORCH, Machine(processors=2, memory_gib=1, disk_gib=3.21))
     message = str(refused.value)
-    assert "may take 1.5 GiB of memory, 1.0 are free" in message
-    assert "takes 12 GiB of disk, 3.2 are free" in message
+    assert "needs 1.5 GiB of memory, 1.0 GiB are free" in message
+    assert "needs 12 GiB of disk space, 3.2 GiB are free" in message
     assert "ARMWHEELS_HOME" in message
 
 

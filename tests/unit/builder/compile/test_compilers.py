@@ -16,7 +16,7 @@ from builder.errors import ConfigError
 from builder.ingredients import gather_ingredients
 from builder.model.build import Build
 from builder.model.recipe import Recipe
-from builder.repair.repair import _library_folders
+from builder.repair.repair import library_folders
 from builder.settings import validate
 from builder.targets import Targets
 from builder.toolbox.pins import load_pins
@@ -103,7 +103,7 @@ def test_libraries_are_grafted_from_the_sysroot_of_the_compiler_that_linked_them
     for part in ("sysroot-bullseye", "userland"):
         (tmp_path / part / "usr/lib/aarch64-linux-gnu").mkdir(parents=True)
     toolbox = SimpleNamespace(ensure=lambda part: tmp_path / part, userland=lambda tag: tmp_path / "userland")
-    folders = _library_folders(build_for(recipe, targets), toolbox, tmp_path)
+    folders = library_folders(build_for(recipe, targets), toolbox, tmp_path)
     roots = [folder.relative_to(tmp_path).parts[0] for folder in folders]
     assert roots == (["sysroot-bullseye"] if sysroot else []) + ["userland"]
 
