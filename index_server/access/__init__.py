@@ -1,1 +1,1 @@
-"""Who may do what: tokens, the gate before reads, the upload rate."""
+"""Access control: tokens, tokens for reading, and the rate of uploads."""

@@ -17,7 +17,7 @@ REMEMBERED = 10_000  # tokens; of others the search begins at 1
 
 
 class OwnSessions:
-    """The own sessions of all publishers, as one process sees them. Several may share a store."""
+    """The own sessions of all publishers, as seen by one process. Several processes may share a store."""
 
     def __init__(self, sessions: Sessions) -> None:
         self._sessions = sessions
@@ -25,11 +25,11 @@ class OwnSessions:
         self._lock = Lock()
 
     def current(self, publisher: Publisher) -> str:
-        """The first session that is not closed. Asks the store O(log n) times for n closed ones, then O(1)."""
+        """The first session that is not closed. Costs O(log n) requests to the store at first, then O(1)."""
         return publisher.session(self._count_closed(publisher) + 1)
 
     def asked(self, publisher: Publisher, idempotency_key: str) -> str:
-        """The session that a snapshot was asked from under this key, the newest first, else the current one."""
+        """The newest session from which a snapshot was requested under this key, else the current one."""
         closed = self._count_closed(publisher)
         for number in range(closed, 0, -1):
             session = publisher.session(number)
@@ -38,7 +38,7 @@ class OwnSessions:
         return publisher.session(closed + 1)
 
     def _count_closed(self, publisher: Publisher) -> int:
-        """How many sessions are closed: doubling steps past the last one, then halving them."""
+        """How many sessions are closed, by exponential search and then binary search."""
         low = known = self._closed.get(publisher.secret_hash, 0)
         step = 1
         while self._is_closed(publisher, low + step):

@@ -1,4 +1,4 @@
-"""How often one token may upload: a token bucket each, in this process's memory."""
+"""Limits how often one token may upload, by a token bucket in memory for each token."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections import OrderedDict
 from collections.abc import Callable
 from threading import Lock
 
-KNOWN = 10_000  # buckets remembered; a forgotten one was the longest unused, and starts full
+KNOWN = 10_000  # buckets kept; the least recently used one is dropped, and starts full when used again
 
 
 class Buckets:
-    """Each key may do ``burst`` things at once and ``rate`` a second over time."""
+    """Allows each key ``burst`` actions at once and ``rate`` a second on average."""
 
     def __init__(self, rate: float, burst: int, now: Callable[[], float] = time.monotonic) -> None:
         self._rate = rate
@@ -21,7 +21,7 @@ class Buckets:
         self._lock = Lock()
 
     def take(self, key: str) -> float:
-        """Take one; gives 0, or the seconds to wait where there is none to take."""
+        """Take one action. Return 0 if it is allowed, else the seconds to wait."""
         with self._lock:
             now = self._now()
             left, since = self._left.pop(key, (float(self._burst), now))

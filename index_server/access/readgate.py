@@ -1,6 +1,6 @@
-"""Asks every reader for a token, for an index whose reads are not open.
+"""Requires a token of every reader, for an index with ``ARMWHEELS_READS=token``.
 
-pip and uv send what stands in the index URL (``https://__token__:TOKEN@host/...``) or in a netrc file as Basic.
+pip and uv send the credentials of the index URL (``https://__token__:TOKEN@host/...``) or of a netrc file as Basic.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ OPEN = frozenset({"/healthz"})  # tells nothing but serials, and watchers have n
 
 
 class ReadGate:
-    """Lets through who carries a valid token, and asks all others for one.
+    """Passes requests with a valid token on, and answers all others with 401 or 403.
 
-    What is sent is not for shared caches (RFC 9111 section 5.2.2.7).
+    Answers are marked ``private``, so that shared caches do not keep them (RFC 9111 section 5.2.2.7).
     """
 
     def __init__(self, app: ASGIApp, readers: Readers) -> None:
@@ -27,7 +27,7 @@ class ReadGate:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["path"] in OPEN or scope["method"] not in ("GET", "HEAD"):
-            await self._app(scope, receive, send)  # whatever writes asks for a token itself
+            await self._app(scope, receive, send)  # every writing route checks the token itself
             return
         header = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
         try:

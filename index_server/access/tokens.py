@@ -1,4 +1,4 @@
-"""Tokens: 256 random bits, of which the store keeps the sha256 alone, with their scopes and an expiry."""
+"""Tokens: 256 random bits each. The store keeps only their sha256, with scopes and expiry."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ from index_server.secret import PREFIX
 from index_server.store.interface import ObjectStore
 
 _HINT = "send a token made by `armwheels-index token` as password of the user __token__, or as Bearer"
-MIRROR = "armwheels-index mirror"  # who uploads what is others'; nobody else may be called so
+MIRROR = "armwheels-index mirror"  # uploader of mirrored wheels; no token may have this name
 DEFAULT_SCOPES = ("upload:*", "evidence", "move:*")  # what publishing needs
 SCOPES = "upload:PROJECT, evidence, move:CHANNEL, lease, yank, read, cache, admin"
 _SCOPE = re.compile(r"(upload|move):[a-z0-9*?-]+\Z|(evidence|lease|yank|read|cache|admin)\Z")
-_READ_AGAIN = 2.0  # seconds that a reader's token is believed without asking the store
+_READ_AGAIN = 2.0  # seconds for which a reader's token is not checked again
 
 
 @dataclass(frozen=True)
 class Publisher:
-    """Who sends a request, and what they may do."""
+    """The owner of a request's token, with its scopes."""
 
     name: str
     secret_hash: str
@@ -42,16 +42,16 @@ class Publisher:
 
     @property
     def id(self) -> str:
-        """How the token is named where its secret must not be."""
+        """The public id of the token."""
         return token_id(self.secret_hash)
 
     def may(self, action: str, subject: str = "") -> bool:
-        """Whether a scope allows it; ``admin`` allows everything."""
+        """Whether a scope allows the action; ``admin`` allows everything."""
         wanted = f"{action}:{subject}" if subject else action
         return any(scope == "admin" or fnmatchcase(wanted, scope) for scope in self.scopes)
 
     def demand(self, action: str, subject: str = "") -> None:
-        """Go on if the publisher may do it.
+        """Check that a scope allows the action.
 
         Raises:
             ForbiddenError: no scope of the token allows it.
@@ -63,7 +63,7 @@ class Publisher:
             )
 
     def demand_uploads(self) -> None:
-        """Go on if the publisher may upload anything at all.
+        """Check that a scope allows the upload of any project.
 
         Raises:
             ForbiddenError: no scope of the token allows any upload.
@@ -72,14 +72,14 @@ class Publisher:
             self.demand("upload", "PROJECT")
 
     def session(self, number: int) -> str:
-        """The publisher's own session of this number; nobody else can guess it."""
+        """The name of the publisher's own session of this number. It cannot be guessed."""
         digest = hashlib.sha256(f"session {number} of {self.secret_hash}".encode()).digest()
         return base64.urlsafe_b64encode(digest).decode().rstrip("=")
 
 
 @dataclass(frozen=True)
 class ListedToken:
-    """A token as its owner may see it listed."""
+    """A token as ``armwheels-index tokens`` lists it."""
 
     id: str
     token: Token
@@ -91,22 +91,22 @@ class ListedToken:
 
     @property
     def state(self) -> str:
-        """``valid``, or why not."""
+        """``valid``, ``expired``, or ``revoked`` with the day."""
         if self.revoked_at is not None:
             return f"revoked {self.revoked_at[:10]}"
         return "expired" if _expired(self.token) else "valid"
 
 
 def token_id(secret_hash: str) -> str:
-    """The name of a token by the hash of its secret."""
+    """The public id of a token, from the hash of its secret."""
     return secret_hash[:12]
 
 
 def check_scopes(scopes: Sequence[str]) -> tuple[str, ...]:
-    """The scopes, project names normalised (PEP 503).
+    """The scopes with normalised project names (PEP 503).
 
     Raises:
-        ConfigError: with every one that is none.
+        ConfigError: scopes are not valid; the message names all of them.
     """
     spelled = tuple(re.sub(r"[-_.]+", "-", scope.strip().lower()) for scope in scopes)
     faults = [scope for scope, right in zip(scopes, spelled, strict=True) if not _SCOPE.match(right)]
@@ -118,13 +118,13 @@ def check_scopes(scopes: Sequence[str]) -> tuple[str, ...]:
 def make_token(
     store: ObjectStore, name: str, expires_days: int | None, scopes: Sequence[str] | None = None
 ) -> str:
-    """Make a token; its secret is in the answer and nowhere else. No scopes are :data:`DEFAULT_SCOPES`.
+    """Make a token and return its secret, which is not stored. Without scopes it has :data:`DEFAULT_SCOPES`.
 
     Raises:
-        ConfigError: a scope is none, or the name is taken.
+        ConfigError: a scope or the name is not allowed.
     """
     if name == MIRROR:
-        raise ConfigError(f"{name!r} stands for what is mirrored; take another name")
+        raise ConfigError(f"{name!r} is the name of the mirror; choose another name")
     secret = PREFIX + secrets.token_urlsafe(32)
     now = datetime.now(UTC)
     token = Token(
@@ -148,7 +148,7 @@ def list_tokens(store: ObjectStore) -> list[ListedToken]:
 
 
 def revoke_tokens(store: ObjectStore, name_or_id: str) -> list[ListedToken]:
-    """Make every token of this name, or the one of this id, invalid; gives those that were still valid before.
+    """Revoke all tokens of a name, or the one with an id. Return those that were valid before.
 
     Raises:
         ConfigError: there is no such token.
@@ -165,11 +165,11 @@ def revoke_tokens(store: ObjectStore, name_or_id: str) -> list[ListedToken]:
 
 
 def authenticate(store: ObjectStore, authorization: str | None) -> Publisher:
-    """Say who sends this ``Authorization`` header.
+    """The publisher who sends this ``Authorization`` header.
 
     Raises:
-        UnauthorizedError: no token.
-        WrongTokenError: an unknown one, or one that has expired or was revoked.
+        UnauthorizedError: there is no token.
+        WrongTokenError: the token is unknown, expired or revoked.
     """
     if not authorization:
         raise UnauthorizedError(f"this request carries no token: {_HINT}")
@@ -186,9 +186,9 @@ def authenticate(store: ObjectStore, authorization: str | None) -> Publisher:
 
 
 class Readers:
-    """Who may read, for an index that asks. A token that was good a moment ago is believed: pages stay fast.
+    """Checks the tokens of readers. Remembers valid ones for a moment, so that pages stay fast.
 
-    Any valid token may read; one with the scope ``read`` alone can do nothing else.
+    Any valid token may read. A token with only the scope ``read`` can do nothing else.
     """
 
     def __init__(self, store: ObjectStore) -> None:
@@ -196,10 +196,10 @@ class Readers:
         self._good_until: dict[str, float] = {}  # hash of the secret -> when
 
     def check(self, authorization: str | None) -> None:
-        """Go on if the header carries a valid token.
+        """Check that the header has a valid token.
 
         Raises:
-            UnauthorizedError: it does not.
+            UnauthorizedError: it has none.
         """
         now = time.monotonic()
         if authorization and self._good_until.get(sha256_hex(_secret(authorization).encode()), 0.0) > now:

@@ -1,1 +1,1 @@
-"""The state machine over a store: records, sessions, snapshots, journals, evidence."""
+"""The state of the index in a store: records, sessions, snapshots, journals, evidence, leases."""

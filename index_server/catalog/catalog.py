@@ -1,29 +1,29 @@
-"""Records, snapshots, channels: the state machine of the index.
+"""The state of the index: records, sessions, snapshots and channels.
 
 The rules, in the order in which a publisher meets them:
 
 1.  A file name, once recorded, never means other bytes. Recording the same bytes again changes nothing.
-2.  A session is a growing set of recorded files. It is visible only to those who know its name.
+2.  A session is a growing set of recorded files. Only those who know its name can see it.
 3.  A snapshot never changes. It is its parent's records plus a session's, cell by cell: a cell is (project,
     version without our local part, Python tag, ABI tag, target, backend) for wheels with a passport, and the
-    file name for all else. A new build of a cell takes the older one's place.
-4.  A session that adds nothing to the parent makes no snapshot: the answer is the parent.
-5.  What a snapshot is made from (parent, day, files) is pinned under its idempotency key first. Whoever asks
-    again, after whatever crash, gets the same answer.
+    file name for all other files. A new build of a cell replaces the older one.
+4.  A session that adds nothing to the parent makes no snapshot. The answer is the parent.
+5.  The inputs of a snapshot (parent, day, files) are stored under its idempotency key first. A repeated request
+    gets the same answer, also after a crash.
 6.  A channel is a journal (see :mod:`index_server.catalog.journal`): **creating the entry is the commit.**
-7.  A move names a snapshot that is whole, the serial it expects to follow, and a nonce. A nonce already in
-    the journal is the caller's own lost answer: the entry that it wrote is given again.
-8.  A move to the snapshot that is the head already is no move. A channel's gates are asked last before the
-    entry is written, and what they saw is stored before it.
-9.  Writes go in the order files, records, shards, snapshot, journal. A crash between any two leaves
-    unreachable objects at worst; what a reader can reach is always whole.
-10. A session is asked for a snapshot or thrown away, whichever came first. What is thrown away takes no more
-    uploads and shows nothing; its files keep their names, by rule 1.
-11. Yanks (PEP 592) and quarantines (PEP 792) are entries of one journal, ``_status``, over all channels. They
+7.  A move names a complete snapshot, the serial that it expects to follow, and a nonce. If the nonce is in the
+    journal already, the caller lost the answer to its own request and gets the same entry again.
+8.  A move to the snapshot that the channel shows already writes nothing. The channel's gates are applied directly
+    before the entry is written, and their judgement is stored before the entry.
+9.  Objects are written in the order files, records, shards, snapshot, journal. A crash between two of them leaves
+    unreachable objects at worst. What a reader can reach is always complete.
+10. A session ends when a snapshot is requested from it or when it is discarded, whichever is first. A discarded
+    session accepts no more uploads and shows nothing. Its files keep their names, by rule 1.
+11. Yanks (PEP 592) and quarantines (PEP 792) are entries of one journal, ``_status``, for all channels. They
     change no snapshot; they change what is shown of every snapshot.
-12. Whoever makes files reachable announces it, then looks whether they are collected; the collector marks, then
-    looks for announcements (see :mod:`index_server.catalog.tombstones`). No channel ever names a snapshot whose
-    files are gone.
+12. Whoever makes files reachable announces it and then looks whether they are collected. The collector marks files
+    and then looks for announcements (see :mod:`index_server.catalog.tombstones`). No channel ever shows a snapshot
+    with collected files.
 
 Layout: ``files/<sha256>/<filename>[.metadata]``, ``records/<project>/<filename>.json``,
 ``builds/<wheel digest>.json``, ``sessions/<session>/files/<filename>.json``,
@@ -72,17 +72,17 @@ SNAPSHOT_ID = re.compile(r"[0-9]{8}-[1-9][0-9]*\Z")
 
 
 def file_key(sha256: str, filename: str) -> str:
-    """Where a file's bytes lie, unless it was collected and came back; the same path below ``/`` serves them."""
+    """The key of a file's first generation, which is also the path of its URL."""
     return generation_key((sha256, filename), 0)
 
 
 def record_key(project: str, filename: str) -> str:
-    """Where a file's record lies."""
+    """The key of a file's record."""
     return f"records/{project}/{filename}.json"
 
 
 def cell(record: Record) -> tuple[str, ...]:
-    """What the record is a build of (rule 3)."""
+    """The cell of a record (rule 3)."""
     tuned = record.tuned
     if tuned is None:
         return ("file", record.filename)
@@ -98,7 +98,7 @@ def cell(record: Record) -> tuple[str, ...]:
 
 
 class Catalog:
-    """The state machine over a store. Several may share one store, in one process or in many."""
+    """The state of the index in a store. Several processes may share the store."""
 
     def __init__(
         self,
@@ -121,10 +121,10 @@ class Catalog:
     # Files and sessions (rules 1 and 2)
 
     def record_file(self, record: Record, metadata: bytes, path: Path, session: str) -> Record:
-        """Take a checked file into the index and into a session; gives the record that stands.
+        """Record a checked file and add it to a session. Return the stored record.
 
         Raises:
-            ConflictError: the name is recorded with other bytes, or the session was thrown away.
+            ConflictError: the name is recorded with other bytes, or the session was discarded.
         """
         self.sessions.refuse_discarded(session)
         standing = self.find_record(record.project, record.filename)
@@ -142,22 +142,22 @@ class Catalog:
             pointer = FilePointer(project=standing.project, filename=standing.filename)
             self.store.create(f"builds/{standing.tuned.wheel_digest}.json", pointer.encode())
         self.sessions.join(standing, session)
-        if self._is_gone(standing):  # collected before anybody could see that it is wanted again
+        if self._is_gone(standing):  # collected before the collector could see the session's entry
             self._write_bytes(record, metadata, path)
         return standing
 
     def adopt(self, session: str, filename: str, project: str) -> Record:
-        """Put a file that is recorded already into a session.
+        """Add a file that is recorded already to a session.
 
         Raises:
             NotFoundError: no such file is recorded.
-            GoneError: it was collected.
-            ConflictError: the session was thrown away.
+            GoneError: the file was collected.
+            ConflictError: the session was discarded.
         """
         self.sessions.refuse_discarded(session)
         record = self.find_record(project, filename)
         if record is None:
-            raise NotFoundError(f"{filename} is not recorded here; upload it")
+            raise NotFoundError(f"the index has no file {filename}; upload it")
         self._refuse_gone(record)
         self.sessions.join(record, session)
         self._refuse_gone(record)
@@ -179,11 +179,11 @@ class Catalog:
         return None if record is None or self._is_gone(record) else record
 
     def session_records(self, session: str) -> list[Record]:
-        """The records of what a session holds, in the order it came."""
+        """The records of a session's files, in the order of upload."""
         return [self._record_of(file) for file in self.sessions.files(session)]
 
     def stored_key(self, sha256: str, filename: str) -> str:
-        """Where a file's bytes lie now, as of the last look at what was collected."""
+        """The key of a file's current generation, as of the last look at collected files."""
         return generation_key((sha256, filename), self.tombs.known.generation((sha256, filename)))
 
     def _is_gone(self, record: Record) -> bool:
@@ -194,7 +194,7 @@ class Catalog:
             raise GoneError(f"{record.filename} was collected; upload it again", sha256=record.sha256)
 
     def _write_bytes(self, record: Record, metadata: bytes, path: Path) -> None:
-        """Write a file and its metadata, in the next generation where it was collected (rule 12)."""
+        """Write a file and its metadata, as the next generation if it was collected (rule 12)."""
         file = (record.sha256, record.filename)
         while True:
             collected = self.tombs.look()
@@ -216,11 +216,11 @@ class Catalog:
     # Snapshots (rules 3, 4 and 5)
 
     def make_snapshot(self, session: str, idempotency_key: str, channel: str) -> SnapshotAnswer:
-        """Make a snapshot of the channel's head plus a session, or give the answer given before.
+        """Make a snapshot of the channel's current one plus a session, or return the answer given before.
 
         Raises:
-            NotFoundError: no such channel, or the session holds nothing.
-            ConflictError: the key was used for another channel, or the session was thrown away.
+            NotFoundError: there is no such channel, or the session has no files.
+            ConflictError: the key was used for another channel, or the session was discarded.
         """
         request = self._pin(session, idempotency_key, channel)
         parent = self.snapshot(request.parent) if request.parent else None
@@ -252,10 +252,10 @@ class Catalog:
         return sorted(ids, key=lambda each: tuple(map(int, each.split("-"))))
 
     def find_snapshot(self, snapshot_id: str) -> Snapshot:
-        """The snapshot.
+        """The snapshot with this id.
 
         Raises:
-            NotFoundError: there is none of this id.
+            NotFoundError: there is no such snapshot.
         """
         try:
             if SNAPSHOT_ID.match(snapshot_id):
@@ -291,7 +291,7 @@ class Catalog:
     def _merge(
         self, parent: Snapshot | None, records: list[Record]
     ) -> tuple[dict[str, ShardRef], list[str], list[str]]:
-        """The projects of parent plus ``records``; the file names added and those they replace."""
+        """The projects of parent plus ``records``, the file names added, and those that they replace."""
         projects = dict(parent.projects) if parent else {}
         added: list[str] = []
         replaced: list[str] = []
@@ -315,7 +315,7 @@ class Catalog:
         return ShardRef(shard=digest, files=len(records), offers=offers(records))
 
     def _place(self, request: SnapshotRequest, name: str, projects: dict[str, ShardRef]) -> Snapshot:
-        """Write the snapshot under the first id of the pinned day that is free, or find it there."""
+        """Write the snapshot under the first free id of its day, or find it there."""
         day = request.at[:10].replace("-", "")
         number = 0
         while True:
@@ -340,7 +340,7 @@ class Catalog:
     # Channels (rules 6, 7 and 8)
 
     def head(self, channel: str) -> Move | None:
-        """The last move of a channel, None before the first. One look at the store when nothing moved.
+        """The last move of a channel, or None. Costs one request to the store if the channel has not moved.
 
         Raises:
             NotFoundError: there is no such channel.
@@ -362,13 +362,13 @@ class Catalog:
         message: str = "",
         judge: Callable[[], Judgement | None] = lambda: None,
     ) -> tuple[Move, bool]:
-        """Point a channel at a snapshot; gives the entry, and whether the journal holds this nonce's own.
+        """Point a channel at a snapshot. Return the entry, and whether this nonce wrote it.
 
-        ``judge`` asks the channel's gates, and raises what they object.
+        ``judge`` applies the channel's gates and raises :class:`GateError` if they refuse.
 
         Raises:
-            NotFoundError: no such channel or snapshot.
-            ConflictError: the channel has moved on, or the nonce stands for another move.
+            NotFoundError: there is no such channel or snapshot.
+            ConflictError: the channel has moved, or the nonce was used for another move.
         """
         self.find_snapshot(snapshot_id)
         journal = self.journal(channel)
@@ -395,15 +395,15 @@ class Catalog:
         if mine is None:
             raise self._moved_on(channel, expected_serial)
         if mine.snapshot != snapshot_id:
-            raise ConflictError(f"this nonce stands for a move to {mine.snapshot}", serial=mine.serial)
+            raise ConflictError(f"this nonce was used for a move to {mine.snapshot}", serial=mine.serial)
         journal.hint(mine.serial)
         return mine, True
 
     def hold(self, snapshot_id: str) -> None:
-        """Announce that a snapshot is about to be named, then see that none of its files is gone (rule 12).
+        """Announce a move to a snapshot, then check that none of its files is collected (rule 12).
 
         Raises:
-            ConflictError: some are; nothing may name the snapshot any more.
+            ConflictError: files are collected, so that nothing may refer to the snapshot any more.
         """
         announce(self.store, snapshot_id, stamp(self.now()))
         records = list(self.snapshot_records(self.find_snapshot(snapshot_id)))
@@ -427,10 +427,10 @@ class Catalog:
         return self._journals[channel]
 
     def require_channel(self, channel: str) -> None:
-        """Go on if there is such a channel.
+        """Check that there is such a channel.
 
         Raises:
-            NotFoundError: there is none.
+            NotFoundError: there is no such channel.
         """
         if channel not in self._journals:
             raise NotFoundError(f"there is no channel {channel}; there is {', '.join(self.channels)}")
@@ -453,10 +453,10 @@ class Catalog:
     # Approvals
 
     def approve(self, channel: str, snapshot_id: str, *, by: str, token: str, message: str) -> Approval:
-        """Write down that a token's owner approves; gives what stands if they did so before.
+        """Record the approval of a token's owner. Return the stored one if they approved before.
 
         Raises:
-            NotFoundError: no such channel or snapshot.
+            NotFoundError: there is no such channel or snapshot.
         """
         self.require_channel(channel)
         self.find_snapshot(snapshot_id)
@@ -468,7 +468,7 @@ class Catalog:
         return read(self.store, Approval, key)
 
     def approvals(self, channel: str, snapshot_id: str) -> list[Approval]:
-        """Who approved a snapshot for a channel, the earliest first."""
+        """The approvals of a snapshot for a channel, the earliest first."""
         keys = self.store.keys(f"approvals/{channel}/{snapshot_id}/")
         return sorted(
             (read(self.store, Approval, key) for key in keys), key=lambda each: (each.at, each.token)

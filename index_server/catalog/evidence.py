@@ -1,11 +1,11 @@
-"""What was found out about a file after it was closed: appended, never replaced; the newest of a kind counts.
+"""Evidence: reports about files, such as audits and test runs. The newest of each kind counts; none is replaced.
 
-Evidence lies at ``evidence/<sha256>/<kind>/<number>.json``. What gates ask of it, whether it says that the file
-passed, stands beside it in a name: ``verdicts/<project>/<sha256>.<kind>.<number>.<passed or failed>``. So one
-listing a project tells a gate all, however many wheels a snapshot has and however large their reports are.
+Evidence is stored at ``evidence/<sha256>/<kind>/<number>.json``. Whether the file passed is also stored, as a key:
+``verdicts/<project>/<sha256>.<kind>.<number>.<passed or failed>``. So a gate needs one listing a project, however
+many wheels a snapshot has and however large their reports are.
 
-A verdict follows from its evidence and is written after it, before anybody is told that the evidence is here.
-Where a crash left it out, whoever misses it reckons it again.
+A verdict is derived from its evidence. It is written after the evidence and before the upload is acknowledged. If a
+crash prevented that, the next reader derives and writes it.
 """
 
 from __future__ import annotations
@@ -24,26 +24,26 @@ from index_server.names import parse_name
 from index_server.rules.gates import passed
 from index_server.store.interface import ObjectStore
 
-AT_ONCE = 16  # questions to the store; a network store answers each in milliseconds
+AT_ONCE = 16  # concurrent requests to the store; a network store answers each in milliseconds
 Verdict = tuple[int, bool]  # the number of the newest evidence, and whether it says that the file passed
 
 
 class EvidenceShelf:
-    """All evidence in a store. Several may add to it, in one process or in many."""
+    """All evidence in a store. Several threads and processes may add to it."""
 
     def __init__(self, store: ObjectStore, now: Callable[[], datetime]) -> None:
         self._store = store
         self._now = now
 
     def add(self, sha256: str, kind: str, body: object, by: str) -> Evidence:
-        """Append what was found out about a file; the newest being the same, nothing is written.
+        """Add evidence about a file, unless the newest of its kind is equal.
 
         Raises:
             NotFoundError: no file has this sha256.
         """
         file = next(iter(self._store.keys(f"files/{sha256}/")), None)
         if file is None:
-            raise NotFoundError(f"no file here has the sha256 {sha256}; upload it first")
+            raise NotFoundError(f"the index has no file with the sha256 {sha256}; upload it first")
         (_, filename), _ = split_key(file)
         fresh = Evidence(sha256=sha256, kind=kind, at=stamp(self._now()), by=by, body=body)
         while True:
@@ -63,11 +63,11 @@ class EvidenceShelf:
         return self.read(sha256, kind, count) if count else None
 
     def kinds(self, sha256: str) -> list[str]:
-        """The kinds of evidence there are about a file."""
+        """The kinds of evidence that exist about a file."""
         return sorted({key.split("/")[2] for key in self._store.keys(f"evidence/{sha256}/")})
 
     def verdicts(self, files: Mapping[str, str], kinds: Iterable[str]) -> dict[str, dict[str, Verdict]]:
-        """Of files, given by sha256 with their project, the newest verdict of each of these kinds that has any."""
+        """The newest verdict of each kind about each file; ``files`` maps sha256 to project."""
         wanted = sorted(kinds)
         found: dict[str, dict[str, Verdict]] = {sha256: {} for sha256 in files}
         if not wanted:
@@ -86,7 +86,7 @@ class EvidenceShelf:
         return found
 
     def told(self, project: str) -> list[tuple[str, str, int, bool]]:
-        """All verdicts about a project's files: sha256, kind, number, whether it passed."""
+        """All verdicts about a project's files: sha256, kind, number, and whether the file passed."""
         prefix = f"verdicts/{project}/"
         split = (key.removeprefix(prefix).split(".") for key in self._store.keys(prefix))
         return [(sha256, kind, int(number), said == "passed") for sha256, kind, number, said in split]
@@ -101,7 +101,7 @@ class EvidenceShelf:
         return Evidence.decode(self._store.get(key), key=key)
 
     def _reckon(self, project: str, sha256: str, kind: str) -> Verdict | None:
-        """The verdict that evidence ought to have and has not; None where there is no evidence."""
+        """Derive and write a missing verdict; None without evidence."""
         number = self._count(sha256, kind)
         return (number, self._judge(project, self.read(sha256, kind, number), number)) if number else None
 

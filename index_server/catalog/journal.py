@@ -1,8 +1,8 @@
-"""Numbered entries that nobody can take back: the journals of the channels, and the one of yanks and quarantines.
+"""Append-only journals: one a channel, and one each for yanks and quarantines, leases, and collected files.
 
-A journal is a folder ``journal/<name>/`` of entries 1, 2, 3 and so on without gaps, each holding the sha256 of
-the bytes of the one before. **Creating an entry is the commit.** Of two writers of one serial, one wins, and the
-other is told. Hints (``channels/``) only save steps: a missing or stale one costs time, never truth.
+A journal is a folder ``journal/<name>/`` of entries 1, 2, 3 and so on without gaps. Each entry holds the sha256 of
+the bytes of the entry before. **Creating an entry is the commit.** Of two writers of one serial, one succeeds and
+the other is told. Hints (``channels/``) save steps; a missing or old hint costs time and nothing else.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from index_server.store.interface import ObjectStore
 
 
 def journal_key(name: str, serial: int) -> str:
-    """Where an entry lies."""
+    """The key of an entry."""
     return f"journal/{name}/{serial}.json"
 
 
 class Journal(Generic[EntryT]):
-    """One journal, as one process sees it. Several may write to it, in one process or in many."""
+    """One journal, as seen by one process. Several threads and processes may write to it."""
 
     def __init__(self, store: ObjectStore, name: str, model: type[EntryT]) -> None:
         self.store = store
@@ -31,7 +31,7 @@ class Journal(Generic[EntryT]):
         self._entry = lru_cache(maxsize=16384)(self._read)
 
     def head(self) -> EntryT | None:
-        """The last entry, None before the first. One look at the store when nothing was written."""
+        """The last entry, or None. Costs one request to the store if nothing was written since the last call."""
         known = self._known or self._hinted()
         serial = known.serial if known else 0
         while (entry := self._find(serial + 1)) is not None:
@@ -42,13 +42,13 @@ class Journal(Generic[EntryT]):
 
     @property
     def serial(self) -> int:
-        """The serial of the head; 0 before the first entry."""
+        """The serial of the last entry; 0 without entries."""
         head = self.head()
         return head.serial if head else 0
 
     @property
     def known_serial(self) -> int:
-        """The serial that the head had when this process last looked or wrote."""
+        """The serial of the last entry when this process last read or wrote the journal."""
         return self._known.serial if self._known else 0
 
     def entries(self) -> list[EntryT]:
@@ -56,11 +56,11 @@ class Journal(Generic[EntryT]):
         return [self._entry(serial) for serial in range(1, self.serial + 1)]
 
     def of_nonce(self, nonce: str) -> EntryT | None:
-        """The entry that was written with this nonce: a caller's own, whose answer was lost."""
+        """The entry with this nonce, by which a caller finds its own entry after a lost answer; or None."""
         return next((entry for entry in reversed(self.entries()) if entry.nonce == nonce), None)
 
     def append(self, entry: EntryT) -> EntryT | None:
-        """Write an entry as the one of its serial; None where another writer was faster.
+        """Write an entry under its serial. Return None if another writer was faster.
 
         The hash of the entry before is filled in here.
         """
@@ -74,7 +74,7 @@ class Journal(Generic[EntryT]):
         return written if written.nonce == entry.nonce else None
 
     def push(self, entry: EntryT) -> EntryT:
-        """Write an entry after whatever others write meanwhile; its serial is filled in here."""
+        """Append an entry under the next free serial, which is filled in here."""
         while True:
             written = self.append(entry.model_copy(update={"serial": self.serial + 1}))
             if written is not None:
@@ -82,11 +82,11 @@ class Journal(Generic[EntryT]):
                 return written
 
     def hint(self, serial: int) -> None:
-        """Tell readers to come how far the journal goes at least."""
+        """Store a hint for later readers that the journal goes at least so far."""
         self.store.put_hint(f"channels/{self.name}.json", Hint(serial=serial).encode())
 
     def _hinted(self) -> EntryT | None:
-        """The entry that the hint names, if both are there and whole."""
+        """The entry that the hint names, if both exist and are valid."""
         key = f"channels/{self.name}.json"
         if self.store.size(key) is None:
             return None

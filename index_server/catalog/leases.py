@@ -1,7 +1,7 @@
-"""Leases: names under which somebody asks that snapshots or files be kept, until they say that it is over.
+"""Leases: each keeps snapshots or files under a name until it is ended.
 
-They are entries of one journal, ``_leases``, so that a reader sees by one look whether any has changed. A lease
-whose files turn out to be collected, once it is written, is void: it never was.
+All leases are entries of one journal, ``_leases``, so that one request tells whether any has changed. A lease is
+annulled if its files prove to be collected after it was written.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ JOURNAL = "_leases"
 
 
 class Leases:
-    """The journal of leases, as one process sees it."""
+    """The journal of leases, as seen by one process."""
 
     def __init__(self, store: ObjectStore) -> None:
         self.journal = Journal(store, JOURNAL, LeaseEntry)
 
     def all(self) -> list[Lease]:
-        """All leases, ended ones too."""
+        """All leases, including ended ones."""
         return fold(self.journal.entries())
 
     def standing(self, name: str) -> LeaseEntry | None:
-        """The entry that says what a name stands for, None where it stands for nothing."""
+        """The entry of the current lease of this name, or None."""
         mine = [entry for entry in self.journal.entries() if entry.name == name]
         return mine[-1] if mine and mine[-1].kind == "lease" else None
 
@@ -45,10 +45,10 @@ class Leases:
         at: str,
         by: str,
     ) -> LeaseEntry:
-        """Let a name stand for these; saying the same again changes nothing.
+        """Write a lease, unless the current one of this name is equal.
 
         Raises:
-            MalformedError: the name is none, or it would stand for nothing.
+            MalformedError: the name is not valid, or there is nothing to keep.
         """
         if not NAME.match(name) or len(name) > 64:
             raise MalformedError("a lease's name is up to 64 lower-case letters, digits and single dashes")
@@ -64,14 +64,14 @@ class Leases:
         """End a lease.
 
         Raises:
-            NotFoundError: there is none of this name.
+            NotFoundError: there is no lease of this name.
         """
         if self.standing(name) is None:
             raise NotFoundError(f"there is no lease {name}")
         return self._append("end", name, ((), ()), "", at, by)
 
     def void(self, name: str, *, at: str, by: str) -> LeaseEntry:
-        """Say that what was just put never was."""
+        """Annul the lease that was just written."""
         return self._append("void", name, ((), ()), "", at, by)
 
     def _append(

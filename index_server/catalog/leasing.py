@@ -1,4 +1,7 @@
-"""Taking a lease: what it names must be there, before it is written and after."""
+"""Takes a lease after checking that its snapshots and files exist, before and after writing it.
+
+Apart from :mod:`index_server.catalog.leases`, which the catalog imports: this module needs the catalog.
+"""
 
 from __future__ import annotations
 
@@ -15,12 +18,12 @@ def take(
 ) -> LeaseEntry:
     """Keep snapshots and files until the lease ends.
 
-    The lease is written first and what was collected is looked at afterwards (rule 12 of the catalog).
+    The lease is written before collected files are looked up (rule 12 of the catalog).
 
     Raises:
-        MalformedError: the lease has no proper name, or names nothing.
-        NotFoundError: it names what is not here.
-        GoneError: it names what was collected; then there is no lease.
+        MalformedError: the name is not valid, or there is nothing to keep.
+        NotFoundError: a snapshot or file does not exist.
+        GoneError: a file was collected; there is no lease then.
     """
     leased = [_leased(catalog, filename) for filename in filenames]
     held = {(file.sha256, file.filename) for file in leased}
@@ -45,7 +48,7 @@ def _leased(catalog: Catalog, filename: str) -> LeasedFile:
         raise MalformedError(str(error)) from error
     record = catalog.find_record(project, filename)
     if record is None:
-        raise NotFoundError(f"{filename} is not recorded here")
+        raise NotFoundError(f"the index has no file {filename}")
     return LeasedFile(project=project, filename=filename, sha256=record.sha256)
 
 

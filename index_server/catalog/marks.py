@@ -1,4 +1,4 @@
-"""Writes and reads the journal of yanks (PEP 592) and quarantines (PEP 792); what it means is in ``status``."""
+"""Reads and writes the journal of yanks (PEP 592) and quarantines (PEP 792); rules are in ``rules/marks.py``."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from index_server.model import GENESIS, Mark, StatusEntry, stamp
 from index_server.rules.marks import UNDOES, Marks, fold
 from index_server.store.interface import ObjectStore
 
-STATUS = "_status"  # the journal's name; no channel can be called so
+STATUS = "_status"  # the name of the journal; no channel can have it
 
 
 class StatusBook:
-    """The one journal over all channels."""
+    """The journal of yanks and quarantines, which applies to all channels."""
 
     def __init__(
         self,
@@ -29,7 +29,7 @@ class StatusBook:
         self._marks = Marks()
 
     def marks(self) -> Marks:
-        """What is yanked and quarantined now. One look at the store when nothing changed."""
+        """The current yanks and quarantines. Costs one request to the store if nothing changed."""
         if self._marks.serial != self.journal.serial:
             self._marks = fold(self.journal.entries())
         return self._marks
@@ -37,14 +37,14 @@ class StatusBook:
     def mark(
         self, kind: Mark, *, project: str, filename: str | None, reason: str, by: str, nonce: str
     ) -> tuple[StatusEntry, bool]:
-        """Yank, quarantine, or undo it; gives the entry, and whether it is this nonce's own.
+        """Yank, quarantine or undo. Return the entry, and whether this nonce wrote it.
 
         Raises:
-            NotFoundError: no such file or project.
-            ConflictError: there is nothing to undo, or the nonce stands for something else.
+            NotFoundError: there is no such file or project.
+            ConflictError: there is nothing to undo, or the nonce was used for something else.
         """
         if not self._is_recorded(project, filename):
-            raise NotFoundError(f"{filename or project} is not recorded here")
+            raise NotFoundError(f"the index has no {filename or project}")
         while (mine := self.journal.of_nonce(nonce)) is None:
             marks = self.marks()
             if not marks.changed_by(kind, project, filename, reason):
@@ -65,6 +65,6 @@ class StatusBook:
             )
             self.journal.append(entry)
         if (mine.kind, mine.project, mine.filename, mine.reason) != (kind, project, filename, reason):
-            raise ConflictError(f"this nonce stands for entry {mine.serial}", serial=mine.serial)
+            raise ConflictError(f"this nonce was used for entry {mine.serial}", serial=mine.serial)
         self.journal.hint(mine.serial)
         return mine, True

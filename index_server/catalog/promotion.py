@@ -1,4 +1,4 @@
-"""Gathers what a channel's gates ask about a snapshot, and stores what they saw."""
+"""Collects the facts that a channel's gates check about a snapshot, and applies the gates."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ def judge(
     token: str,
     counted_on: tuple[str, ...] = (),
 ) -> Judgement | None:
-    """Ask the gates of a channel about a snapshot; None where the channel has none and no approver is named.
+    """Apply the gates of a channel to a snapshot; None if the channel has no gates and no approver is named.
 
     ``by`` and ``token`` are the name and the token id of the mover, whose own approval does not count.
 
     Raises:
-        GateError: with every reason why a gate is shut.
+        GateError: the gates refuse the snapshot; the error has every reason.
     """
     if gates is None:
         if not counted_on:

@@ -1,7 +1,8 @@
-"""Upload sessions: growing sets of recorded files, until somebody asks for a snapshot or throws them away.
+"""Upload sessions: growing sets of recorded files, each ended by a request for a snapshot or by discarding it.
 
-What came first counts, and stands in ``sessions/<session>/fate.json``. Files are listed below ``files/``, and what
-a snapshot is made from is pinned below ``requests/`` (rules 2, 5 and 10 of :mod:`index_server.catalog.catalog`).
+The first of the two decides, and is stored in ``sessions/<session>/fate.json``. The files are listed below
+``files/``, and the inputs of each snapshot below ``requests/`` (rules 2, 5 and 10 of
+:mod:`index_server.catalog.catalog`).
 """
 
 from __future__ import annotations
@@ -17,21 +18,21 @@ from index_server.store.objects import find, read
 
 
 class Sessions:
-    """All sessions of a store. Several may share it, in one process or in many."""
+    """All sessions of a store. Several processes may share the store."""
 
     def __init__(self, store: ObjectStore, now: Callable[[], datetime]) -> None:
         self._store = store
         self._now = now
 
     def join(self, record: Record, session: str) -> None:
-        """Put a recorded file into a session."""
+        """Add a recorded file to a session."""
         entry = SessionFile(
             project=record.project, filename=record.filename, sha256=record.sha256, at=stamp(self._now())
         )
         self._store.create(f"sessions/{session}/files/{record.filename}.json", entry.encode())
 
     def files(self, session: str) -> list[SessionFile]:
-        """What a session holds, in the order it came; nothing once it was thrown away."""
+        """The files of a session in the order of upload; none if the session was discarded."""
         if self._discarded(session):
             return []
         keys = self._store.keys(f"sessions/{session}/files/")
@@ -39,46 +40,46 @@ class Sessions:
         return sorted(files, key=lambda file: (file.at, file.filename))
 
     def closed(self, session: str) -> bool:
-        """Whether the session is over: a snapshot was asked from it, or it was thrown away."""
+        """Whether a snapshot was requested from the session, or the session was discarded."""
         return self._asked(session) or self._discarded(session)
 
     def asked(self, session: str, idempotency_key: str) -> bool:
-        """Whether a snapshot was asked from the session under this key."""
+        """Whether a snapshot was requested from the session under this key."""
         return self._store.size(_request_key(session, idempotency_key)) is not None
 
     def request(self, session: str, idempotency_key: str) -> SnapshotRequest | None:
-        """What was pinned under this key, or None."""
+        """The inputs stored under this key, or None."""
         return find(self._store, SnapshotRequest, _request_key(session, idempotency_key))
 
     def pin(self, session: str, idempotency_key: str, request: SnapshotRequest) -> SnapshotRequest:
-        """Write down what a snapshot is to be made from; gives what was pinned first.
+        """Store the inputs of a snapshot. Return the inputs that were stored first.
 
         Raises:
-            ConflictError: the session was thrown away.
+            ConflictError: the session was discarded.
         """
         if self._decide(session, "asked") == "discarded":
-            raise ConflictError("this session was thrown away; begin another")
+            raise ConflictError("this session was discarded; begin another")
         key = _request_key(session, idempotency_key)
         self._store.create(key, request.encode())
         return read(self._store, SnapshotRequest, key)
 
     def discard(self, session: str) -> None:
-        """Throw a session away; doing so again changes nothing.
+        """Discard a session. Repeating this changes nothing.
 
         Raises:
-            ConflictError: a snapshot was asked from it.
+            ConflictError: a snapshot was requested from the session.
         """
         if self._asked(session) or self._decide(session, "discarded") == "asked":
-            raise ConflictError("a snapshot was asked from this session, and snapshots stay")
+            raise ConflictError("a snapshot was requested from this session, so it cannot be discarded")
 
     def refuse_discarded(self, session: str) -> None:
-        """Go on unless the session was thrown away.
+        """Check that the session was not discarded.
 
         Raises:
-            ConflictError: it was.
+            ConflictError: the session was discarded.
         """
         if self._discarded(session):
-            raise ConflictError("this session was thrown away; begin another")
+            raise ConflictError("this session was discarded; begin another")
 
     def _asked(self, session: str) -> bool:
         return next(iter(self._store.keys(f"sessions/{session}/requests/")), None) is not None
@@ -88,7 +89,7 @@ class Sessions:
         return fate is not None and fate.fate == "discarded"
 
     def _decide(self, session: str, fate: Literal["asked", "discarded"]) -> str:
-        """Settle what becomes of a session; gives what was settled first."""
+        """Decide the fate of a session. Return the fate that was decided first."""
         self._store.create(_fate_key(session), Fate(fate=fate, at=stamp(self._now())).encode())
         return read(self._store, Fate, _fate_key(session)).fate
 

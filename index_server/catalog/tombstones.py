@@ -1,15 +1,15 @@
-"""What the collector took away, and what came back: the journal ``_collected``.
+"""The journal ``_collected``: files that the collector deleted, and files that were uploaded again.
 
-A file lives in generations, so that a collector that was slow, or killed and resumed, can never take what came
-back after it looked. Generation 0 lies where its URL says; each later one lies in a folder of its own beside it.
+A file has generations, so that a slow or resumed collector never deletes a file that came back after the collector
+looked. Generation 0 is stored at the path of its URL, each later one in a folder of its own beside it.
 
-* A ``collected`` entry is written **before** the bytes go. From then on the file counts as gone: nobody may make
-  it reachable again, though its bytes may still be there for a while.
-* A ``restored`` entry is written **after** the bytes of the next generation are whole.
+* A ``collected`` entry is written **before** the bytes are deleted. From then on the file counts as collected, and
+  nothing may refer to it again, though its bytes may exist for a while.
+* A ``restored`` entry is written **after** the bytes of the next generation are complete.
 
-Whoever makes files reachable announces it first (an entry in a session, a lease, or an intent to move) and looks
-here afterwards; the collector writes here first and looks for announcements afterwards. So of the two, one at
-least sees the other: that is all the locking there is.
+Whoever makes files reachable announces it first, by an entry in a session, a lease or an intent to move, and reads
+this journal afterwards. The collector writes this journal first and reads the announcements afterwards. So at least
+one of the two sees the other, and no lock is needed.
 """
 
 from __future__ import annotations
@@ -32,28 +32,28 @@ _LATER = re.compile(r"again-([1-9][0-9]*)\Z")
 
 
 def generation_key(file: File, generation: int) -> str:
-    """Where a generation of a file lies; its metadata lies beside it."""
+    """The key of a generation of a file. The key of its metadata adds ``.metadata``."""
     sha256, filename = file
     folder = f"files/{sha256}/again-{generation}" if generation else f"files/{sha256}"
     return f"{folder}/{filename}"
 
 
 def split_key(key: str) -> tuple[File, int]:
-    """The file and the generation of a key below ``files/``, be it of the file or of its metadata."""
+    """The file and the generation of a key below ``files/``, of a file or of its metadata."""
     _, sha256, *later, name = key.split("/")
     match = _LATER.match(later[0]) if later else None
     return (sha256, name.removesuffix(".metadata")), int(match[1]) if match else 0
 
 
 class Tombstones:
-    """The journal of collected files, as one process sees it."""
+    """The journal of collected files, as seen by one process."""
 
     def __init__(self, store: ObjectStore) -> None:
         self._journal = Journal(store, JOURNAL, TombEntry)
         self._known = Collected()
 
     def look(self) -> Collected:
-        """The state of all files now. One look at the store when nothing was written since the last one."""
+        """The current state of all files. Costs one request to the store if nothing changed."""
         serial = self._journal.serial
         known = self._known
         if serial != known.serial:
@@ -62,16 +62,16 @@ class Tombstones:
 
     @property
     def known(self) -> Collected:
-        """The state as of the last look of this process, for readers who look again when they find no file."""
+        """The state at the last :meth:`look`, for readers that look again when a file is missing."""
         return self._known
 
     def collect(self, tombs: Sequence[Tomb], *, at: str, by: str) -> None:
-        """Write that these are gone."""
+        """Record that files are collected."""
         for start in range(0, len(tombs), AT_ONCE):
             self._append("collected", tombs[start : start + AT_ONCE], at, by)
 
     def restore(self, tomb: Tomb, *, at: str, by: str) -> None:
-        """Write that this generation, which is stored already, is the file's present one."""
+        """Record that this generation, which is stored already, is the current one of its file."""
         self._append("restored", [tomb], at, by)
 
     def _append(
@@ -91,13 +91,13 @@ class Tombstones:
 
 
 def announce(store: ObjectStore, snapshot: str, at: str) -> None:
-    """Announce a move; every attempt is an announcement of its own, so that none is out of date."""
+    """Announce a move. Every attempt writes an announcement of its own, so that none is too old."""
     key = f"intents/{snapshot}/{secrets.token_hex(12)}.json"
     store.create(key, Intent(snapshot=snapshot, at=at).encode())
 
 
 def announced(store: ObjectStore) -> Iterator[tuple[str, Intent]]:
-    """All announcements with their keys; one that another collector has just forgotten kept nothing."""
+    """All announcements with their keys, except those that another collector deletes at the same time."""
     for key in store.keys("intents/"):
         with suppress(MissingObjectError):
             yield key, Intent.decode(store.get(key), key=key)

@@ -319,7 +319,7 @@ def test_a_session_is_previewed_and_thrown_away(index: Index) -> None:
     assert index.get(f"/staging/{session}/simple/").status_code == 404
     assert index.get(f"/api/sessions/{session}").status_code == 404
     refused = index.upload(name, data, session)
-    assert (refused.status_code, "thrown away" in refused.text) == (409, True)
+    assert (refused.status_code, "was discarded" in refused.text) == (409, True)
     assert index.call("PUT", f"/api/sessions/{session}/files/{name}").status_code == 409
     asked = {"session": session, "idempotency_key": "k"}
     assert index.call("POST", "/api/snapshots", asked).status_code == 409
@@ -331,7 +331,7 @@ def test_a_session_is_previewed_and_thrown_away(index: Index) -> None:
 def test_what_became_a_snapshot_is_not_thrown_away(index: Index) -> None:
     index.snapshot(*BOTH)
     answer = index.call("DELETE", f"/api/sessions/{1:022}")
-    assert (answer.status_code, "snapshots stay" in answer.text) == (409, True)
+    assert (answer.status_code, "cannot be discarded" in answer.text) == (409, True)
     assert index.get(f"/api/sessions/{1:022}").status_code == 200
 
 

@@ -203,7 +203,7 @@ def test_a_lost_answer_is_given_again(catalog: Catalog) -> None:
     entry, moved = catalog.move("nightly", snapshot_id=first, expected_serial=0, nonce=nonce, by="x")
     assert (entry.serial, moved) == (1, True)
     assert len(catalog.moves("nightly")) == 2
-    with pytest.raises(ConflictError, match="this nonce stands for"):
+    with pytest.raises(ConflictError, match="this nonce was used for"):
         catalog.move("nightly", snapshot_id=second, expected_serial=2, nonce=nonce, by="x")
 
 

@@ -111,7 +111,7 @@ def test_entries_are_written_once_and_chained(catalog: Catalog) -> None:
     assert yank(catalog, "2") == (first, False)  # nothing new
     second, _ = yank(catalog, "3", reason="worse")
     assert (second.serial, second.previous_hash != GENESIS) == (2, True)
-    with pytest.raises(ConflictError, match="nonce stands for entry 1"):
+    with pytest.raises(ConflictError, match="nonce was used for entry 1"):
         yank(catalog, "1", reason="other")
     with pytest.raises(ConflictError, match="is not under quarantine"):
         yank(catalog, "4", kind="release")
