@@ -44,7 +44,7 @@ class StatusBook:
             ConflictError: there is nothing to undo, or the nonce was used for something else.
         """
         if not self._is_recorded(project, filename):
-            raise NotFoundError(f"the index has no {filename or project}")
+            raise NotFoundError(f"the index has no {'file' if filename else 'project'} {filename or project}")
         while (mine := self.journal.of_nonce(nonce)) is None:
             marks = self.marks()
             if not marks.changed_by(kind, project, filename, reason):

@@ -93,7 +93,7 @@ def test_sessions_hold_uploads_and_adopted_files(catalog: Catalog) -> None:
     assert catalog.sessions.files(B) == []
     catalog.adopt(B, record.filename, record.project)
     assert catalog.session_records(B) == [record]
-    with pytest.raises(NotFoundError, match="not recorded"):
+    with pytest.raises(NotFoundError, match="the index has no file"):
         catalog.adopt(B, "none-1-py3-none-any.whl", "none")
 
 
