@@ -44,7 +44,7 @@ def served(tmp_path_factory: pytest.TempPathFactory, toolbox: Toolbox) -> Iterat
     ready = place.home / "ready"
     server = place.start("armwheels-index", "serve", "--port", "0", "--ready-file", str(ready))
     try:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 180  # the machine may be compiling, too
         while not ready.is_file():
             assert server.poll() is None
             assert time.monotonic() < deadline

@@ -85,7 +85,7 @@ def start(home: Path, **variables: str) -> Server:
         env=environment,
         stdout=subprocess.DEVNULL,
     )
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 180  # the machine may be compiling, too
     while not ready.exists():
         assert process.poll() is None, "the server ended"
         assert time.monotonic() < deadline, "the server did not answer"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -27,6 +28,12 @@ def _large(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(psutil, "virtual_memory", Memory)
     monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(16)))
+
+
+def test_the_disk_is_the_one_that_holds_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    free = {tmp_path: SimpleNamespace(free=7 * GIB)}
+    monkeypatch.setattr("shutil.disk_usage", free.__getitem__)
+    assert this_machine(tmp_path, membership=tmp_path / "none", groups=tmp_path / "none").disk_gib == 7
 
 
 def _seen(tmp_path: Path, membership: str) -> tuple[int, float]:
