@@ -40,8 +40,9 @@ def disk(tmp_path: Path) -> Disk:
 
 def paths(client: Client, snapshot: str) -> list[str]:
     """A path of every kind of read."""
-    url = client.json(PAGE, accept="application/vnd.pypi.simple.v1+json")["files"][0]["url"]
-    sha256 = url.split("/")[2]
+    file = client.json(PAGE, accept="application/vnd.pypi.simple.v1+json")["files"][0]
+    sha256 = file["hashes"]["sha256"]
+    url = f"/files/{sha256}/{file['filename']}"
     return [
         "/",
         "/healthz",
