@@ -132,9 +132,9 @@ def test_of_two_racing_promoters_one_wins(index: Server) -> None:
         for serial in range(10):
             together = threading.Barrier(2)
 
-            def promote(server: Server, secret: str, snapshot: str, together: Any, serial: int) -> None:
-                body = {"snapshot": snapshot, "expected_serial": serial, "nonce": f"{secret} {serial}"}
-                with httpx2.Client(headers={"Authorization": f"Bearer {secret}"}) as client:
+            def promote(server: Server, name: str, snapshot: str, together: Any, serial: int) -> None:
+                body = {"snapshot": snapshot, "expected_serial": serial, "nonce": f"{name} {serial}"}
+                with httpx2.Client(headers={"Authorization": f"Bearer {people[name]}"}) as client:
                     together.wait(30)
                     answer = client.post(f"{server.url}/api/channels/stable/moves", json=body)
                 statuses.append((serial, answer.status_code))
@@ -142,8 +142,8 @@ def test_of_two_racing_promoters_one_wins(index: Server) -> None:
             # Both want the snapshot that the channel does not show, so that each is a real move.
             wanted = snapshots[serial % 2]
             threads = [
-                threading.Thread(target=promote, args=(server, secret, wanted, together, serial))
-                for server, secret in zip((index, other), people.values(), strict=True)
+                threading.Thread(target=promote, args=(server, name, wanted, together, serial))
+                for server, name in zip((index, other), people, strict=True)
             ]
             for thread in threads:
                 thread.start()
