@@ -160,7 +160,7 @@ def validate_tables(model: type[ModelT], data: Mapping[str, object], *, origin: 
     Raises:
         ConfigError: with every fault of all tables, one a line.
     """
-    tables: dict[str, ModelT] = _validated(dict[Name, model], data, origin)  # type: ignore[valid-type]
+    tables: dict[str, ModelT] = _validated(dict[Name, model], data, origin)  # type: ignore[valid-type]  # mypy takes no variable for a type
     return tables
 
 

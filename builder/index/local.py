@@ -17,6 +17,8 @@ from builder.errors import ArmwheelsError, ConfigError, PublishError
 from builder.index.client import Index
 from builder.settings import index_url, variable
 
+START_SECONDS = 60  # until the local index must answer
+
 
 def _end_with_parent() -> None:
     """Ask the kernel to end this process when its parent dies, however it dies (prctl(2), PR_SET_PDEATHSIG)."""
@@ -51,10 +53,15 @@ def open_index(home: Path, *, write: bool = True, scopes: tuple[str, ...] = ()) 
             preexec_fn=_end_with_parent,
         )
         stack.callback(_stop, server)
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + START_SECONDS
         while not ready.is_file():
-            if server.poll() is not None or time.monotonic() > deadline:
+            if server.poll() is not None:
                 raise _failure("the local index did not start", server.poll(), log.read_text()[-2000:])
+            if time.monotonic() > deadline:
+                raise PublishError(
+                    f"the local index did not answer within {START_SECONDS} s; run the command again when the "
+                    f"machine is less busy, or name a running index with ARMWHEELS_INDEX\n{log.read_text()[-2000:]}"
+                )
             time.sleep(0.05)
         yield stack.enter_context(Index(ready.read_text().strip(), token))
 

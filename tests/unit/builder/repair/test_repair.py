@@ -88,7 +88,7 @@ def test_the_passport_and_the_sbom_are_in_the_wheel(
 def test_build_folders_are_replaced_in_text_files(
     mark_wheel: Callable[[bytes], Path], tmp_path: Path
 ) -> None:
-    text = f"path = '{tmp_path}/work/include'\nlink = '{tmp_path}/home/toolbox'\n"
+    text = f"path = '{tmp_path / 'work/include'}'\nlink = '{tmp_path / 'home/toolbox'}'\n"
     with zipfile.ZipFile(mark_wheel(make_wheel(RAW, files={"demo/config.py": text.encode()}))) as archive:
         kept = archive.read("demo/config.py").decode()
     assert kept == "path = '/armwheels/include'\nlink = '/armwheels/toolbox'\n"
@@ -97,7 +97,7 @@ def test_build_folders_are_replaced_in_text_files(
 def test_build_folders_in_binary_files_are_refused(
     mark_wheel: Callable[[bytes], Path], tmp_path: Path
 ) -> None:
-    table = f"\0{tmp_path}/work/a.c\0".encode()
+    table = f"\0{tmp_path / 'work/a.c'}\0".encode()
     with pytest.raises(RepairError, match=r"compiled into demo/table\.bin$"):
         mark_wheel(make_wheel(RAW, files={"demo/table.bin": table}))
 
