@@ -1,1 +1,1 @@
-"""Keeps wheels in an object store and serves them as a PEP 503 index. Knows nothing of compilers."""
+"""Keeps wheels in an object store and serves them as a PEP 503 index."""

@@ -1,1 +1,1 @@
-"""The HTTP contract below /api/ and /upload/, by FastAPI."""
+"""The HTTP API below /api/ and /upload/, with FastAPI."""

@@ -1,8 +1,8 @@
-"""The HTTP contract: ``create_app()`` puts the page handler in front and FastAPI's routes behind it.
+"""Assembles the ASGI application: the page handler in front, FastAPI's routes behind it.
 
-Reads are open unless the policy says otherwise; whatever writes needs a token with the scope for it. Refusals of
-``/upload/`` are plain text, one reason a line, since twine and uv print them as they are; all others are problem
-documents (RFC 9457) with ``reasons``.
+Reads are open unless the policy requires tokens. Every write needs a token with a scope for it. Refusals of
+``/upload/`` are plain text with one reason a line, since twine and uv print them as they are. All other refusals
+are problem documents (RFC 9457) with ``reasons``.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def create_app(
     limits: Limits | None = None,
     proxies: Proxies | None = None,
 ) -> ASGIApp:
-    """The whole server over a store; without a policy, channels have no gates and reads are open."""
+    """The application over a store. Without a policy, channels have no gates and reads are open."""
     policy = policy or Policy()
     limits = limits or Limits()
     catalog = Catalog(store, settings.channels)

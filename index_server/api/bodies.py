@@ -1,4 +1,4 @@
-"""JSON bodies: read once the token is known, within limits, and parsed off the event loop."""
+"""Reads JSON bodies after the token was checked, within limits, and parses them in a thread."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ async def read_json(request: Request) -> Any:
     """Read the body and parse it.
 
     Raises:
-        MalformedError: it is no JSON, nests too deep, has too many values, or holds a token.
+        MalformedError: the body is no JSON, nests too deeply, has too many values, or contains a token.
     """
     return await anyio.to_thread.run_sync(parse_json, await request.body())
 

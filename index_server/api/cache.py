@@ -1,10 +1,11 @@
-"""A compile cache for a fleet of builders, on the index's own store: ``/api/cache/{key}``, as ccache asks.
+"""A compile cache shared by builders, on the index's store: ``/api/cache/{key}``, as ccache requests it.
 
 ccache(1), "HTTP storage backend": GET, HEAD, PUT and DELETE below one address, the key as the last part of it
-(``layout=flat``). A key names its content, so an object is written once. Nothing here is a promise: objects may be
-taken away at any time, and a builder without the cache compiles.
+(``layout=flat``). A key identifies its content, so an object is written once. Objects may be removed at any time; a
+builder then compiles.
 
-Who may read may also write, and what they write others link into wheels: the scope ``cache`` is for builders alone.
+Everyone who can read can write, and other builders link what is written into wheels. Give the scope ``cache`` to
+builders only.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ CacheKey = Annotated[str, Path(pattern=r"^[0-9a-z]{20,128}$")]
 
 @router.get("/api/cache/{key}")
 def fetch(key: CacheKey, catalog: TheCatalog, publisher: ThePublisher) -> Response:
-    """What was kept under a key."""
+    """The object under a key."""
     publisher.demand("cache")
     try:
         data = catalog.store.get(_place(key))
@@ -35,7 +36,7 @@ def fetch(key: CacheKey, catalog: TheCatalog, publisher: ThePublisher) -> Respon
 
 @router.head("/api/cache/{key}")
 def ask(key: CacheKey, catalog: TheCatalog, publisher: ThePublisher) -> Response:
-    """Whether something is kept under a key."""
+    """Whether there is an object under a key."""
     publisher.demand("cache")
     if catalog.store.size(_place(key)) is None:
         raise NotFoundError("nothing is kept under this key")
@@ -48,7 +49,7 @@ def ask(key: CacheKey, catalog: TheCatalog, publisher: ThePublisher) -> Response
     openapi_extra={"requestBody": {"content": {"application/octet-stream": {"schema": {"type": "string"}}}}},
 )
 async def keep(key: CacheKey, request: Request, catalog: TheCatalog, publisher: ThePublisher) -> Response:
-    """Keep an object; what is kept already stays as it is."""
+    """Store an object, unless there is one under its key."""
     publisher.demand("cache")
     data = await request.body()
     written = await to_thread.run_sync(catalog.store.create, _place(key), data)
@@ -57,7 +58,7 @@ async def keep(key: CacheKey, request: Request, catalog: TheCatalog, publisher: 
 
 @router.delete("/api/cache/{key}")
 def forget(key: CacheKey, catalog: TheCatalog, publisher: ThePublisher) -> Response:
-    """Take an object away, as ccache does with one it finds damaged."""
+    """Remove an object, as ccache does with a damaged one."""
     publisher.demand("cache")
     catalog.store.remove(_place(key))
     return Response(status_code=204)

@@ -1,4 +1,4 @@
-"""Channels, their moves and approvals, and the journal of yanks and quarantines, over HTTP."""
+"""Routes of channels, their moves and approvals, and of yanks and quarantines."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ router = APIRouter(route_class=JsonRoute)
 
 
 class MoveAsked(Asked):
-    """``POST /api/channels/{name}/moves``. ``approvals`` names approvers the mover counts on."""
+    """``POST /api/channels/{name}/moves``. ``approvals`` names people who must have approved."""
 
     snapshot: str
     expected_serial: Annotated[int, Field(ge=0)]
@@ -47,9 +47,9 @@ class ApprovalAsked(Asked):
 
 
 class MarkAsked(Asked):
-    """``POST /api/status``: a yank (PEP 592), a quarantine (PEP 792), or its undoing.
+    """``POST /api/status``: a yank (PEP 592), a quarantine (PEP 792), or undoing one.
 
-    A file is meant by its name, a whole project by its own; a whole project cannot be yanked.
+    ``filename`` marks one file, ``project`` a whole project. A whole project cannot be yanked.
     """
 
     kind: Mark
@@ -61,13 +61,13 @@ class MarkAsked(Asked):
 
 @router.get("/api/channels")
 def channels(catalog: TheCatalog) -> Response:
-    """All channels with their heads."""
+    """All channels, each with its last move."""
     return as_json({"channels": [_channel(catalog, name) for name in catalog.channels]})
 
 
 @router.get("/api/channels/{name}")
 def channel(name: str, catalog: TheCatalog) -> Response:
-    """A channel with its head; serial 0 and no snapshot before its first move."""
+    """A channel with its last move; serial 0 and no snapshot before the first move."""
     return as_json(_channel(catalog, name))
 
 
@@ -81,7 +81,7 @@ def moves(name: str, catalog: TheCatalog) -> Response:
 def move(
     name: str, asked: MoveAsked, catalog: TheCatalog, policy: ThePolicy, publisher: ThePublisher
 ) -> Response:
-    """Point a channel at a snapshot: 201, or 200 where it points there already; 422 with all that gates object."""
+    """Point a channel at a snapshot: 201, 200 if it does so already, or 422 with the reasons of its gates."""
     catalog.require_channel(name)
     publisher.demand("move", name)
     entry, moved = catalog.move(
@@ -106,7 +106,7 @@ def move(
 
 @router.post("/api/approvals")
 def approve(asked: ApprovalAsked, catalog: TheCatalog, publisher: ThePublisher) -> Response:
-    """Approve a snapshot for a channel; whoever may move the channel may approve."""
+    """Approve a snapshot for a channel. Needs the scope to move the channel."""
     catalog.require_channel(asked.channel)
     publisher.demand("move", asked.channel)
     approval = catalog.approve(
@@ -117,7 +117,7 @@ def approve(asked: ApprovalAsked, catalog: TheCatalog, publisher: ThePublisher) 
 
 @router.get("/api/approvals/{channel_name}/{snapshot}")
 def approvals(channel_name: str, snapshot: str, catalog: TheCatalog) -> Response:
-    """Who approved a snapshot for a channel."""
+    """The approvals of a snapshot for a channel."""
     catalog.require_channel(channel_name)
     found = catalog.approvals(channel_name, catalog.find_snapshot(snapshot).id)
     return as_json({"approvals": [approval.model_dump(mode="json") for approval in found]})
@@ -125,7 +125,7 @@ def approvals(channel_name: str, snapshot: str, catalog: TheCatalog) -> Response
 
 @router.post("/api/status")
 def mark(asked: MarkAsked, catalog: TheCatalog, publisher: ThePublisher) -> Response:
-    """Yank, quarantine, or undo it: 201, or 200 where it is so already."""
+    """Yank, quarantine or undo: 201, or 200 if nothing changes."""
     publisher.demand("yank")
     project, filename = _subject(asked)
     entry, written = catalog.status.mark(
@@ -141,7 +141,7 @@ def mark(asked: MarkAsked, catalog: TheCatalog, publisher: ThePublisher) -> Resp
 
 @router.get("/api/status")
 def status(catalog: TheCatalog) -> Response:
-    """What is yanked and under quarantine now, and the journal of how it came so, the oldest entry first."""
+    """The current yanks and quarantines, and their journal with the oldest entry first."""
     marks = catalog.status.marks()
     projects = {
         name: {

@@ -1,4 +1,4 @@
-"""Evidence about a file over HTTP: audit, emulation and bench reports, by kind."""
+"""Routes of evidence about files: audit, emulation and bench reports, by kind."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ KindPath = Annotated[str, Path(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$", max_length=6
 async def add_evidence(
     request: Request, sha256: DigestPath, kind: KindPath, catalog: TheCatalog, publisher: ThePublisher
 ) -> Response:
-    """Add what was found out about a file; the newest of a kind is the one that counts."""
+    """Add evidence about a file. The newest of each kind counts."""
     publisher.demand("evidence")
     body = await read_json(request)
     if isinstance(body, dict) and not isinstance(body.get("passed", False), bool):

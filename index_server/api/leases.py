@@ -1,4 +1,4 @@
-"""Leases over HTTP: ``PUT /api/leases/{name}`` keeps what it names until ``DELETE`` ends it."""
+"""Routes of leases: ``PUT /api/leases/{name}`` keeps snapshots and files until ``DELETE`` ends the lease."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ router = APIRouter(route_class=JsonRoute)
 
 
 class LeaseAsked(Asked):
-    """What is to be kept: snapshots by id, files by name."""
+    """``PUT /api/leases/{name}``: snapshots by id and files by name."""
 
     snapshots: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
@@ -23,7 +23,7 @@ class LeaseAsked(Asked):
 
 @router.get("/api/leases")
 def leases(catalog: TheCatalog) -> Response:
-    """All leases that stand."""
+    """All current leases."""
     standing = [lease for lease in catalog.leases.all() if lease.ended is None]
     listed = [
         {"name": lease.name, "snapshots": lease.snapshots, "files": [file.filename for file in lease.files]}
@@ -34,7 +34,7 @@ def leases(catalog: TheCatalog) -> Response:
 
 @router.get("/api/leases/{name}")
 def lease(name: str, catalog: TheCatalog) -> Response:
-    """A lease that stands."""
+    """A current lease."""
     entry = catalog.leases.standing(name)
     if entry is None:
         raise NotFoundError(f"there is no lease {name}")
@@ -43,7 +43,7 @@ def lease(name: str, catalog: TheCatalog) -> Response:
 
 @router.put("/api/leases/{name}", max_body_size=MANY_NAMES)
 def take(name: str, asked: LeaseAsked, catalog: TheCatalog, publisher: ThePublisher) -> Response:
-    """Keep snapshots and files until the lease ends; a lease of the same name ends now."""
+    """Keep snapshots and files until the lease ends. It replaces a lease of the same name."""
     publisher.demand("lease")
     entry = leasing.take(
         catalog,
@@ -58,6 +58,6 @@ def take(name: str, asked: LeaseAsked, catalog: TheCatalog, publisher: ThePublis
 
 @router.delete("/api/leases/{name}")
 def end(name: str, catalog: TheCatalog, publisher: ThePublisher) -> Response:
-    """End a lease: what it named is kept for the days that a nightly is, from today."""
+    """End a lease. Its files stay for the longest ``retention_days`` of all channels from today."""
     publisher.demand("lease")
     return as_stored(catalog.leases.end(name, at=stamp(catalog.now()), by=publisher.name))

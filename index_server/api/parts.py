@@ -1,4 +1,4 @@
-"""What the routers share: who asks, which catalog answers, and how an answer looks."""
+"""Shared by the routers: dependencies on catalog, policy and publisher, and the forms of answers."""
 
 from __future__ import annotations
 
@@ -28,31 +28,35 @@ Message = Annotated[str, StringConstraints(max_length=2000)]
 
 
 class Asked(BaseModel):
-    """Base of request bodies: unknown keys are refused, not passed over."""
+    """Base of request bodies; unknown keys are refused."""
 
     model_config = ConfigDict(extra="forbid")
 
 
 def the_catalog(request: Request) -> Catalog:
-    """The catalog that this server shows."""
+    """The catalog of this server."""
     catalog: Catalog = request.app.state.catalog
     return catalog
 
 
 def the_policy(request: Request) -> Policy:
-    """What this server demands."""
+    """The policy of this server."""
     policy: Policy = request.app.state.policy
     return policy
 
 
 def the_own_sessions(request: Request) -> OwnSessions:
-    """Finds the sessions of publishers that name none."""
+    """The sessions of publishers that name none."""
     own: OwnSessions = request.app.state.own_sessions
     return own
 
 
 def the_publisher(request: Request) -> Publisher:
-    """Who asks, by their token; no token is an error."""
+    """The owner of the request's token.
+
+    Raises:
+        UnauthorizedError: there is no valid token.
+    """
     known: Publisher | None = getattr(request.state, "publisher", None)
     if known is not None:
         return known
@@ -66,12 +70,12 @@ ThePublisher = Annotated[Publisher, Depends(the_publisher)]
 
 
 def as_json(data: object, status: int = 200) -> Response:
-    """Plain data as an answer."""
+    """Answer with plain data as JSON."""
     return Response(orjson.dumps(data), status, media_type="application/json")
 
 
 def as_stored(model: Stored, status: int = 200) -> Response:
-    """An object of the store as an answer, as its bytes are stored."""
+    """Answer with a stored object, in its stored form."""
     return Response(model.encode(), status, media_type="application/json")
 
 

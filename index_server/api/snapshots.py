@@ -1,4 +1,4 @@
-"""Snapshots over HTTP: make one from a session, list them, read one."""
+"""Routes of snapshots: make one from a session, list all, read one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ router = APIRouter(route_class=JsonRoute)
 
 
 class SnapshotAsked(Asked):
-    """``POST /api/snapshots``. Without a session, the token's own current one is meant."""
+    """``POST /api/snapshots``. Without ``session``, the token's own current one is used."""
 
     session: Session | None = None
     idempotency_key: Nonce
@@ -23,7 +23,7 @@ class SnapshotAsked(Asked):
 def make_snapshot(
     asked: SnapshotAsked, catalog: TheCatalog, own: TheOwnSessions, publisher: ThePublisher
 ) -> Response:
-    """Make a snapshot of a channel's head plus a session: 201, or 200 where there is nothing new."""
+    """Make a snapshot from a channel's current one plus a session: 201, or 200 if the session adds nothing."""
     publisher.demand_uploads()
     session = asked.session or own.asked(publisher, asked.idempotency_key)
     answer = catalog.make_snapshot(session, asked.idempotency_key, asked.channel)

@@ -1,4 +1,4 @@
-"""Uploads and sessions over HTTP: the legacy upload API, adoption, discarding a session, builds by digest."""
+"""Routes of uploads and sessions: the legacy upload API, adoption, discarding, builds by digest."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ async def upload(
     catalog: TheCatalog,
     session: Annotated[str | None, Query()] = None,
 ) -> Response:
-    """Take a wheel by the legacy upload API, into ``session`` or the token's own current one."""
+    """Accept a wheel by the legacy upload API, into ``session`` or the token's own current session."""
     body = request.stream()
     try:
         if session is not None and not SESSION.match(session):
@@ -84,7 +84,7 @@ async def upload(
 
 
 def _admit(request: Request, publisher: Publisher) -> None:
-    """Refuse an upload before its bytes are read: by scope, or because too many came."""
+    """Refuse an upload before its bytes are read if the token has no scope for it or uploads too often."""
     publisher.demand_uploads()
     buckets: Buckets = request.app.state.buckets
     wait = buckets.take(publisher.secret_hash)
@@ -127,7 +127,7 @@ async def _take(
 
 
 def _refuse_quarantined(catalog: Catalog, project: str) -> None:
-    """A project under quarantine takes no upload (PEP 792)."""
+    """Refuse uploads of a quarantined project (PEP 792)."""
     reason = catalog.status.marks().of(project).project
     if reason is not None:
         raise ForbiddenError(f"{project} is under quarantine: {reason}")
@@ -135,7 +135,7 @@ def _refuse_quarantined(catalog: Catalog, project: str) -> None:
 
 @router.get("/api/builds/{wheel_digest}")
 def build(wheel_digest: DigestPath, catalog: TheCatalog) -> Response:
-    """The record of the wheel published for a wheel digest."""
+    """The record of the wheel that was published for a wheel digest."""
     record = catalog.find_build(wheel_digest)
     if record is None:
         raise NotFoundError("no wheel of this digest is published")
@@ -144,7 +144,7 @@ def build(wheel_digest: DigestPath, catalog: TheCatalog) -> Response:
 
 @router.get("/api/sessions/{session}")
 def session_files(session: SessionPath, catalog: TheCatalog) -> Response:
-    """What a session holds."""
+    """The files of a session."""
     files = [
         {key: getattr(file, key) for key in ("project", "filename", "sha256", "at")}
         for file in catalog.sessions.files(session)
@@ -156,7 +156,7 @@ def session_files(session: SessionPath, catalog: TheCatalog) -> Response:
 
 @router.put("/api/sessions/{session}/files/{filename}")
 def adopt(session: SessionPath, filename: str, catalog: TheCatalog, publisher: ThePublisher) -> Response:
-    """Put a recorded file into a session."""
+    """Add a recorded file to a session."""
     try:
         name = parse_name(filename)
     except ValueError as error:
@@ -168,7 +168,7 @@ def adopt(session: SessionPath, filename: str, catalog: TheCatalog, publisher: T
 
 @router.delete("/api/sessions/{session}")
 def discard(session: SessionPath, catalog: TheCatalog, publisher: ThePublisher) -> Response:
-    """Throw a session away: it takes no more uploads, shows nothing and becomes no snapshot."""
+    """Discard a session: it accepts no more uploads, shows nothing and becomes no snapshot."""
     publisher.demand_uploads()
     catalog.sessions.discard(session)
     return Response(status_code=204)

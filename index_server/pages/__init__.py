@@ -1,1 +1,1 @@
-"""Answers to reads outside /api/: simple pages, files, pages for people."""
+"""Answers reads outside /api/: simple pages, files, and pages for people."""

@@ -19,7 +19,7 @@ _RANGE = re.compile(r"bytes=\s*([0-9]{0,18})-([0-9]{0,18})\s*\Z")
 
 @dataclass(frozen=True)
 class StoredFile:
-    """An immutable file in the store, as HTTP shows it."""
+    """An immutable file in the store, with its HTTP metadata."""
 
     key: str
     size: int  # bytes
@@ -28,7 +28,7 @@ class StoredFile:
 
 
 async def send_bytes(send: Send, status: int, headers: Headers, body: bytes | None, *, head: bool) -> None:
-    """A whole answer; ``None`` is a body that by its status there cannot be."""
+    """Send a whole answer. ``None`` is for statuses without a body."""
     if body is not None:
         headers = [*headers, (b"content-length", str(len(body)).encode())]
     await send({"type": "http.response.start", "status": status, "headers": headers})
@@ -44,7 +44,7 @@ async def send_file(
     *,
     head: bool,
 ) -> None:
-    """A file or the one range of it that was asked for; several ranges are answered with the whole."""
+    """Send a file, or the one range of it that was requested. Several ranges are answered with the whole file."""
     common: Headers = [
         (b"etag", file.etag.encode()),
         (b"cache-control", b"public, max-age=31536000, immutable"),
@@ -74,7 +74,7 @@ async def send_file(
         *([(b"content-range", f"bytes {start}-{stop - 1}/{file.size}".encode())] if status == 206 else []),
     ]
     chunks = iter(()) if head else store.read(file.key, start, stop)
-    chunk = await asyncio.to_thread(next, chunks, b"")  # before the status: the store may be away
+    chunk = await asyncio.to_thread(next, chunks, b"")  # before the status, since the store may fail
     await send({"type": "http.response.start", "status": status, "headers": typed})
     gone = asyncio.create_task(_gone(receive))
     try:
@@ -87,15 +87,15 @@ async def send_file(
 
 
 async def _gone(receive: Receive) -> None:
-    """Wait until the client has hung up: a server takes what is sent to nobody without a word."""
+    """Wait until the client has disconnected. The server accepts data for a closed connection without an error."""
     while (await receive())["type"] != "http.disconnect":
         pass
 
 
 def parse_range(header: str, size: int) -> tuple[int, int] | None:
-    """The bytes asked for, as start and stop; start not before stop where nothing satisfies the range.
+    """The requested bytes as start and stop; start >= stop if the range cannot be satisfied.
 
-    None where the header is to be ignored: another unit, several ranges, or no range at all.
+    None if the header must be ignored: another unit, several ranges, or an invalid range.
     """
     match = _RANGE.match(header)
     if match is None or match[1] == match[2] == "":

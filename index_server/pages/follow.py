@@ -1,8 +1,8 @@
-"""How pages keep up with the journals without asking the store on every request.
+"""Follows the journals for pages without a request to the store on every request of a client.
 
-A journal in a folder is looked at each time: one ``stat``. A journal in a store over a network is looked at
-once in ``look_every`` seconds, in a thread, and whoever asks meanwhile waits for that one look. What was
-written through this server is known at once. While the store is away, looks go on, and nobody waits long for one.
+A journal in a folder is read each time, by one ``stat``. A journal in a network store is read once in
+``look_every`` seconds, in a thread; other requests wait for the same read. Entries that this server writes are
+known at once. While the store is away, reads go on, and no request waits long for one.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ AWAY_WAIT = 0.25  # seconds that a request waits for a look while the store is k
 
 
 class Followed(Protocol):
-    """What is asked of a journal."""
+    """The part of a journal that is followed."""
 
     name: str
 
     @property
     def serial(self) -> int:
-        """How far the journal goes, by a look at the store."""
+        """The serial of the last entry, read from the store."""
 
     @property
     def known_serial(self) -> int:
-        """How far it went when this process last looked or wrote."""
+        """The serial when this process last read or wrote the journal."""
 
 
 class Follower:
-    """How far journals go, for one event loop."""
+    """Follows journals for one event loop."""
 
     def __init__(self, every: float) -> None:
         self._every = every
@@ -40,15 +40,15 @@ class Follower:
         self._failed: dict[str, StoreError] = {}  # journal -> why the last look failed
 
     def age(self, journal: Followed) -> float:
-        """Seconds since the last look that succeeded."""
+        """Seconds since the last successful read."""
         looked = self._looked.get(journal.name)
         return float("inf") if looked is None else time.monotonic() - looked
 
     async def serial(self, journal: Followed) -> int:
-        """The serial that the journal had reached at most ``every`` seconds ago.
+        """The serial that the journal had at most ``every`` seconds ago.
 
         Raises:
-            StoreError: the look failed.
+            StoreError: the read failed.
         """
         if not self._every:
             serial = journal.serial

@@ -1,4 +1,4 @@
-"""Answers requests that would write to a page: which methods it has, and where uploads go."""
+"""Answers writing requests to pages: which methods a page has, and where to upload."""
 
 from __future__ import annotations
 

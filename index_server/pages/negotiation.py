@@ -11,7 +11,7 @@ _LATEST = {
     "application/vnd.pypi.simple.latest+json": JSON,
     "application/vnd.pypi.simple.latest+html": HTML,
 }
-# A client that names a type gets JSON before HTML; one that takes anything is a person.
+# A client that names types gets JSON rather than HTML; one that accepts anything is a browser.
 _NAMED_ORDER = (JSON, HTML, TEXT)
 _WILD_ORDER = (TEXT, JSON, HTML)
 _ENCODINGS = ("zstd", "gzip", "identity")  # the smallest first
@@ -21,7 +21,7 @@ _KEPT = 300  # characters of a header whose answer is kept; pip and uv send 150
 
 
 def negotiate_type(accept: str | None) -> str | None:
-    """The media type to answer with (RFC 9110 section 12.5.1, PEP 691), None where none is acceptable."""
+    """The media type to answer with (RFC 9110 section 12.5.1, PEP 691); None if none is acceptable."""
     return _kept_type(accept) if accept is None or len(accept) <= _KEPT else _type(accept)
 
 
@@ -76,7 +76,7 @@ def precondition_fails(header: str | None, etag: str) -> bool:
 
 
 def _qualities(header: str) -> dict[str, float]:
-    """Ranges of an Accept-like header with their q-values; a malformed one counts as refused."""
+    """The ranges of an Accept-like header with their q-values. A malformed q-value counts as 0."""
     found: dict[str, float] = {}
     for item in header.lower().split(","):
         name, *parameters = (part.strip() for part in item.split(";"))
@@ -95,7 +95,7 @@ def _qualities(header: str) -> dict[str, float]:
 
 
 def _match(media: str, ranges: dict[str, float]) -> tuple[float, int]:
-    """The quality of the most precise range that covers ``media``, and how precise it is."""
+    """The quality of the most precise range that matches ``media``, and its precision."""
     major = media.partition("/")[0]
     for precision, name in ((2, media), (1, f"{major}/*"), (0, "*/*")):
         if name in ranges:

@@ -1,4 +1,4 @@
-"""The pages that people read: what is here, and the lines to copy. Pure; everything shown is escaped."""
+"""HTML pages for people, with install commands to copy. Pure; all values are escaped."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ $body
 
 @dataclass(frozen=True)
 class ChannelRow:
-    """A channel as the landing page shows it."""
+    """A channel on the landing page."""
 
     name: str
     description: str
@@ -93,7 +93,7 @@ def target_page(base: str, place: str, lens: Lens, snapshot: str | None, project
 
 
 def missing_page(reason: str, root: str) -> bytes:
-    """What a person sees where there is nothing; ``root`` is the reference to the front page."""
+    """The page for 404; ``root`` is the reference to the front page."""
     return _page(
         "Not found",
         ["<h1>Not found</h1>", f"<p>{escape(reason)}</p>", f'<p><a href="{root}">Start over</a></p>'],
@@ -101,22 +101,22 @@ def missing_page(reason: str, root: str) -> bytes:
 
 
 def away_page(reason: str) -> bytes:
-    """What a person sees while the store does not answer."""
+    """The page for 503, while the store does not answer."""
     return _page("Not now", ["<h1>Not now</h1>", f"<p>{escape(reason)}</p>"])
 
 
 def damaged_page(reason: str) -> bytes:
-    """What a person sees where an object of the store is damaged."""
+    """The page for 500, about a damaged object."""
     return _page("Damaged", ["<h1>Damaged</h1>", f"<p>{escape(reason)}</p>"])
 
 
 def refused_page(reason: str) -> bytes:
-    """What a person sees where something is kept back."""
+    """The page for 403, about a quarantined file."""
     return _page("Kept back", ["<h1>Kept back</h1>", f"<p>{escape(reason)}</p>"])
 
 
 def install_lines(base: str, place: str, lens: Lens, project: str) -> tuple[str, str]:
-    """The pip and the uv line for a view."""
+    """The install commands of pip and uv for a view."""
     url = f"{base}/{place}/{lens.slug}/simple/"
     host = base.partition("://")[2]
     name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
@@ -129,7 +129,7 @@ def install_lines(base: str, place: str, lens: Lens, project: str) -> tuple[str,
 
 
 def default_target(targets: Iterable[Target]) -> Target:
-    """The target that examples show."""
+    """The target of the examples."""
     listed = list(targets)
     return next((target for target in listed if target.name == "neoverse-v1"), listed[0])
 

@@ -1,7 +1,7 @@
-"""What pages say about how long their files are kept: the retention rules applied to the journals as they stand.
+"""Computes how long pages promise to keep their files, by the retention rules and the journals.
 
-A promise is made of journals and leases alone, so that every server states the same, and a page changes when one
-of them does and not as time goes by. It is a lower bound: what a channel shows stays for as long as it is shown.
+Promises depend only on journals and leases. So every server states the same, and a page changes only when one of
+them does. A promise is a lower bound: what a channel shows is kept as long as it is shown.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from index_server.model import Gone, Snapshot
 from index_server.pages.simple import file_url
 from index_server.rules.retention import FOREVER, Promise, RetentionState, Terms, stays, successor
 
-LOOK_EVERY = 1.0  # seconds between looks for pages that are kept; a page that is rendered always looks
+LOOK_EVERY = 1.0  # seconds between reads for kept pages; rendering a page always reads
 Epoch = tuple[int, ...]
 
 
 class Promises:
-    """The promises of one index, as one process sees them."""
+    """The promises of an index, as seen by one process."""
 
     def __init__(self, catalog: Catalog, terms: Terms) -> None:
         self._catalog = catalog
@@ -32,11 +32,11 @@ class Promises:
         self._shards = lru_cache(maxsize=4096)(self._shards_of)
 
     def current(self, epoch: Epoch) -> bool:
-        """Whether what was rendered at ``epoch`` still holds, by a look of not long ago."""
+        """Whether a page rendered at ``epoch`` is still right, by a recent read."""
         return epoch == self._epoch and time.monotonic() - self._looked < LOOK_EVERY
 
     def look(self) -> Epoch:
-        """Read what was written since the last look: serials of the channels and of the leases."""
+        """Read what was written since the last call. Return the serials of leases and channels."""
         begun = time.monotonic()
         channels = self._catalog.channels
         heads = [self._catalog.head(channel) for channel in channels]
@@ -53,10 +53,9 @@ class Promises:
         return epoch
 
     def of(self, project: str, snapshot: Snapshot) -> Promise:
-        """What is promised of the files of a project in a snapshot, as of the last look.
+        """The promise about a project's files in a snapshot, as of the last :meth:`look`.
 
-        A file is kept for as long as any snapshot with it; of those, only the ones that promise more than this
-        snapshot are read.
+        A file is kept as long as any snapshot that has it. Only snapshots that promise more than this one are read.
         """
         state, shard = self._state, snapshot.projects[project].shard
         base = state.until(snapshot.id)
@@ -88,7 +87,7 @@ class Promises:
 
 
 def gone_error(catalog: Catalog, gone: Gone) -> GoneError:
-    """What to answer about a collected file: since when, and what stands in its place now."""
+    """The answer about a collected file: when it was collected, and which file replaces it."""
     tomb = gone.tomb
     members: dict[str, object] = {"filename": tomb.filename, "sha256": tomb.sha256, "collected_at": gone.at}
     reason = f"{tomb.filename} was collected on {gone.at[:10]}: no promise covered it any more"

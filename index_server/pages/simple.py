@@ -1,8 +1,8 @@
 """Simple-repository pages from records. Pure: the same records always give the same bytes.
 
-HTML by PEP 503 and 629 (frozen at API 1.4 by PEP 833), JSON by PEP 691 and 700, metadata advertised by PEP
-658 and 714 in both spellings, project status by PEP 792. All that is announced as 1.4 is here or optional.
-Each page is kept in the forms that clients ask for, each with its own strong ETag.
+HTML by PEP 503 and 629 (frozen at API 1.4 by PEP 833), JSON by PEP 691 and 700, metadata by PEP 658 and 714 under
+both names, project status by PEP 792. Everything that API 1.4 requires is included. Each page is kept in every form
+that clients request, each with its own strong ETag.
 """
 
 from __future__ import annotations
@@ -43,11 +43,11 @@ class Page:
 
     @property
     def weight(self) -> int:
-        """Bytes of memory, near enough."""
+        """The approximate size in memory, in bytes."""
         return 1024 + sum(len(form.body) for form in (*self.json, *self.html))
 
     def form(self, media: str, encoding: str) -> Form:
-        """The form for a negotiated type and encoding; identity where that encoding was not worth keeping."""
+        """The form for a negotiated type and encoding; identity if that encoding does not make the page smaller."""
         forms = self.json if media == JSON else self.html
         return next((form for form in forms if form.encoding == encoding), forms[0])
 
@@ -92,7 +92,7 @@ def root_page(projects: Iterable[str]) -> Page:
 
 
 def file_url(record: Record, root: str) -> str:
-    """Where a file is served: a relative reference, so that proxies, mirrors and storage may change."""
+    """The relative reference to a file, which stays valid behind proxies and on mirrors."""
     return f"{root}files/{record.sha256}/{quote(record.filename)}"
 
 

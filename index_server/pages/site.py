@@ -1,7 +1,7 @@
-"""Answers every read outside ``/api/``: a bare ASGI handler in front of the API's router.
+"""Answers all reads outside ``/api/``, as a plain ASGI handler in front of the API's router.
 
-Pages are rendered when first asked for and kept by path. A kept page of a channel is good while the channel's
-serial is, and so this server follows moves made through another (see :mod:`index_server.pages.follow`).
+Pages are rendered on the first request and kept by path. A kept page of a channel is valid until the channel moves.
+Moves through other servers are followed too (see :mod:`index_server.pages.follow`).
 
 While the store is away, a kept page that was right when the store was last seen is served with its staleness in
 ``X-Armwheels-Stale`` and ``Age`` (RFC 9111 section 5.1), both in seconds, for ``stale_seconds`` at most.
@@ -67,7 +67,7 @@ _FILENAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.!+-]*\.whl(\.metadata)?\Z")
 
 @dataclass(frozen=True)
 class Kept:
-    """A page, and for how long it is right: while ``channel`` stands at ``serial``, and the marks at ``marked``."""
+    """A page, valid while ``channel`` is at ``serial`` and the journal of marks at ``marked``."""
 
     page: Page
     channel: str | None = None
@@ -80,7 +80,7 @@ class Kept:
 
 @dataclass(frozen=True)
 class Redirect:
-    """Look elsewhere: 308 for another spelling of the same, 307 for an alias, whose meaning may change."""
+    """A redirect: 308 to the normal form of a path, 307 from an alias, whose target may change."""
 
     path: str
     status: int
@@ -105,7 +105,7 @@ Answer = Kept | Redirect | Text | StoredFile | Problem
 
 
 class Site:
-    """The handler; ``inner`` answers all that is not a page or a file."""
+    """The handler. ``inner`` answers everything that is neither a page nor a file."""
 
     def __init__(
         self,
@@ -125,7 +125,7 @@ class Site:
         self._follower = Follower(catalog.store.look_every)
         self._kept: OrderedDict[str, Kept] = OrderedDict()
         self._weight = 0
-        # A project unchanged over a move, or shown by two channels, is the same page.
+        # A project that two snapshots or channels share has one page in memory.
         self._shared: WeakValueDictionary[tuple[str, str, ProjectMarks, Promise | None], Page] = (
             WeakValueDictionary()
         )
@@ -199,7 +199,7 @@ class Site:
             self._keep(scope["path"], replace(answer, rendered=begun))
         return answer
 
-    # What is kept
+    # Kept pages
 
     def _last_known(self, path: str, error: StoreError) -> tuple[Kept, float]:
         """While the store is away, the kept page that it last confirmed, and how many seconds ago that was.
@@ -231,7 +231,7 @@ class Site:
             return None
         if kept.promised is not None and not self._promises.current(kept.promised):
             return None
-        if path in self._kept:  # while this request waited, another may have taken its place
+        if path in self._kept:  # another request may have replaced it meanwhile
             self._kept.move_to_end(path)
         return kept
 
@@ -251,10 +251,10 @@ class Site:
             page = self._shared[name] = render()
         return page
 
-    # What a path means
+    # Paths
 
     def _find(self, path: str, base: str) -> Answer:
-        """The answer to a path that is not kept; reads the store."""
+        """The answer to a path without a kept page. Reads the store."""
         parts = path.removeprefix("/").split("/")
         slash = parts[-1] == ""
         parts = parts[:-1] if slash else parts
@@ -323,12 +323,12 @@ class Site:
     def _project_page(
         self, project: str, shard: str, lens: Lens, marks: ProjectMarks, promise: Promise, root: str
     ) -> Page:
-        """What is under quarantine is taken away first, so that the next best wheel takes its place."""
+        """Quarantined files are removed first, so that the next best wheel is shown."""
         shown = view(marks.offered(self._catalog.shard(shard).records), lens)
         return project_page(project, shown, marks, promise.untils(each.filename for each in shown), root)
 
     def _staging(self, path: str, session: str, rest: Sequence[str]) -> Answer:
-        """A session's own index: all its files, for whatever target."""
+        """The index of a session: all its files, for all targets."""
         records = self._catalog.session_records(session)
         if not records or (rest and rest[0] != "simple"):
             raise NotFoundError("there is no such session, or it holds nothing yet")
@@ -352,7 +352,7 @@ class Site:
         beside = filename.removeprefix(wheel)
         key = self._catalog.stored_key(sha256, wheel) + beside
         size = self._catalog.store.size(key)
-        if size is None:  # collected, or collected and back in another place
+        if size is None:  # collected, or restored as a later generation
             gone = self._catalog.tombs.look().gone.get((sha256, wheel))
             if gone is not None:
                 return Problem(gone_error(self._catalog, gone))
