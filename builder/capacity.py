@@ -9,7 +9,7 @@ from builder.model.recipe import Needs
 
 
 @dataclass(frozen=True, kw_only=True)
-class Machine:
+class Resources:
     """The resources for a build; memory and free disk space in GiB."""
 
     processors: int
@@ -31,7 +31,7 @@ class Capacity:
         return f"{self.jobs} jobs; about {f'{hours} h ' if hours else ''}{minutes} min with an empty cache"
 
 
-def capacity(needs: Needs, machine: Machine, *, resumed: bool = False) -> Capacity:
+def capacity(needs: Needs, machine: Resources, *, resumed: bool = False) -> Capacity:
     """The jobs and the time of a build on a machine; a ``resumed`` build has used most of its disk space already.
 
     Raises:
@@ -54,6 +54,6 @@ def capacity(needs: Needs, machine: Machine, *, resumed: bool = False) -> Capaci
     return Capacity(jobs=jobs, minutes=needs.cpu_minutes / jobs if needs.cpu_minutes else None)
 
 
-def fitting(needs: Needs, machine: Machine) -> int:
+def fitting(needs: Needs, machine: Resources) -> int:
     """The number of jobs that fit a machine; at least 1, even if that does not fit."""
     return max(1, min(machine.processors, int(machine.memory_gib / needs.memory_per_job_gib)))

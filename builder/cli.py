@@ -1,8 +1,9 @@
-"""The command ``armwheels``: the one place where an error becomes an exit code."""
+"""The program ``armwheels``: assembles its commands, and turns errors into exit codes."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Mapping, Sequence
 from typing import NoReturn
 
 import typer
@@ -23,28 +24,21 @@ from builder.errors import (
 
 app = typer.Typer(
     name="armwheels",
-    help="Wheels cross-compiled and tuned for each Arm server CPU, proven and published.",
+    help="Build Python wheels tuned for each Arm server CPU, check them, and publish them on an index.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
 )
-COMMANDS = (
-    plan,
-    nightly,
-    build,
-    audit,
-    verify,
-    bench,
-    publish,
-    *channels.COMMANDS,
-    targets,
-    doctor,
-    lock,
-    python,
-)
-for command in COMMANDS:
-    app.command()(command)
+PANELS: Mapping[str, Sequence[Callable[..., None]]] = {
+    "Build": (plan, nightly, build),
+    "Check and measure": (audit, verify, bench),
+    "Publish": (publish, *channels.COMMANDS),
+    "Machine and pins": (doctor, targets, python, lock),
+}
+for panel, commands in PANELS.items():
+    for command in commands:
+        app.command(rich_help_panel=panel)(command)
 
 
 def main() -> None:

@@ -23,7 +23,7 @@ _DISK_NEEDED = 6e9
 
 
 @dataclass(frozen=True, kw_only=True)
-class Finding:
+class HostCheck:
     """One thing looked at; ``fault`` is what to do about it, empty when it is well."""
 
     name: str
@@ -31,15 +31,15 @@ class Finding:
     fault: str = ""
 
 
-def examine(toolbox: Toolbox, parts: list[str]) -> list[Finding]:
+def examine(toolbox: Toolbox, parts: list[str]) -> list[HostCheck]:
     """Look at the host, the mirrors and each part of the toolbox."""
     return [*_host(toolbox, parts), *(_part(toolbox, part) for part in parts), *_emulation(toolbox, parts)]
 
 
-def _host(toolbox: Toolbox, parts: list[str]) -> list[Finding]:
+def _host(toolbox: Toolbox, parts: list[str]) -> list[HostCheck]:
     machine = platform.machine()
     findings = [
-        Finding(
+        HostCheck(
             name="machine",
             detail=f"{machine}, {len(os.sched_getaffinity(0))} processors, "
             f"{psutil.virtual_memory().total / 2**30:.0f} GiB",
@@ -52,7 +52,7 @@ def _host(toolbox: Toolbox, parts: list[str]) -> list[Finding]:
     free = shutil.disk_usage(folder).free
     needed = free < _DISK_NEEDED and not all(toolbox.has(part) for part in parts)
     findings.append(
-        Finding(
+        HostCheck(
             name="disk",
             detail=f"{free / 1e9:.0f} GB free for {toolbox.home.name}/",
             fault="make room, or set ARMWHEELS_HOME to a folder with 6 GB free" if needed else "",
@@ -60,7 +60,7 @@ def _host(toolbox: Toolbox, parts: list[str]) -> list[Finding]:
     )
     if " " in str(toolbox.home):
         findings.append(
-            Finding(
+            HostCheck(
                 name="path",
                 detail=str(toolbox.home),
                 fault="compilers and pkg-config split paths at spaces: use a folder without one",
@@ -69,10 +69,10 @@ def _host(toolbox: Toolbox, parts: list[str]) -> list[Finding]:
     for tool, wanted in (("dpkg-deb", "dpkg"), ("git", "git"), ("tar", "tar")):
         found = shutil.which(tool)
         findings.append(
-            Finding(name=tool, detail=found or "not found", fault="" if found else f"install {wanted}")
+            HostCheck(name=tool, detail=found or "not found", fault="" if found else f"install {wanted}")
         )
     findings.append(
-        Finding(
+        HostCheck(
             name="apt-helper",
             detail=str(APT_HELPER) if APT_HELPER.exists() else "not found",
             fault="" if APT_HELPER.exists() else "Armwheels fetches through apt: use Debian 12 or 13",
@@ -80,22 +80,22 @@ def _host(toolbox: Toolbox, parts: list[str]) -> list[Finding]:
     )
     try:
         bases = toolbox.mirror.bases
-        findings.append(Finding(name="Debian mirror", detail=f"{len(bases)} configured"))
+        findings.append(HostCheck(name="Debian mirror", detail=f"{len(bases)} configured"))
     except ToolboxError as error:
-        findings.append(Finding(name="Debian mirror", detail="none", fault=str(error)))
+        findings.append(HostCheck(name="Debian mirror", detail="none", fault=str(error)))
     return findings
 
 
-def _part(toolbox: Toolbox, part: str) -> Finding:
+def _part(toolbox: Toolbox, part: str) -> HostCheck:
     files = len(toolbox.pins.files(part))
     if toolbox.has(part):
-        return Finding(name=part, detail=f"{files} pinned files, unpacked")
-    return Finding(
+        return HostCheck(name=part, detail=f"{files} pinned files, unpacked")
+    return HostCheck(
         name=part, detail=f"{files} pinned files, not fetched", fault="run `armwheels doctor --fix`"
     )
 
 
-def _emulation(toolbox: Toolbox, parts: list[str]) -> list[Finding]:
+def _emulation(toolbox: Toolbox, parts: list[str]) -> list[HostCheck]:
     """Does an arm64 Python really run here? Only asked when everything for it is there."""
     userlands = [part for part in parts if part.startswith("userland-")]
     if not toolbox.has("qemu") or not all(toolbox.has(part) for part in [*userlands, "pip"]):
@@ -107,7 +107,7 @@ def _emulation(toolbox: Toolbox, parts: list[str]) -> list[Finding]:
         works = done.stdout.strip() == "aarch64"
         said = done.stderr.strip()[-200:]
         findings.append(
-            Finding(
+            HostCheck(
                 name=f"emulated {tag}",
                 detail="runs, by an explicit emulator command" if works else said or "does not run",
                 fault="" if works else f"delete {toolbox.path(part)} and run `armwheels doctor --fix`",
@@ -115,12 +115,12 @@ def _emulation(toolbox: Toolbox, parts: list[str]) -> list[Finding]:
         )
     registered = Path("/proc/sys/fs/binfmt_misc/qemu-aarch64").exists()
     findings.append(
-        Finding(name="binfmt_misc", detail="aarch64 registered, not used" if registered else "not used")
+        HostCheck(name="binfmt_misc", detail="aarch64 registered, not used" if registered else "not used")
     )
     return findings
 
 
-def draw(findings: list[Finding]) -> RenderableType:
+def draw(findings: list[HostCheck]) -> RenderableType:
     """A table; what needs doing stands in red."""
     table = Table(box=None, pad_edge=False, show_header=False)
     for finding in findings:

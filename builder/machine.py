@@ -15,20 +15,20 @@ from pathlib import Path
 
 import psutil
 
-from builder.capacity import Machine
+from builder.capacity import Resources
 
 MEMBERSHIP = Path("/proc/self/cgroup")
 GROUPS = Path("/sys/fs/cgroup")
 
 
-def this_machine(folder: Path, *, membership: Path = MEMBERSHIP, groups: Path = GROUPS) -> Machine:
+def free_resources(folder: Path, *, membership: Path = MEMBERSHIP, groups: Path = GROUPS) -> Resources:
     """The resources for a build; the free disk space is that of the file system of ``folder``."""
     memory = [psutil.virtual_memory().available]
     processors = [len(os.sched_getaffinity(0))]
     for group in _own_groups(membership, groups):
         memory += _memory_left(group)
         processors += _quota(group)
-    return Machine(
+    return Resources(
         processors=max(1, min(processors)),
         memory_gib=max(0, min(memory)) / 2**30,
         disk_gib=shutil.disk_usage(folder).free / 2**30,

@@ -22,7 +22,7 @@ from builder.index.licences import refuse_licensed
 from builder.index.publish import published_builds, put_evidence, upload_session
 from builder.model.build import Build
 from builder.plan import State, Step, make_plan
-from builder.workshop import Built, Wheel, Workshop
+from builder.workshop import AuditedWheel, TestedWheel, Workshop
 
 BUILDS_AT_ONCE = 3
 """How many builds are under way together: one compiles on all cores, others configure, pack or wait to be run."""
@@ -37,7 +37,7 @@ class Cell:
     filename: str | None = None
     sha256: str | None = None
     detail: str = ""
-    wheel: Wheel | None = None
+    wheel: TestedWheel | None = None
 
     @property
     def missing(self) -> bool:
@@ -154,7 +154,7 @@ def _cell(
             if held is None:
                 return _as_published(step, workshop, published)
             # Kept reports make this free; a newer audit or newer tests speak again about the same bytes.
-            built = Built(build=build, path=held, audit=workshop.audit(build, held, progress))
+            built = AuditedWheel(build=build, path=held, audit=workshop.audit(build, held, progress))
         wheel = runner.submit(workshop.prove, built, progress).result()
     except Exception as error:
         return _failed(build, workshop, error)

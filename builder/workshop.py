@@ -48,7 +48,7 @@ DRIVERS: Mapping[str, Driver] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Built:
+class AuditedWheel:
     """A repaired wheel and its audit, before the run under emulation."""
 
     build: Build
@@ -57,7 +57,7 @@ class Built:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wheel:
+class TestedWheel:
     """A repaired wheel with all that was found out about it."""
 
     build: Build
@@ -217,14 +217,14 @@ class Workshop:
         here = sorted(self.wheel_folder(build).glob("*.whl"))
         return here[0] if here and sha256_of(here[0]) == sha256 else None
 
-    def build(self, build: Build, progress: Progress) -> Built:
+    def build(self, build: Build, progress: Progress) -> AuditedWheel:
         """Make and audit the wheel of a build. Threads may call this for different builds at the same time."""
         work = self.work_folder(build)
         work.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{work}.lock"):
             raw = self.compile(build, progress)
             path = self.repair(build, raw, progress)
-            return Built(build=build, path=path, audit=self.audit(build, path, progress))
+            return AuditedWheel(build=build, path=path, audit=self.audit(build, path, progress))
 
     def component(self, build: Build, name: str, progress: Progress) -> tuple[Path, tuple[Check, ...]]:
         """Build a component of a build and run it under emulation; returns its folder and the checks.
@@ -249,11 +249,11 @@ class Workshop:
         progress(FINISHED, 0, 0)
         return folder, checks
 
-    def prove(self, built: Built, progress: Progress) -> Wheel:
+    def prove(self, built: AuditedWheel, progress: Progress) -> TestedWheel:
         """Run an audited wheel under emulation. Another thread may build meanwhile."""
         run = self.verify(built.build, built.path, progress)
         progress(FINISHED, 0, 0)
-        return Wheel(
+        return TestedWheel(
             build=built.build, path=built.path, sha256=built.audit.sha256, audit=built.audit, verify=run
         )
 

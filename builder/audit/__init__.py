@@ -4,7 +4,7 @@
 expects of its wheels is an :class:`Expectations`.
 """
 
-from builder.audit.archive import Wheel, open_wheel
+from builder.audit.archive import WheelFile, open_wheel
 from builder.audit.flags import machine_flags, observed_flags
 from builder.audit.report import audit_wheel, passport_target
 from builder.audit.verdicts import AuditReport, Verdict
@@ -12,7 +12,7 @@ from builder.audit.verdicts import AuditReport, Verdict
 __all__ = [
     "AuditReport",
     "Verdict",
-    "Wheel",
+    "WheelFile",
     "audit_wheel",
     "machine_flags",
     "observed_flags",

@@ -26,7 +26,7 @@ _READ_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
-class Wheel:
+class WheelFile:
     """A wheel file: what its name says, what it holds. Bytes are read when asked for."""
 
     path: Path
@@ -149,7 +149,7 @@ def is_graft(name: str) -> bool:
     return len(parts) > 1 and parts[0].endswith(".libs")
 
 
-def open_wheel(path: Path) -> Wheel:
+def open_wheel(path: Path) -> WheelFile:
     """Read name, directory and hash of the wheel at ``path``.
 
     Raises:
@@ -177,7 +177,7 @@ def open_wheel(path: Path) -> Wheel:
     missing = [file for file in ("WHEEL", "RECORD") if f"{infos[0]}/{file}" not in names]
     if missing:
         raise AuditError(f"{path.name}: {infos[0]} has no {' and no '.join(missing)}")
-    return Wheel(
+    return WheelFile(
         path=path,
         sha256=digest.hexdigest(),
         size=path.stat().st_size,

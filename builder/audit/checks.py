@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Mapping
 from pathlib import PurePosixPath
 
-from builder.audit.archive import Wheel
+from builder.audit.archive import WheelFile
 from builder.audit.elf import Elf
 from builder.audit.verdicts import Verdict, counted, failed, not_applicable, passed, sized
 
@@ -18,7 +18,7 @@ _DATA_SCHEME = re.compile(r"^[^/]+\.data/(?:platlib|purelib)/")
 _SHOWN = 5
 
 
-def check_machine(wheel: Wheel, elves: Iterable[Elf], malformed: Mapping[str, str]) -> Verdict:
+def check_machine(wheel: WheelFile, elves: Iterable[Elf], malformed: Mapping[str, str]) -> Verdict:
     """Every ELF file is 64-bit little-endian Arm, and the tag says whether there should be any.
 
     A wheel for a platform holds at least one shared library; one for ``any`` platform holds no ELF file. All
@@ -90,7 +90,7 @@ def check_rpath(elves: Iterable[Elf]) -> Verdict:
     return passed(check, said, entries=entries)
 
 
-def check_size(wheel: Wheel, limit: int | None) -> Verdict:
+def check_size(wheel: WheelFile, limit: int | None) -> Verdict:
     """The file is no larger than the recipe's limit (bytes)."""
     check = "size"
     said = sized(wheel.size)

@@ -18,7 +18,7 @@ from elftools.common.exceptions import ELFError
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
-from builder.audit.archive import Wheel
+from builder.audit.archive import WheelFile
 from builder.audit.elf import Elf
 from builder.audit.verdicts import Verdict, failed, not_applicable, passed
 from builder.model.expectations import Supplied
@@ -41,7 +41,7 @@ class Claim:
     version: tuple[int, int]
 
 
-def claims(wheel: Wheel) -> tuple[list[Claim], list[str]]:
+def claims(wheel: WheelFile) -> tuple[list[Claim], list[str]]:
     """The file name's platform tags as claims, lowest first; and those that are none."""
     found, strange = [], []
     for tag in sorted(wheel.platforms):
@@ -53,7 +53,7 @@ def claims(wheel: Wheel) -> tuple[list[Claim], list[str]]:
     return sorted(found, key=lambda one: one.version), strange
 
 
-def check_tag(wheel: Wheel) -> Verdict:
+def check_tag(wheel: WheelFile) -> Verdict:
     """The file name's tags are those of ``WHEEL``, and each is a platform that Arm wheels may claim."""
     check = "tag"
     name, metadata = ({str(tag) for tag in tags} for tags in (wheel.tags, wheel.metadata_tags))
@@ -77,7 +77,7 @@ def check_tag(wheel: Wheel) -> Verdict:
 
 
 def check_platform(
-    wheel: Wheel, elves: Iterable[Elf], supplied: Supplied | None = None
+    wheel: WheelFile, elves: Iterable[Elf], supplied: Supplied | None = None
 ) -> tuple[Verdict, Verdict]:
     """Verdicts ``symbols`` and ``libraries``: what the binaries need is what the lowest claimed tag grants.
 
@@ -99,7 +99,7 @@ def check_platform(
     return _symbols(found[0], info, binaries), _libraries(found[0], info, wheel, supplied)
 
 
-def _analyze(wheel: Wheel, elves: list[Elf], libc: str, supplied: Supplied | None) -> WheelAbIInfo:
+def _analyze(wheel: WheelFile, elves: list[Elf], libc: str, supplied: Supplied | None) -> WheelAbIInfo:
     # auditwheel unpacks all of a wheel and looks at its ELF files alone: given only those, a wheel of ten
     # thousand headers and sources takes a fraction of the time.
     with TemporaryDirectory(prefix="armwheels-audit-") as folder:
@@ -154,7 +154,7 @@ def _symbols(lowest: Claim, info: WheelAbIInfo, elves: list[Elf]) -> Verdict:
     return failed(check, "\n".join([f"{lowest.tag} is claimed, but {promise}: {said}", *where[:3]]), **data)
 
 
-def _libraries(lowest: Claim, info: WheelAbIInfo, wheel: Wheel, supplied: Supplied | None) -> Verdict:
+def _libraries(lowest: Claim, info: WheelAbIInfo, wheel: WheelFile, supplied: Supplied | None) -> Verdict:
     check = "libraries"
     granted = _granted(lowest, info)
     if granted is None:

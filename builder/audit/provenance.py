@@ -13,7 +13,7 @@ from typing import Any
 
 import jsonschema
 
-from builder.audit.archive import Wheel
+from builder.audit.archive import WheelFile
 from builder.audit.verdicts import Verdict, counted, failed, not_applicable, passed
 from builder.errors import AuditError
 from builder.model.wheel_name import disagreements
@@ -22,7 +22,7 @@ from builder.targets import Target
 FILE_PROPERTY = "armwheels:file"
 
 
-def check_licences(wheel: Wheel) -> Verdict:
+def check_licences(wheel: WheelFile) -> Verdict:
     """Every grafted library has a licence in the bill of materials, and its text in the wheel."""
     check = "licences"
     if not wheel.grafts:
@@ -43,7 +43,7 @@ def check_licences(wheel: Wheel) -> Verdict:
     return passed(check, f"licences are there for {counted(len(wheel.grafts), 'file')} copied in", **data)
 
 
-def check_passport(wheel: Wheel, target: Target, schema: Mapping[str, Any]) -> Verdict:
+def check_passport(wheel: WheelFile, target: Target, schema: Mapping[str, Any]) -> Verdict:
     """The passport keeps its schema, agrees with the file name, and names ``target`` or a lesser one."""
     check = "passport"
     passport = wheel.passport
@@ -69,7 +69,7 @@ def check_passport(wheel: Wheel, target: Target, schema: Mapping[str, Any]) -> V
     return passed(check, f"{passport['build']}, agrees with the file name", build=passport["build"])
 
 
-def _components(wheel: Wheel) -> dict[str, dict[str, Any]]:
+def _components(wheel: WheelFile) -> dict[str, dict[str, Any]]:
     """The bill's components by the file each describes."""
     if wheel.sbom not in wheel.names:
         raise AuditError(f"libraries were copied in, but there is no {wheel.sbom}")
@@ -85,7 +85,7 @@ def _components(wheel: Wheel) -> dict[str, dict[str, Any]]:
         raise AuditError(f"{wheel.sbom} is no CycloneDX document: {error}") from error
 
 
-def _graft_fault(wheel: Wheel, name: str, component: Mapping[str, Any] | None) -> str | None:
+def _graft_fault(wheel: WheelFile, name: str, component: Mapping[str, Any] | None) -> str | None:
     if component is None:
         return f"{name}: no component of the bill of materials names it"
     if not component.get("licenses"):

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from builder.audit import elf
-from builder.audit.archive import Wheel, open_wheel
+from builder.audit.archive import WheelFile, open_wheel
 from builder.audit.checks import check_alignment, check_machine, check_rpath, check_size
 from builder.audit.decode import Decoder, LlvmMc
 from builder.audit.elf import Elf, MalformedElfError
@@ -45,7 +45,7 @@ def audit_wheel(
     return judge(wheel, chosen, expectations or Expectations(), LlvmMc(llvm_mc))
 
 
-def passport_target(wheel: Wheel) -> str | None:
+def passport_target(wheel: WheelFile) -> str | None:
     """The target that the wheel's passport names; ``None`` without a passport.
 
     Raises:
@@ -59,7 +59,7 @@ def passport_target(wheel: Wheel) -> str | None:
     return name
 
 
-def judge(wheel: Wheel, target: Target, expectations: Expectations, decoder: Decoder) -> AuditReport:
+def judge(wheel: WheelFile, target: Target, expectations: Expectations, decoder: Decoder) -> AuditReport:
     """All verdicts about an opened wheel.
 
     Raises:

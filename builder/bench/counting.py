@@ -11,7 +11,7 @@ from pathlib import Path
 
 from builder.bench.classes import CLASSES, plugin_table
 from builder.bench.install import install
-from builder.bench.measure import Line, Progress, collect, converse
+from builder.bench.measure import Line, StepReport, collect, converse
 from builder.bench.model import Machine, Row
 from builder.emulation.environment import write_bytecode
 from builder.errors import ToolboxError, VerifyError
@@ -100,7 +100,7 @@ class CountingMachine:
         write_bytecode(self._toolbox, self._tag, site, library)
 
     def measure(
-        self, script: Path, workloads: Sequence[str], site: Path, progress: Progress
+        self, script: Path, workloads: Sequence[str], site: Path, progress: StepReport
     ) -> tuple[Row, ...]:
         """Count ``CALLS`` warm calls of each workload.
 

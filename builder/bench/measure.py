@@ -18,7 +18,7 @@ from builder.errors import VerifyError
 SCRIPTS = Path(__file__).resolve().parents[1] / "wheel_benches"
 SILENCE_SECONDS = 900.0
 
-Progress = Callable[[str], None]
+StepReport = Callable[[str], None]
 Line = dict[str, Any]
 Ask = Callable[[Sequence[str]], tuple[list[Line], str]]
 """Runs the named workloads in one process; gives the lines said and how the process ended (empty: well)."""
@@ -37,7 +37,7 @@ class Bencher(Protocol):
         """Install a wheel and what it depends on into ``site``; ``beside`` are further requirements (PEP 508)."""
 
     def measure(
-        self, script: Path, workloads: Sequence[str], site: Path, progress: Progress
+        self, script: Path, workloads: Sequence[str], site: Path, progress: StepReport
     ) -> tuple[Row, ...]:
         """Run workloads on what is installed in ``site``; ``import`` comes first of the rows."""
 

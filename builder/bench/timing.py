@@ -12,7 +12,7 @@ from pathlib import Path
 from packaging import tags
 
 from builder.bench.install import install
-from builder.bench.measure import Line, Progress, collect, converse
+from builder.bench.measure import Line, StepReport, collect, converse
 from builder.bench.model import IMPORT, Machine, Row
 from builder.errors import ConfigError
 from builder.model.pythons import program_of, version_of
@@ -93,7 +93,7 @@ class TimingMachine:
         install(wheel, site, ["--python", str(self._python), "--compile-bytecode", *beside])
 
     def measure(
-        self, script: Path, workloads: Sequence[str], site: Path, progress: Progress
+        self, script: Path, workloads: Sequence[str], site: Path, progress: StepReport
     ) -> tuple[Row, ...]:
         """Time each workload with each number of threads, a process each; importing is timed in all of them."""
         by_threads: dict[int, dict[str, Line]] = {}

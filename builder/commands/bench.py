@@ -27,8 +27,7 @@ from builder.audit import open_wheel
 from builder.bench import table
 from builder.bench.counting import CountingMachine
 from builder.bench.install import facts, fetch_reference, installed, python_of
-from builder.bench.measure import Bencher, script_of, workloads_of
-from builder.bench.measure import Progress as Report
+from builder.bench.measure import Bencher, StepReport, script_of, workloads_of
 from builder.bench.model import BenchReport, Measured, WheelFacts, Workload
 from builder.bench.timing import TimingMachine, is_real, pythons_here
 from builder.errors import ConfigError
@@ -49,34 +48,38 @@ def bench(
     ],
     against: Annotated[
         Path | None,
-        typer.Option("--against", metavar="FILE", help="A wheel to hold them against, not PyPI's."),
+        typer.Option(
+            "--against", metavar="FILE", help="Reference wheel. Default: PyPI's wheel of the version."
+        ),
     ] = None,
     reference_with: Annotated[
         list[str] | None,
         typer.Option(
             "--reference-with",
             metavar="REQUIREMENT",
-            help="What the other side needs besides: 'numpy<2', say.",
+            help="Requirement to install beside the reference, such as 'numpy<2'; repeatable.",
         ),
     ] = None,
     target: Annotated[
         str | None,
-        typer.Option("--target", metavar="T", help="The CPU to count as; else the first wheel's own."),
+        typer.Option(
+            "--target", metavar="T", help="CPU target to emulate. Default: that of the first wheel."
+        ),
     ] = None,
     only: Annotated[
         list[str] | None,
-        typer.Option("--only", metavar="NAME", help="This workload alone; repeat it for more."),
+        typer.Option("--only", metavar="NAME", help="Run only this workload; repeatable."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
     publish: Annotated[
         bool,
-        typer.Option("--publish", help="Store the result in the index, beside each wheel that is there."),
+        typer.Option("--publish", help="Store the result on the index as evidence about each wheel."),
     ] = False,
 ) -> None:
-    """Hold wheels against PyPI's of the same version: size, libraries, import, and what each workload costs.
+    """Compare wheels with PyPI's wheel of the same version: size, libraries, import and workloads.
 
-    Here that is instructions counted under emulation, which are not time; on an Arm machine it is time, by number
-    of threads, with a text to send back.
+    On x86-64, instructions are counted under emulation; they are no measure of time. On an Arm machine, each
+    workload is timed with one thread and with more, and a text to send back is printed.
 
     Example: armwheels bench numpy-2.4.6+neoverse.v1-1_e1c67bc9-cp311-cp311-manylinux_2_27_aarch64.whl
     """
@@ -235,7 +238,7 @@ def _measure(
 
 
 @contextmanager
-def _progress(label: str, steps: int) -> Iterator[Report]:
+def _progress(label: str, steps: int) -> Iterator[StepReport]:
     """A live line on a terminal; elsewhere one plain line a wheel. Importing a framework can take a minute."""
     if not err.is_terminal:
         err.print(f"measuring {label}: {steps} steps", style="dim", highlight=False)

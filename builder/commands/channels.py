@@ -1,4 +1,4 @@
-"""The commands that move channels and mark files: clients of the index, and what they print."""
+"""The commands that move channels and mark files."""
 
 from __future__ import annotations
 
@@ -17,12 +17,14 @@ from builder.index.local import open_index
 
 out = Console()
 SnapshotArgument = Annotated[
-    str, typer.Argument(metavar="SNAPSHOT", help="A snapshot's id, such as 20261123-1.")
+    str, typer.Argument(metavar="SNAPSHOT", help="Id of the snapshot, such as 20261123-1.")
 ]
-ToOption = Annotated[str, typer.Option("--to", metavar="CHANNEL", help="The channel to move.")]
-MessageOption = Annotated[str, typer.Option("--message", "-m", help="Why; stands in the journal.")]
-ReasonOption = Annotated[str, typer.Option("--reason", help="Why; stands in the journal and on the pages.")]
-UndoOption = Annotated[bool, typer.Option("--undo", help="Take it back.")]
+ToOption = Annotated[str, typer.Option("--to", metavar="CHANNEL", help="Channel to move.")]
+MessageOption = Annotated[str, typer.Option("--message", "-m", help="Reason, kept in the journal.")]
+ReasonOption = Annotated[
+    str, typer.Option("--reason", help="Reason, kept in the journal and shown on the pages.")
+]
+UndoOption = Annotated[bool, typer.Option("--undo", help="Undo it.")]
 
 
 def promote(
@@ -34,14 +36,14 @@ def promote(
             "--approve-as",
             metavar="TOKEN",
             envvar="ARMWHEELS_APPROVE_AS",
-            help="The token of somebody else who approves; repeat it for more.",
+            help="Token of another person who approves; repeatable.",
         ),
     ] = None,
     message: MessageOption = "armwheels promote",
 ) -> None:
-    """Point a channel at a snapshot, if its gates are open; they answer with all that is missing.
+    """Move a channel to a snapshot. If its gates refuse, print everything that is missing.
 
-    The same files, none copied. The index is ARMWHEELS_INDEX with ARMWHEELS_TOKEN, else the local store.
+    No file is copied. The index is ARMWHEELS_INDEX with ARMWHEELS_TOKEN, else the local store.
 
     Example: armwheels promote 20261123-1 --to stable
     """
@@ -54,7 +56,7 @@ def promote(
 
 
 def approve(snapshot: SnapshotArgument, to: ToOption, message: MessageOption = "armwheels approve") -> None:
-    """Approve a snapshot for a channel that asks for a second person's word; moves nothing.
+    """Approve a snapshot for a channel whose gates require approvals, without moving the channel.
 
     Example: ARMWHEELS_TOKEN=awt_... armwheels approve 20261123-1 --to stable
     """
@@ -64,16 +66,20 @@ def approve(snapshot: SnapshotArgument, to: ToOption, message: MessageOption = "
 
 
 def rollback(
-    channel: Annotated[str, typer.Argument(metavar="CHANNEL", help="The channel to move back.")],
+    channel: Annotated[str, typer.Argument(metavar="CHANNEL", help="Channel to move back.")],
     to: Annotated[
         str | None,
-        typer.Option("--to", metavar="SNAPSHOT", help="One it has shown; else the one it showed before."),
+        typer.Option(
+            "--to",
+            metavar="SNAPSHOT",
+            help="Snapshot it has shown. Default: the one before.",
+        ),
     ] = None,
     message: MessageOption = "armwheels rollback",
 ) -> None:
-    """Point a channel back at a snapshot that it has shown; again, and it goes one further back.
+    """Move a channel back to a snapshot that it has shown. A second rollback goes one further back.
 
-    The journal only grows: going back is a move like any other.
+    A rollback is a move like any other, with an entry in the journal.
 
     Example: armwheels rollback stable --to 20261120-1
     """
@@ -83,10 +89,10 @@ def rollback(
 
 
 def history(
-    channel: Annotated[str, typer.Argument(metavar="CHANNEL", help="The channel to tell about.")],
-    last: Annotated[int, typer.Option("--last", min=1, help="How many of the newest moves to show.")] = 20,
+    channel: Annotated[str, typer.Argument(metavar="CHANNEL", help="Channel to show.")],
+    last: Annotated[int, typer.Option("--last", min=1, help="Number of moves to show, newest first.")] = 20,
 ) -> None:
-    """Show what a channel pointed at, since when, by whom, and who approved.
+    """Show the moves of a channel: snapshot, time, author and approvals.
 
     Example: armwheels history stable --last 5
     """
@@ -96,11 +102,11 @@ def history(
 
 
 def yank(
-    filename: Annotated[str, typer.Argument(metavar="FILENAME", help="The file, as the index names it.")],
+    filename: Annotated[str, typer.Argument(metavar="FILENAME", help="File name on the index.")],
     reason: ReasonOption,
     undo: UndoOption = False,
 ) -> None:
-    """Have installers pass a file over unless it is pinned (PEP 592), in every channel and snapshot at once.
+    """Yank a file in every channel and snapshot: installers ignore it unless it is pinned (PEP 592).
 
     Example: armwheels yank demo-1.0+generic-1_0a1b2c3d-cp311-cp311-manylinux_2_28_aarch64.whl --reason "wrong sums"
     """
@@ -109,12 +115,12 @@ def yank(
 
 def quarantine(
     subject: Annotated[
-        str, typer.Argument(metavar="FILENAME-or-PROJECT", help="One file, or all of a project.")
+        str, typer.Argument(metavar="FILENAME-or-PROJECT", help="One file, or a project with all its files.")
     ],
     reason: ReasonOption,
     undo: UndoOption = False,
 ) -> None:
-    """Take a file or a whole project (PEP 792) from all pages; it is not sent, and gates refuse it.
+    """Hide a file or a project (PEP 792) from all pages; its files are not served, and gates refuse them.
 
     Example: armwheels quarantine demo --reason "its maintainer's key was stolen"
     """
@@ -126,12 +132,12 @@ COMMANDS = (promote, approve, rollback, history, yank, quarantine)
 
 
 def back_from(channel: str, moves: Sequence[MoveEntry], to: str | None) -> str:
-    """Where going back leads: to a snapshot the channel has shown, else to what it showed before its present one.
+    """The snapshot that a rollback leads to: ``to`` if given, else the one before the present one.
 
-    "Before" is by first appearance, so that going back twice does not lead forth again.
+    "Before" is by first appearance, so that a second rollback does not lead forward again.
 
     Raises:
-        PublishError: there is no such snapshot in its history.
+        PublishError: the channel has never shown such a snapshot.
     """
     shown = list(dict.fromkeys(move.snapshot for move in moves))
     if to is not None:
@@ -172,12 +178,12 @@ def history_table(channel: str, moves: Sequence[MoveEntry], last: int) -> Render
 def _move(index: Index, state: ChannelState, snapshot: str, message: str) -> None:
     serial = index.move(state.name, snapshot, state.serial, message)
     before = f" from {state.snapshot}" if state.snapshot else ""
-    said = (
+    result = (
         f"{state.name} is at {snapshot} already"
         if serial == state.serial
         else f"{state.name} moved{before} to {snapshot} (serial {serial})"
     )
-    out.print(said, highlight=False)
+    out.print(result, highlight=False)
 
 
 def _mark(kind: str, subject: dict[str, str], reason: str) -> None:

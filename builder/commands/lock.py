@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from builder import refresh as lock_room
+from builder import refresh as renewal
 from builder import settings
 from builder.commands import console
 from builder.commands.console import out
@@ -16,22 +16,26 @@ from builder.toolbox.pins import load_pins
 
 def lock(
     refresh: Annotated[
-        bool, typer.Option("--refresh", help="Renew all pins; digests change with them.")
+        bool, typer.Option("--refresh", help="Renew all pins. The digests of all wheels change.")
     ] = False,
     recipe: Annotated[
         str | None,
         typer.Option(
-            "--recipe", metavar="NAME", help="Resolve this recipe's requirements alone, and what it follows."
+            "--recipe", metavar="NAME", help="Renew the requirements of this recipe, and what it follows."
         ),
     ] = None,
     part: Annotated[
         list[str] | None,
-        typer.Option("--part", metavar="NAME", help="Pin this part of the toolbox anew, and no other."),
+        typer.Option(
+            "--part", metavar="NAME", help="Renew the pins of this part of the toolbox; repeatable."
+        ),
     ] = None,
 ) -> None:
-    """Show what is pinned, or renew the pins by signed indices and hashed resolutions.
+    """Show the pins of the toolbox, or renew pins from Debian's signed indices and pip's index.
 
-    Example: armwheels lock --recipe msgpack; armwheels lock --part ccache
+    Pins are kept in `configs/toolchains.lock` and `configs/locks`.
+
+    Example: armwheels lock --recipe msgpack
     """
     configs = load_configs()
     toolchains = configs.toolchains
@@ -40,16 +44,16 @@ def lock(
     fresh = None
     if refresh or part:
         kept = load_pins() if part else None
-        fresh = lock_room.refresh_toolchains(
+        fresh = renewal.refresh_toolchains(
             toolchains, settings.home_dir(), say, only=tuple(part or ()), kept=kept
         )
     if fresh is not None:
-        say(f"wrote {lock_room.write_pins(fresh)}")
+        say(f"wrote {renewal.write_pins(fresh)}")
     for one in chosen:
         for tag in toolchains.pythons:
-            lock_room.refresh_requirements(one, tag, say)
-    for one in chosen:  # last, so that a server that does not answer leaves all else pinned
-        lock_room.refresh_followed(one, say)
+            renewal.refresh_requirements(one, tag, say)
+    for one in chosen:  # last: if a server does not answer, all other pins are written
+        renewal.refresh_followed(one, say)
     pins = load_pins()
     for name in sorted(pins.parts):
         files = pins.files(name)

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from builder import doctor as doctor_room
+from builder import doctor as host
 from builder.commands import console, targets_view
 from builder.commands.build import MatrixOption
 from builder.commands.console import err, out
@@ -26,14 +26,16 @@ from builder.toolbox.toolbox import Toolbox
 
 def targets(
     host: Annotated[
-        bool, typer.Option("--host", help="Say which target fits this machine, and why.")
+        bool, typer.Option("--host", help="Show which target fits this machine, and why.")
     ] = False,
     cpuinfo: Annotated[
         Path | None,
-        typer.Option("--cpuinfo", metavar="FILE", help="The same for a machine whose /proc/cpuinfo is FILE."),
+        typer.Option(
+            "--cpuinfo", metavar="FILE", help="Show which target fits the machine of this /proc/cpuinfo."
+        ),
     ] = None,
 ) -> None:
-    """Draw the CPU targets in their order, or tell which one fits a machine.
+    """List the CPU targets in their order, or show which one fits a machine.
 
     Example: armwheels targets --cpuinfo graviton.txt
     """
@@ -43,8 +45,8 @@ def targets(
         return
     if cpuinfo is None and platform.machine() != "aarch64":
         raise ConfigError(
-            f"this machine is not an Arm one ({platform.machine()}), so no target fits it; "
-            "copy /proc/cpuinfo of the machine you mean and name it with --cpuinfo FILE"
+            f"no target fits this machine, which is not an Arm one ({platform.machine()}); "
+            "copy /proc/cpuinfo from the Arm machine and pass it with --cpuinfo FILE"
         )
     path = cpuinfo or Path("/proc/cpuinfo")
     try:
@@ -55,39 +57,41 @@ def targets(
 
 
 def doctor(
-    fix: Annotated[bool, typer.Option("--fix", help="Fetch what is missing.")] = False,
+    fix: Annotated[bool, typer.Option("--fix", help="Fetch the missing parts.")] = False,
     matrix: MatrixOption = "quick",
 ) -> None:
-    """Tell what this machine and the toolbox have, what is missing and what to do.
+    """Check this machine and the toolbox, and say how to fix what is missing.
+
+    Exit code 1: something is missing.
 
     Example: armwheels doctor --fix
     """
-    bench = Project()
-    parts = bench.parts(bench.builds(matrix))
+    project = Project()
+    parts = project.parts(project.builds(matrix))
     if fix:
-        # Fetching waits for the network, unpacking for one core.
+        # Fetching waits for the network, unpacking for one core: together they take less time.
         with ThreadPoolExecutor(3) as pool:
-            list(pool.map(bench.toolbox.ensure, parts))
-    findings = doctor_room.examine(bench.toolbox, parts)
-    out.print(doctor_room.draw(findings))
+            list(pool.map(project.toolbox.ensure, parts))
+    findings = host.examine(project.toolbox, parts)
+    out.print(host.draw(findings))
     if any(finding.fault for finding in findings):
         raise typer.Exit(1)
 
 
 def python(
     arguments: Annotated[
-        list[str] | None, typer.Argument(metavar="[ARG]…", help="What Python is to run.")
+        list[str] | None, typer.Argument(metavar="[ARG]…", help="Arguments for Python.")
     ] = None,
-    target: Annotated[str, typer.Option("--target", metavar="T", help="The CPU to emulate.")] = "neoverse-v1",
-    tag: Annotated[
-        str, typer.Option("--python", metavar="TAG", help="Which CPython, as in wheel tags.")
-    ] = "cp311",
+    target: Annotated[
+        str, typer.Option("--target", metavar="T", help="CPU target to emulate.")
+    ] = "neoverse-v1",
+    tag: Annotated[str, typer.Option("--python", metavar="TAG", help="Python tag of the CPython.")] = "cp311",
     environment: Annotated[
         Path | None,
-        typer.Option("--venv", metavar="DIR", help="A virtual environment, made if it is not there."),
+        typer.Option("--venv", metavar="DIR", help="Virtual environment to use; created if missing."),
     ] = None,
 ) -> None:
-    """Run the toolbox's aarch64 Python, pip included, on an emulated CPU.
+    """Run the toolbox's arm64 Python, with pip, on an emulated CPU.
 
     Example: armwheels python --venv var/try -- -m pip install --index-url URL numpy
     """

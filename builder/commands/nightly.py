@@ -6,7 +6,6 @@ from typing import Annotated
 
 import typer
 
-from builder import nightly as nightly_room
 from builder.commands import console
 from builder.commands.build import MatrixOption, stoppable
 from builder.commands.console import out
@@ -16,37 +15,43 @@ from builder.errors import (
 )
 from builder.index.local import open_index
 from builder.index.publish import close_channel
+from builder.nightly import run_nightly
 from builder.settings import index_url
 
 
 def nightly(
     matrix: MatrixOption = "quick",
-    channel: Annotated[str, typer.Option("--channel", help="The channel to move.")] = "nightly",
+    channel: Annotated[str, typer.Option("--channel", help="Channel to move.")] = "nightly",
 ) -> None:
-    """Build what is new of a matrix, publish it as one snapshot and move the channel once.
+    """Build the new wheels of a matrix, publish them as one snapshot, and move the channel to it.
 
-    Killed at any moment, the same command goes on from there. Exit code 11: a build is missing. Where the matrix is
-    `closed`, others' wheels that its own depend on are taken into the channel afterwards.
+    A failed build does not stop the others; the exit code is then 11. If a required wheel is missing, the channel
+    stays where it is. After an interruption the same command continues. If the matrix is `closed`, its dependencies
+    are mirrored into the channel.
 
     Example: armwheels nightly --matrix quick
     """
-    bench = Project()
-    builds = bench.builds(matrix)
-    with stoppable(), open_index(bench.toolbox.home) as index, bench.live():
-        report = nightly_room.run_nightly(
+    project = Project()
+    builds = project.builds(matrix)
+    with stoppable(), open_index(project.toolbox.home) as index, project.live():
+        report = run_nightly(
             matrix,
             builds,
-            bench.workshop,
+            project.workshop,
             index,
             channel=channel,
-            progress_for=bench.live.for_build,
+            progress_for=project.live.for_build,
             on_plan=lambda steps: out.print(console.plan_table(steps), highlight=False, soft_wrap=True),
             on_cell=lambda cell: out.print(console.cell_line(cell), highlight=False, soft_wrap=True),
         )
     out.print(console.nightly_table(report, index_url()), highlight=False, soft_wrap=True)
-    if bench.configs.matrix(matrix).closed and not any(cell.build.required for cell in report.missing):
-        advice = close_channel(matrix, builds, bench.toolbox.home, channel=channel)
+    if project.configs.matrix(matrix).closed and not any(cell.build.required for cell in report.missing):
+        advice = close_channel(matrix, builds, project.toolbox.home, channel=channel)
         if advice:
-            out.print(f"what they depend on, where the index is: {advice}", highlight=False, soft_wrap=True)
+            out.print(
+                f"to mirror the dependencies, run on the machine of the index: {advice}",
+                highlight=False,
+                soft_wrap=True,
+            )
     if report.missing:
         raise IncompleteError(f"{len(report.missing)} of {len(report.cells)} builds are missing")

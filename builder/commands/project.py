@@ -66,7 +66,7 @@ class Project:
         python = python_of(wheel, list(self.configs.toolchains.pythons))
         return recipe, next(iter(recipe.versions)), python, "generic"
 
-    def examine(self, wheel: Path) -> stages.Wheel:
+    def examine(self, wheel: Path) -> stages.TestedWheel:
         """Audit and run a wheel of ours that lies anywhere, as its passport says."""
         passport, recipe = self.passport(wheel)
         build = make_build(
@@ -80,7 +80,9 @@ class Project:
             ingredients=self.ingredients,
         )
         progress = self.live.for_build(build)
-        audited = stages.Built(build=build, path=wheel, audit=self.workshop.audit(build, wheel, progress))
+        audited = stages.AuditedWheel(
+            build=build, path=wheel, audit=self.workshop.audit(build, wheel, progress)
+        )
         return self.workshop.prove(audited, progress)
 
     def parts(self, builds: tuple[Build, ...]) -> list[str]:

@@ -1,4 +1,4 @@
-"""The commands about wheel files: audit, verify, publish."""
+"""The commands on wheel files: audit, verify, publish."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from builder.audit import table as audit_table
 from builder.commands import console
 from builder.commands.console import err, out
 from builder.commands.project import Project
-from builder.emulation import verify as verify_room
+from builder.emulation import verify as emulation
 from builder.errors import (
     PublishError,
 )
@@ -28,14 +28,18 @@ from builder.toolbox.toolbox import Toolbox
 
 
 def audit(
-    wheel: Annotated[Path, typer.Argument(metavar="WHEEL", help="A wheel file, ours or another project's.")],
+    wheel: Annotated[Path, typer.Argument(metavar="WHEEL", help="Wheel file of any project.")],
     target: Annotated[
         str | None,
-        typer.Option("--target", metavar="T", help="CPU target or alias; else the passport's, else generic."),
+        typer.Option(
+            "--target", metavar="T", help="CPU target or alias. Default: the passport's target, else generic."
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
-    """Judge a wheel without changing it; exit code 0 when it passed, 1 when it failed.
+    """Check a wheel's tags, libraries, instructions, flags, licences and passport, without changing it.
+
+    Exit code 1: a check failed.
 
     Example: armwheels audit msgpack-1.2.4-cp311-cp311-manylinux2014_aarch64.whl --target graviton3
     """
@@ -57,35 +61,39 @@ def audit(
 
 
 def verify(
-    wheel: Annotated[Path, typer.Argument(metavar="WHEEL", help="A wheel, whoever built it.")],
+    wheel: Annotated[Path, typer.Argument(metavar="WHEEL", help="Wheel file of any project.")],
     target: Annotated[
         str | None,
         typer.Option(
-            "--target", metavar="T", help="Run it as this target; else as the passport's, or generic."
+            "--target",
+            metavar="T",
+            help="CPU target to emulate. Default: the passport's target, else generic.",
         ),
     ] = None,
     recipe_name: Annotated[
         str | None,
         typer.Option(
-            "--recipe", metavar="NAME", help="Whose tests to run; else those of the passport's recipe."
+            "--recipe", metavar="NAME", help="Recipe whose tests to run. Default: the passport's recipe."
         ),
     ] = None,
 ) -> None:
-    """Install a wheel in a clean aarch64 environment and run its recipe's tests under emulation.
+    """Install a wheel in a clean arm64 environment and run its recipe's tests under emulation.
+
+    Exit code 1: a test failed.
 
     Example: armwheels verify numpy-2.4.6+neoverse.v1-1_3fa9c2d1-cp311-cp311-manylinux_2_27_aarch64.whl
     """
-    bench = Project()
-    recipe, version, python, own_target = bench.tested_as(wheel, recipe_name)
-    report = verify_room.verify(
+    project = Project()
+    recipe, version, python, own_target = project.tested_as(wheel, recipe_name)
+    report = emulation.verify(
         wheel.resolve(),
         recipe=recipe,
         version=version,
         python=python,
-        target=bench.targets[target or own_target],
-        targets=bench.targets,
-        toolbox=bench.toolbox,
-        progress=bench.live.say,
+        target=project.targets[target or own_target],
+        targets=project.targets,
+        toolbox=project.toolbox,
+        progress=project.live.say,
     )
     out.print(console.verify_table(report), highlight=False)
     if not report.passed:
@@ -93,22 +101,24 @@ def verify(
 
 
 def publish(
-    wheels: Annotated[list[Path], typer.Argument(metavar="WHEEL…", help="Wheels to appear together.")],
-    channel: Annotated[str, typer.Option("--channel", help="The channel to move.")] = "nightly",
+    wheels: Annotated[
+        list[Path], typer.Argument(metavar="WHEEL…", help="Wheels to publish in one snapshot.")
+    ],
+    channel: Annotated[str, typer.Option("--channel", help="Channel to move.")] = "nightly",
 ) -> None:
-    """Audit and run wheels, upload them with what was found, and move a channel to them once.
+    """Audit and run wheels, upload them with the reports, and move a channel to the new snapshot.
 
-    A wheel with a passport that fails either is refused; one that others built is uploaded as it is. The index is
-    ARMWHEELS_INDEX with ARMWHEELS_TOKEN, else the local store.
+    If a wheel with a passport fails, or holds a licensed library, nothing is uploaded. Wheels of other projects are
+    uploaded without checks. The index is ARMWHEELS_INDEX with ARMWHEELS_TOKEN, else the local store.
 
     Example: armwheels publish dist/*.whl
     """
-    bench = Project()
+    project = Project()
     wheels = [wheel.resolve() for wheel in wheels]
     passports = {wheel: auditing.open_wheel(wheel).passport for wheel in wheels}
     own = {wheel: passport for wheel, passport in passports.items() if passport is not None}
-    refuse_licensed({wheel.name: licensed_library(own[wheel], bench.recipes) for wheel in own})
-    proven = [bench.examine(wheel) for wheel in own]
+    refuse_licensed({wheel.name: licensed_library(own[wheel], project.recipes) for wheel in own})
+    proven = [project.examine(wheel) for wheel in own]
     if faults := [f"{wheel.path.name}: {fault}" for wheel in proven for fault in wheel.faults]:
         raise PublishError("nothing was uploaded:\n" + "\n".join(faults))
     session = secrets.token_urlsafe(24)
@@ -121,9 +131,9 @@ def publish(
         made = index.make_snapshot(session, state)
         if made.id != state.snapshot:
             index.move(channel, made.id, state.serial, "armwheels publish")
-    said = (
+    message = (
         f"{channel} moved to {made.id}"
         if made.id != state.snapshot
         else f"nothing new; {channel} stays at {made.id}"
     )
-    out.print(said, highlight=False)
+    out.print(message, highlight=False)

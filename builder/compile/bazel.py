@@ -35,7 +35,7 @@ from builder.compile.root import check, enter
 from builder.compile.truststore import write_truststore
 from builder.compile.wrappers import cache_variables, write_wrappers
 from builder.errors import CompileError, ConfigError
-from builder.machine import this_machine
+from builder.machine import free_resources
 from builder.model.build import Build
 from builder.model.pythons import program_of
 from builder.settings import variable
@@ -54,7 +54,7 @@ class BazelDriver:
         check()
         work.mkdir(parents=True, exist_ok=True)
         end_leftovers(work)
-        fits = capacity(build.recipe.build.needs, this_machine(work), resumed=(work / "bazel").is_dir())
+        fits = capacity(build.recipe.build.needs, free_resources(work), resumed=(work / "bazel").is_dir())
         progress(f"source ({fits})", 0, 0)
         working_copy(prepare(build.recipe.project, build.source, toolbox.home), work / "src")
         progress("build environment", 0, 0)
@@ -82,7 +82,7 @@ class BazelDriver:
 def places_of(build: Build, home: Path, work: Path) -> Places:
     """The folders of a build, and the jobs and memory that it may use."""
     needs = build.recipe.build.needs
-    machine = this_machine(next(folder for folder in (work, *work.parents) if folder.is_dir()))
+    machine = free_resources(next(folder for folder in (work, *work.parents) if folder.is_dir()))
     jobs = fitting(needs, machine)
     return Places(
         work=work,

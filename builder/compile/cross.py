@@ -34,7 +34,7 @@ from builder.compile.options import check_cmake_variables
 from builder.compile.processes import end_leftovers, run_logged
 from builder.compile.wrappers import write_ninja_in_turn, write_wrappers
 from builder.errors import CompileError, ConfigError
-from builder.machine import this_machine
+from builder.machine import free_resources
 from builder.model.build import Build
 from builder.model.pythons import built_for
 from builder.settings import WHEEL_TESTS
@@ -137,7 +137,7 @@ def _prepare(build: Build, toolbox: Toolbox, work: Path, progress: Progress) -> 
     licensed_folder(build)
     work.mkdir(parents=True, exist_ok=True)
     end_leftovers(work)
-    fits = capacity(build.recipe.build.needs, this_machine(work), resumed=(work / "src/build").is_dir())
+    fits = capacity(build.recipe.build.needs, free_resources(work), resumed=(work / "src/build").is_dir())
     progress(f"source ({fits})", 0, 0)
     if build.recipe.build.frontend == "setuptools":
         # setuptools takes any newer .so as finished, even one that a killed linker left incomplete.

@@ -17,7 +17,7 @@ from builder.model.base import Frozen
 from builder.model.build import Build
 from builder.settings import index_url
 from builder.whole import write_text
-from builder.workshop import Wheel
+from builder.workshop import TestedWheel
 
 EVIDENCE = frozenset({"audit", "emulation"})
 """What must lie beside a wheel before it counts as published."""
@@ -60,12 +60,12 @@ def close_channel(matrix: str, builds: tuple[Build, ...], home: Path, *, channel
     environment = {**os.environ, "ARMWHEELS_HOME": str(home)}
     if subprocess.run([index_program(), *command], env=environment, check=False).returncode:
         raise PublishError(
-            "the wheels are published, but not all that they depend on; the same command goes on from there"
+            "the wheels are published, but not all their dependencies are mirrored; run the same command again"
         )
     return None
 
 
-def put_evidence(index: Index, wheel: Wheel) -> None:
+def put_evidence(index: Index, wheel: TestedWheel) -> None:
     """Store what was found out about an uploaded wheel; what is there already is no news."""
     index.put_evidence(wheel.sha256, "audit", wheel.audit.model_dump(mode="json"))
     index.put_evidence(wheel.sha256, "emulation", wheel.verify.model_dump(mode="json"))

@@ -29,7 +29,7 @@ from builder.load import load_recipes, load_targets
 from builder.model.build import Build
 from builder.plan import make_build
 from builder.toolbox.toolbox import Toolbox
-from builder.workshop import Built, Workshop
+from builder.workshop import AuditedWheel, Workshop
 from tests.helpers import DATA
 from tests.helpers.places import Place, make_place
 
@@ -181,7 +181,7 @@ def _prepared(place: Place, backend: str = "table", version: str = "1.0") -> tup
 
 
 @pytest.fixture(scope="module")
-def built(place: Place) -> Built:
+def built(place: Place) -> AuditedWheel:
     workshop, build = _prepared(place)
     archive = place.home / "distdir/steps-1.0.tar"
     away = archive.rename(place.home / "away.tar")
@@ -196,7 +196,7 @@ def built(place: Place) -> Built:
 EXPECTED = f"256 entries, sum {2 * sum(n * n % 97 for n in range(256))}, SVE on"
 
 
-def test_the_wheel_is_repaired_and_passes_the_audit(built: Built) -> None:
+def test_the_wheel_is_repaired_and_passes_the_audit(built: AuditedWheel) -> None:
     assert built.path.name.startswith("bazel_demo-1.0+neoverse.v1-1_")
     assert "manylinux" in built.path.name
     assert built.audit.passed, built.audit
@@ -206,7 +206,7 @@ def test_the_wheel_is_repaired_and_passes_the_audit(built: Built) -> None:
 
 
 def test_the_program_and_the_extension_run_under_emulation(
-    place: Place, built: Built, tmp_path: Path
+    place: Place, built: AuditedWheel, tmp_path: Path
 ) -> None:
     toolbox = Toolbox(home=place.home)
     emulated = EmulatedPython(toolbox, "cp311", "neoverse-v1")
@@ -235,7 +235,7 @@ def test_a_misspelt_configuration_is_answered_with_the_nearest(place: Place) -> 
 
 
 def test_a_script_packs_the_wheel_and_archives_come_by_https(
-    place: Place, built: Built, served: tuple[str, Path], monkeypatch: pytest.MonkeyPatch
+    place: Place, built: AuditedWheel, served: tuple[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     url, folder = served
     (place.home / "distdir/steps-1.0.tar").rename(folder / "steps-1.0.tar")

@@ -257,7 +257,7 @@ def test_stopped_by_a_signal_it_takes_its_compilers_along(place: Place, how: sig
         process.send_signal(how)
         output = process.stdout.read()
         assert process.wait(timeout=60) == 130
-        assert "the same command goes on from there" in output
+        assert "the same command continues from here" in output
         assert not [one for one in psutil.process_iter() if str(place.home) in _environment(one)]
     done = place.run("armwheels", "nightly", "--matrix", "tiny")
     assert done.returncode == 0, done.stdout + done.stderr

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import psutil
 import pytest
 
-from builder.machine import this_machine
+from builder.machine import free_resources
 
 GIB = 2**30
 
@@ -33,18 +33,18 @@ def _large(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_disk_is_the_one_that_holds_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     free = {tmp_path: SimpleNamespace(free=7 * GIB)}
     monkeypatch.setattr("shutil.disk_usage", free.__getitem__)
-    assert this_machine(tmp_path, membership=tmp_path / "none", groups=tmp_path / "none").disk_gib == 7
+    assert free_resources(tmp_path, membership=tmp_path / "none", groups=tmp_path / "none").disk_gib == 7
 
 
 def _seen(tmp_path: Path, membership: str) -> tuple[int, float]:
     own = _written(tmp_path, {"membership": membership}) / "membership"
-    machine = this_machine(tmp_path, membership=own, groups=tmp_path / "groups")
+    machine = free_resources(tmp_path, membership=own, groups=tmp_path / "groups")
     return machine.processors, machine.memory_gib
 
 
 def test_without_control_groups_the_machine_is_what_it_is(tmp_path: Path) -> None:
     assert _seen(tmp_path, "0::/user.slice\n") == (16, 64)
-    absent = this_machine(tmp_path, membership=tmp_path / "none", groups=tmp_path / "none")
+    absent = free_resources(tmp_path, membership=tmp_path / "none", groups=tmp_path / "none")
     assert absent.memory_gib == 64
 
 

@@ -18,7 +18,7 @@ from builder.nightly import Cell, NightlyReport, run_nightly
 from builder.plan import Known
 from builder.settings import validate
 from builder.targets import Targets
-from builder.workshop import Built
+from builder.workshop import AuditedWheel
 from tests.helpers.builds import RECIPE, build_for
 
 
@@ -120,8 +120,10 @@ class WorkshopModel:
             raise ZeroDivisionError("a fault of ours")
         return build
 
-    def prove(self, built: Build | Built, progress: Callable[[str, int, int], None]) -> SimpleNamespace:
-        build = built.build if isinstance(built, Built) else built
+    def prove(
+        self, built: Build | AuditedWheel, progress: Callable[[str, int, int], None]
+    ) -> SimpleNamespace:
+        build = built.build if isinstance(built, AuditedWheel) else built
         if build.target in self.unrunnable:
             raise VerifyError("the emulator could not be started")
         empty = SimpleNamespace(model_dump=lambda mode: {})
