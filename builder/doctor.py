@@ -1,4 +1,4 @@
-"""What this machine and the toolbox have, what is missing and what to do about it."""
+"""Checks the host, the mirrors and the toolbox, and says how to fix what is missing."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from builder.toolbox.fetch import APT_HELPER
 from builder.toolbox.toolbox import Toolbox
 
 _DISK_NEEDED = 6e9
-"""Bytes that the toolbox, two NumPy work folders and the store take, with room."""
+"""Bytes for the toolbox, two work folders of NumPy and the store, with a reserve."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class HostCheck:
-    """One thing looked at; ``fault`` is what to do about it, empty when it is well."""
+    """The result of one check; ``fault`` says how to fix it and is empty if all is well."""
 
     name: str
     detail: str
@@ -32,7 +32,7 @@ class HostCheck:
 
 
 def examine(toolbox: Toolbox, parts: list[str]) -> list[HostCheck]:
-    """Look at the host, the mirrors and each part of the toolbox."""
+    """Check the host, the mirrors and each part of the toolbox."""
     return [*_host(toolbox, parts), *(_part(toolbox, part) for part in parts), *_emulation(toolbox, parts)]
 
 
@@ -96,7 +96,7 @@ def _part(toolbox: Toolbox, part: str) -> HostCheck:
 
 
 def _emulation(toolbox: Toolbox, parts: list[str]) -> list[HostCheck]:
-    """Does an arm64 Python really run here? Only asked when everything for it is there."""
+    """Run an arm64 Python under emulation; skipped while a part that it needs is missing."""
     userlands = [part for part in parts if part.startswith("userland-")]
     if not toolbox.has("qemu") or not all(toolbox.has(part) for part in [*userlands, "pip"]):
         return []
@@ -105,11 +105,11 @@ def _emulation(toolbox: Toolbox, parts: list[str]) -> list[HostCheck]:
         tag = part.removeprefix("userland-")
         done = EmulatedPython(toolbox, tag, "max").run(["-c", "import platform; print(platform.machine())"])
         works = done.stdout.strip() == "aarch64"
-        said = done.stderr.strip()[-200:]
+        error = done.stderr.strip()[-200:]
         findings.append(
             HostCheck(
                 name=f"emulated {tag}",
-                detail="runs, by an explicit emulator command" if works else said or "does not run",
+                detail="runs, by an explicit emulator command" if works else error or "does not run",
                 fault="" if works else f"delete {toolbox.path(part)} and run `armwheels doctor --fix`",
             )
         )
@@ -121,7 +121,7 @@ def _emulation(toolbox: Toolbox, parts: list[str]) -> list[HostCheck]:
 
 
 def draw(findings: list[HostCheck]) -> RenderableType:
-    """A table; what needs doing stands in red."""
+    """The checks as a table, with faults in red."""
     table = Table(box=None, pad_edge=False, show_header=False)
     for finding in findings:
         mark = Text("ok", style="green") if not finding.fault else Text("!!", style="bold red")

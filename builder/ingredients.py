@@ -22,9 +22,9 @@ from builder.toolbox.pins import Pins
 
 
 def expectations_of(wheel: Path, configs: Configs, target: Target | None) -> Expectations:
-    """What the recipe named in a wheel's passport expects of it; nothing of a wheel that others built.
+    """The expectations of the recipe that a wheel's passport names; none for wheels of other projects.
 
-    What a recipe promises for its target is not asked of a wheel that is judged as another target's.
+    The extensions that a recipe promises for its target are not expected when the wheel is judged for another one.
     """
     passport = open_wheel(wheel).passport or {}
     recipe = configs.recipes.get(passport.get("recipe", ""))
@@ -37,7 +37,7 @@ def expectations_of(wheel: Path, configs: Configs, target: Target | None) -> Exp
 
 
 def recipe_expectations(recipe: Recipe, target: str, toolchains: Toolchains) -> Expectations:
-    """What the audit expects of a recipe's wheel for one target: the recipe's rules and its compiler's."""
+    """The expectations for a recipe's wheel of one target: the rules of the recipe and of its compiler."""
     baseline = compiler_named(recipe.build.compiler).baseline_cpu
     return Expectations(
         allow=(*recipe.audit.allow, *toolchains.compilers[recipe.build.compiler].allow),

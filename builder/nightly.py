@@ -1,6 +1,6 @@
-"""The whole pipeline over a matrix: build what is new, publish it as one snapshot, move the channel once.
+"""A nightly run: build the new wheels of a matrix, publish them as one snapshot, and move the channel to it.
 
-A build that fails never blocks the others; a required one that is missing keeps the channel where it is.
+A failed build does not stop the others. A missing required wheel keeps the channel where it is.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from builder.plan import State, Step, make_plan
 from builder.workshop import AuditedWheel, TestedWheel, Workshop
 
 BUILDS_AT_ONCE = 3
-"""How many builds are under way together: one compiles on all cores, others configure, pack or wait to be run."""
+"""Number of concurrent builds: one compiles on all cores while others configure, pack or wait for their tests."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """What became of one build: the published or fresh file, or the reason why there is none."""
+    """The result of one build: its file, or the reason why it has none."""
 
     build: Build
     outcome: str
@@ -46,7 +46,7 @@ class Cell:
 
 @dataclass(frozen=True, kw_only=True)
 class NightlyReport:
-    """One run over a matrix. ``snapshot`` is the channel's after the run; ``moved`` tells whether it is new."""
+    """The result of a run. ``snapshot`` is the channel's after the run, ``moved`` whether the run moved it."""
 
     matrix: str
     channel: str
@@ -72,7 +72,7 @@ def run_nightly(
     on_plan: Callable[[tuple[Step, ...]], None],
     on_cell: Callable[[Cell], None],
 ) -> NightlyReport:
-    """Build what the index does not have, then publish.
+    """Build the wheels that the index does not have, then publish them.
 
     Raises:
         ConfigError: a build holds a library that is licensed to its user alone.
@@ -84,7 +84,7 @@ def run_nightly(
     plan = make_plan(builds, workshop.known(builds, published))
     on_plan(plan)
     cells: list[Cell] = []
-    # A build configures, links and packs on one core: a second one compiles meanwhile, and a third runs.
+    # A build configures, links and packs on one core: meanwhile a second one compiles, and a third is tested.
     with ThreadPoolExecutor(BUILDS_AT_ONCE) as builders, ThreadPoolExecutor(1) as runner:
         pending: deque[Future[Cell]] = deque()
         with _ended_together(pending, builders, runner) as unless_stopped:
@@ -112,19 +112,20 @@ def run_nightly(
 def _ended_together(
     pending: deque[Future[Cell]], *pools: ThreadPoolExecutor
 ) -> Iterator[Callable[[Progress], Progress]]:
-    """Whatever ends the run (Ctrl-C above all) ends the builds under way as well, instead of waiting for hours.
+    """On any exception, Ctrl-C above all, stop the running builds instead of waiting for them for hours.
 
-    Their progress goes through the function that is given: it is where a build hears that it is to stop.
+    The block gets a function that wraps the progress callback of a build. The wrapped callback raises the error
+    that stops the build.
     """
     stopped = threading.Event()
 
     def unless_stopped(progress: Progress) -> Progress:
-        def told(what: str, done: int, steps: int) -> None:
+        def report(what: str, done: int, steps: int) -> None:
             if stopped.is_set():
                 raise StoppedError("stopped")
             progress(what, done, steps)
 
-        return told
+        return report
 
     try:
         yield unless_stopped
@@ -144,7 +145,7 @@ def _cell(
     progress: Progress,
     runner: ThreadPoolExecutor,
 ) -> Cell:
-    """Build unless the index has it, and have the wheel run; a failure becomes the cell's reason."""
+    """Build the wheel unless the index has it, and run its tests; a failure becomes the reason of the cell."""
     build = step.build
     try:
         if published is None:
@@ -153,7 +154,7 @@ def _cell(
             held = workshop.held(build, published.sha256)
             if held is None:
                 return _as_published(step, workshop, published)
-            # Kept reports make this free; a newer audit or newer tests speak again about the same bytes.
+            # Kept reports make this free. A newer audit or newer tests check the same bytes again.
             built = AuditedWheel(build=build, path=held, audit=workshop.audit(build, held, progress))
         wheel = runner.submit(workshop.prove, built, progress).result()
     except Exception as error:
@@ -170,15 +171,15 @@ def _cell(
 
 
 def _as_published(step: Step, workshop: Workshop, published: Published) -> Cell:
-    """The index's bytes, which win over a wheel built here that differs; the difference is said."""
+    """The published wheel. It wins over a different wheel built here; the cell reports the difference."""
     differs = workshop.wheel_folder(step.build).is_dir()
-    said = f"the wheel built here differs from the published one ({published.sha256[:12]}), which stays"
+    difference = f"the wheel built here differs from the published one ({published.sha256[:12]}), which stays"
     return Cell(
         build=step.build,
         outcome=_OUTCOMES[step.state],
         filename=published.filename,
         sha256=published.sha256,
-        detail=said if differs else "",
+        detail=difference if differs else "",
     )
 
 
@@ -191,7 +192,7 @@ _OUTCOMES = {
 
 
 def _failed(build: Build, workshop: Workshop, error: Exception) -> Cell:
-    """A build that failed, whatever the reason, blocks no other; a fault of ours leaves its traceback in a log."""
+    """The cell of a failed build; the traceback of an unexpected error goes to a log file."""
     full = as_disk_error(error) if isinstance(error, OSError) else None
     if full is not None or isinstance(error, ArmwheelsError):
         return Cell(build=build, outcome="failed", detail=str(full or error))
@@ -204,7 +205,10 @@ def _failed(build: Build, workshop: Workshop, error: Exception) -> Cell:
 def _publish(
     matrix: str, cells: tuple[Cell, ...], workshop: Workshop, index: Index, channel: str
 ) -> tuple[str | None, bool, str]:
-    """Upload, snapshot and move; returns the channel's snapshot, whether it moved, and why not."""
+    """Upload the wheels, make a snapshot and move the channel.
+
+    Returns the channel's snapshot, whether it moved, and a sentence about it.
+    """
     state = index.channel(channel)
     there = index.snapshot_files(state.snapshot) if state.snapshot else {}
     files = {cell.filename: cell for cell in cells if cell.filename is not None}

@@ -212,7 +212,9 @@ def _step(build: Build, known: Known) -> Step:
         return Step(build=build, state=State.NEW, why="never built here")
     changed = differences(before, build.compile_inputs)
     return Step(
-        build=build, state=State.NEW, why="changed: " + ("; ".join(changed) or "its earlier output is gone")
+        build=build,
+        state=State.NEW,
+        why="changed: " + ("; ".join(changed) or "its earlier output was deleted"),
     )
 
 
@@ -233,7 +235,7 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str =
         elif _is_hash(old) and _is_hash(new):
             found.append(f"{name} {str(old)[:8]} -> {str(new)[:8]}")
         else:
-            found.append(f"{name} {_said(old)} -> {_said(new)}")
+            found.append(f"{name} {_shown(old)} -> {_shown(new)}")
     return found
 
 
@@ -241,5 +243,5 @@ def _is_hash(value: object) -> bool:
     return isinstance(value, str) and len(value) == 64
 
 
-def _said(value: object) -> str:
+def _shown(value: object) -> str:
     return "none" if value is None else str(value)

@@ -31,6 +31,12 @@ NOT_IN_CODE = frozenset(
 )
 
 
+GENERIC = "generic"
+"""The target of a wheel that names none: every 64-bit Arm machine runs it."""
+DEFAULT_EMULATED = "neoverse-v1"
+"""The target that commands emulate unless told otherwise: it has SVE, and qemu has a model of it."""
+
+
 class Target(Frozen):
     """One CPU target. ``a <= b``: wheels for ``a`` run on every ``b``; ``"sve" in target``: it has SVE."""
 

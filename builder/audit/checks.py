@@ -86,19 +86,19 @@ def check_rpath(elves: Iterable[Elf]) -> Verdict:
     if faults:
         return failed(check, _lines(faults), faults=faults)
     entries = sorted({entry for _, _, entry in found})
-    said = f"only {' '.join(entries)}" if entries else "no search path set"
-    return passed(check, said, entries=entries)
+    summary = f"only {' '.join(entries)}" if entries else "no search path set"
+    return passed(check, summary, entries=entries)
 
 
 def check_size(wheel: WheelFile, limit: int | None) -> Verdict:
     """The file is no larger than the recipe's limit (bytes)."""
     check = "size"
-    said = sized(wheel.size)
+    summary = sized(wheel.size)
     if limit is None:
-        return not_applicable(check, f"{said}, no limit set", bytes=wheel.size)
+        return not_applicable(check, f"{summary}, no limit set", bytes=wheel.size)
     if wheel.size > limit:
-        return failed(check, f"{said}, over the limit of {sized(limit)}", bytes=wheel.size, limit=limit)
-    return passed(check, f"{said} of {sized(limit)}", bytes=wheel.size, limit=limit)
+        return failed(check, f"{summary}, over the limit of {sized(limit)}", bytes=wheel.size, limit=limit)
+    return passed(check, f"{summary} of {sized(limit)}", bytes=wheel.size, limit=limit)
 
 
 def _path_fault(member: str, entry: str) -> str | None:

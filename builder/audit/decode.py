@@ -66,8 +66,8 @@ class LlvmMc:
             raise AuditError(f"{self._tool}: does not run: {error.strerror or error}") from error
         unknown = _UNKNOWN.search(run.stderr)
         if unknown:
-            said = unknown.group(0).decode(errors="replace")
-            raise AuditError(f"{self._tool} is too old for this target (needs LLVM 19): {said}")
+            message = unknown.group(0).decode(errors="replace")
+            raise AuditError(f"{self._tool} is too old for this target (needs LLVM 19): {message}")
         if run.returncode:
             last = run.stderr.decode(errors="replace").strip().splitlines()[-1:] or ["no message"]
             raise AuditError(f"{self._tool}: exit code {run.returncode}: {last[0]}")

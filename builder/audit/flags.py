@@ -74,12 +74,12 @@ def check_flags(
     found = machine_flags(lines)
     data = {"units": len(lines), "flags": list(found)}
     if expected is None:
-        said = (
+        summary = (
             f"{len(lines):,} recorded units used {' '.join(found) or 'no machine flag'}"
             if lines
             else "none recorded"
         )
-        return not_applicable(check, f"no flags are promised; {said}", **data)
+        return not_applicable(check, f"no flags are promised; {summary}", **data)
     silent = [one.member for one in own if one.is_loadable and not recorded[one.member]]
     faults = [f"{member}: no record of its compiler's command line" for member in silent]
     for member, each in recorded.items():

@@ -138,10 +138,10 @@ def _symbols(lowest: Claim, info: WheelAbIInfo, elves: list[Elf]) -> Verdict:
                 needs[family] = version
     proven = info.sym_policy.name
     data = {"needs": needs, "proves": proven, "claims": lowest.tag}
-    said = ", ".join(needs[family] for family in _VERSIONED if family in needs) or "no versioned symbol"
+    summary = ", ".join(needs[family] for family in _VERSIONED if family in needs) or "no versioned symbol"
     least = _version(proven)
     if least is not None and least <= lowest.version:
-        return passed(check, f"needs {said}: {proven}", **data)
+        return passed(check, f"needs {summary}: {proven}", **data)
     granted = _granted(lowest, info)
     symbols = granted.policy.symbol_versions if granted else {}
     where = [
@@ -151,7 +151,9 @@ def _symbols(lowest: Claim, info: WheelAbIInfo, elves: list[Elf]) -> Verdict:
         if (parts := version.partition("_"))[0] in symbols and parts[2] not in symbols[parts[0]]
     ]
     promise = f"{proven} is the best they allow" if least else "no manylinux tag allows them"
-    return failed(check, "\n".join([f"{lowest.tag} is claimed, but {promise}: {said}", *where[:3]]), **data)
+    return failed(
+        check, "\n".join([f"{lowest.tag} is claimed, but {promise}: {summary}", *where[:3]]), **data
+    )
 
 
 def _libraries(lowest: Claim, info: WheelAbIInfo, wheel: WheelFile, supplied: Supplied | None) -> Verdict:

@@ -19,9 +19,7 @@ from builder.audit.verdicts import AuditReport, Verdict, failed, not_applicable
 from builder.errors import AuditError, ConfigError
 from builder.model.expectations import Expectations
 from builder.settings import configs_dir
-from builder.targets import Target, Targets
-
-DEFAULT_TARGET = "generic"
+from builder.targets import GENERIC, Target, Targets
 
 
 def audit_wheel(
@@ -41,7 +39,7 @@ def audit_wheel(
         ConfigError: the passport's schema is missing.
     """
     wheel = open_wheel(path)
-    chosen = target or targets[passport_target(wheel) or DEFAULT_TARGET]
+    chosen = target or targets[passport_target(wheel) or GENERIC]
     return judge(wheel, chosen, expectations or Expectations(), LlvmMc(llvm_mc))
 
 

@@ -1,4 +1,4 @@
-"""The wheels themselves: PyPI's of the same version, what a wheel holds, and its installation with uv."""
+"""Wheels to compare: PyPI's wheel of the same version, the content of a wheel, and its installation by uv."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def fetch_reference(project: str, version: str, tags: list[Tag], downloads: Path
 
 
 def facts(path: Path, label: str | None = None) -> WheelFacts:
-    """What can be said of a wheel without running it.
+    """The facts about a wheel that need no run: sizes, libraries and target.
 
     Raises:
         AuditError: the file is no readable wheel.

@@ -1,4 +1,4 @@
-"""Runs a bench script on a machine and reads its answers; a workload that ends the process ends nothing else."""
+"""Runs a bench script and reads its JSON lines; a workload that ends the process does not end the others."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def script_of(project: str) -> Path | None:
 
 
 def parse_lines(text: Iterable[str]) -> list[Line]:
-    """The JSON lines among what a script said; a library may print other things in between."""
+    """The JSON lines in the output of a script; libraries may print other lines in between."""
     lines = []
     for said in text:
         if said.startswith('{"workload"'):
@@ -145,7 +145,7 @@ def converse(
 
 
 class _Patience:
-    """Kills a process that has said nothing for too long, and in any case when the block is left."""
+    """Kills a process after a long silence, and in any case at the end of the block."""
 
     def __init__(self, process: subprocess.Popen[str], seconds: float) -> None:
         self._process = process

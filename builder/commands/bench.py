@@ -34,10 +34,10 @@ from builder.errors import ConfigError
 from builder.index.local import open_index
 from builder.load import load_configs
 from builder.model.pythons import installable_tags
+from builder.targets import DEFAULT_EMULATED
 from builder.toolbox.toolbox import Toolbox
 from builder.whole import write_text
 
-DEFAULT_TARGET = "neoverse-v1"
 out = Console()
 err = Console(stderr=True)
 
@@ -161,7 +161,7 @@ def machine_for(wheel: Path, target: str | None) -> tuple[Bencher, str]:
             "run it on a real one, or on x86-64, where instructions are counted"
         )
     passport = open_wheel(wheel).passport
-    name = target or (str(passport["target"]) if passport else DEFAULT_TARGET)
+    name = target or (str(passport["target"]) if passport else DEFAULT_EMULATED)
     toolbox = Toolbox(lambda text: err.print(text, style="dim", highlight=False))
     python = python_of(wheel, list(toolbox.toolchains.pythons))
     return CountingMachine(toolbox, known[name], python), python

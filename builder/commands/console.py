@@ -1,4 +1,4 @@
-"""What a person sees while stages run: one live line a build, and tables of plans, runs and results."""
+"""Terminal output: a live line for each build, and tables of plans, runs and results."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _OUTCOME_STYLES = {"pass": "green", "fail": "bold red", "recorded": "dim"}
 
 
 class Live:
-    """A live progress line on a terminal; elsewhere one plain line whenever the stage changes."""
+    """A live progress line on a terminal; in a pipe or a file, one plain line for each stage."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -59,11 +59,11 @@ class Live:
             yield self
 
     def say(self, text: str) -> None:
-        """A line that stays."""
+        """Print a line that stays."""
         self._console.print(f"[dim]{escape(text)}[/]", highlight=False, soft_wrap=True)
 
     def for_build(self, build: Build) -> _BuildProgress:
-        """What the stages of one build report to."""
+        """The progress callback for one build."""
         return _BuildProgress(self._progress, self._console, build.id)
 
 
@@ -73,7 +73,7 @@ class _BuildProgress:
         self._console = console
         self._build = build
         self._stage = ""
-        self._told = time.monotonic()
+        self._reported_at = time.monotonic()
         self._task = progress.add_task("", build=build, total=None, visible=False)
 
     def __call__(self, what: str, done: int, total: int) -> None:
@@ -89,16 +89,16 @@ class _BuildProgress:
         if what == FINISHED:
             return
         now = time.monotonic()
-        if what != self._stage or (total and now - self._told > 30):
+        if what != self._stage or (total and now - self._reported_at > 30):
             count = f" {done}/{total}" if total else ""
             self._console.print(
                 f"{self._build}: {what}{count}", highlight=False, markup=False, soft_wrap=True
             )
-            self._stage, self._told = what, now
+            self._stage, self._reported_at = what, now
 
 
 def plan_table(steps: tuple[Step, ...], notes: Mapping[str, str] | None = None) -> RenderableType:
-    """What is new, what is here and why; a line a build, its reason and what ``notes`` say of it below."""
+    """The state of each build with its reason, and the note about it, if any."""
     lines = [Text("plan", style="bold")]
     for step in steps:
         head = Text.assemble((f"{step.state.value:10}", _STATE_STYLES[step.state]), (step.build.id, "bold"))
@@ -110,7 +110,7 @@ def plan_table(steps: tuple[Step, ...], notes: Mapping[str, str] | None = None) 
 
 
 def cell_line(cell: Cell) -> RenderableType:
-    """One line when a build is done; its reasons below it when there is no wheel."""
+    """One line about a finished build, with the reason below if there is no wheel."""
     style = "bold red" if cell.missing else "green"
     head = Text.assemble((f"{cell.outcome:17}", style), (cell.build.id, "bold"))
     if cell.wheel is not None and not cell.missing:
@@ -122,7 +122,7 @@ def cell_line(cell: Cell) -> RenderableType:
 
 
 def nightly_table(report: NightlyReport, url: str | None) -> RenderableType:
-    """The end of a run: what is there, what is missing and where the channel stands."""
+    """The summary of a run: wheels made, wheels missing, and the channel's snapshot."""
     made = len(report.cells) - len(report.missing)
     minutes, seconds = divmod(round(report.seconds), 60)
     lines: list[RenderableType] = [
@@ -144,7 +144,7 @@ def nightly_table(report: NightlyReport, url: str | None) -> RenderableType:
 
 
 def checks_table(checks: Iterable[Check], title: str | None = None) -> Table:
-    """Each check with its outcome and what it saw."""
+    """The checks with outcome, seconds and detail."""
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
     for heading in ("check", "outcome", "seconds", "detail"):
         table.add_column(heading, justify="right" if heading == "seconds" else "left")
@@ -159,7 +159,7 @@ def checks_table(checks: Iterable[Check], title: str | None = None) -> Table:
 
 
 def verify_table(report: VerifyReport) -> RenderableType:
-    """What running a wheel under emulation showed."""
+    """The results of running a wheel under emulation."""
     table = checks_table(report.checks, title=f"{report.filename} on {report.cpu}")
     lesser = report.lesser
     where = f"on {lesser.target} ({lesser.cpu})" if lesser.outcome != "no-model" else "on a lesser CPU"

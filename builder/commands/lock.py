@@ -41,14 +41,14 @@ def lock(
     toolchains = configs.toolchains
     say = console.Live(out).say
     chosen = [configs.recipe(recipe)] if recipe else list(configs.recipes.values()) if refresh else []
-    fresh = None
+    renewed = None
     if refresh or part:
         kept = load_pins() if part else None
-        fresh = renewal.refresh_toolchains(
+        renewed = renewal.refresh_toolchains(
             toolchains, settings.home_dir(), say, only=tuple(part or ()), kept=kept
         )
-    if fresh is not None:
-        say(f"wrote {renewal.write_pins(fresh)}")
+    if renewed is not None:
+        say(f"wrote {renewal.write_pins(renewed)}")
     for one in chosen:
         for tag in toolchains.pythons:
             renewal.refresh_requirements(one, tag, say)

@@ -21,6 +21,7 @@ from builder.errors import (
     ConfigError,
 )
 from builder.load import load_configs
+from builder.targets import DEFAULT_EMULATED
 from builder.toolbox.toolbox import Toolbox
 
 
@@ -84,7 +85,7 @@ def python(
     ] = None,
     target: Annotated[
         str, typer.Option("--target", metavar="T", help="CPU target to emulate.")
-    ] = "neoverse-v1",
+    ] = DEFAULT_EMULATED,
     tag: Annotated[str, typer.Option("--python", metavar="TAG", help="Python tag of the CPython.")] = "cp311",
     environment: Annotated[
         Path | None,

@@ -1,4 +1,4 @@
-"""Everything a command needs, read once."""
+"""Configuration, toolbox and workshop, read once for a command."""
 
 from __future__ import annotations
 
@@ -18,11 +18,12 @@ from builder.load import load_configs
 from builder.model.build import Build
 from builder.model.recipe import Recipe
 from builder.plan import make_build, make_builds
+from builder.targets import GENERIC
 from builder.toolbox.toolbox import Toolbox
 
 
 class Project:
-    """Everything a command needs, read once: configuration, toolbox, workshop."""
+    """Configuration, toolbox and workshop of a command."""
 
     def __init__(self) -> None:
         self.live = console.Live(out)
@@ -64,10 +65,10 @@ class Project:
             return recipe, passport["version"], passport["python"], passport["target"]
         recipe = self.configs.recipe(name)
         python = python_of(wheel, list(self.configs.toolchains.pythons))
-        return recipe, next(iter(recipe.versions)), python, "generic"
+        return recipe, next(iter(recipe.versions)), python, GENERIC
 
     def examine(self, wheel: Path) -> stages.TestedWheel:
-        """Audit and run a wheel of ours that lies anywhere, as its passport says."""
+        """Audit and run a wheel with a passport, as the build that the passport describes."""
         passport, recipe = self.passport(wheel)
         build = make_build(
             recipe,

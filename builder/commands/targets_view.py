@@ -1,4 +1,4 @@
-"""Draws the CPU targets for a terminal: their order as a tree in a table, and the fit of a machine."""
+"""Tables of the CPU targets: their order as a tree, and which one fits a machine."""
 
 from __future__ import annotations
 

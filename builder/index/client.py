@@ -1,10 +1,11 @@
-"""The index's client: uploads as twine does, evidence, one snapshot, one move. It speaks HTTP and nothing else."""
+"""Client of the index over HTTP: uploads as twine does, evidence, snapshots, moves and marks."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import secrets
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ _TIMEOUT = httpx2.Timeout(60.0, write=600.0, read=600.0)
 
 
 class Answer(Frozen):
-    """Base of what the index answers; keys it may add later are no error."""
+    """Base of the index's answers; unknown keys are ignored, so that the index may add some."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -52,7 +53,7 @@ class MoveEntry(Answer):
 
 
 class SnapshotAnswer(Answer):
-    """The snapshot a session became; ``created`` is false where it held nothing new."""
+    """The snapshot of a session; ``created`` is false if the session held nothing new."""
 
     id: str
     created: bool
@@ -60,7 +61,7 @@ class SnapshotAnswer(Answer):
 
 
 class Published(Answer):
-    """What the index knows of one published wheel."""
+    """A published wheel."""
 
     project: str
     filename: str
@@ -133,7 +134,7 @@ class Index:
         self._request("PUT", f"/api/sessions/{session}/files/{filename}")
 
     def put_evidence(self, sha256: str, kind: str, evidence: dict[str, Any]) -> None:
-        """Store what was found out about a file after it was closed."""
+        """Store evidence about a file."""
         self._request("PUT", f"/api/evidence/{sha256}/{kind}", json=evidence)
 
     def make_snapshot(self, session: str, channel: ChannelState) -> SnapshotAnswer:
@@ -174,12 +175,8 @@ class Index:
         body = {"kind": kind, **subject, "reason": reason, "nonce": secrets.token_urlsafe(16)}
         return int(self._request("POST", "/api/status", json=body, accept=(200, 201)).json()["serial"])
 
-    def discard(self, session: str) -> None:
-        """Throw an upload session away; doing so again changes nothing."""
-        self._request("DELETE", f"/api/sessions/{session}", accept=(204,))
-
     def with_token(self, token: str) -> Index:
-        """The same index, asked by somebody else."""
+        """A client of the same index with another token."""
         return Index(self.url, token)
 
     def _request(
@@ -199,17 +196,17 @@ class Index:
             raise _UnreachableError(f"{self.url} does not answer: {error or type(error).__name__}") from error
         if answer.status_code in accept:
             return answer
-        said = f"{method} {path}: {answer.status_code} {_reason(answer)}"
+        message = f"{method} {path}: {answer.status_code} {_reason(answer)}"
         if answer.status_code >= 500 or answer.status_code == 429:
-            raise _UnreachableError(said, wait=_seconds(answer.headers.get("retry-after")))
-        raise PublishError(said)
+            raise _UnreachableError(message, wait=_seconds(answer.headers.get("retry-after")))
+        raise PublishError(message)
 
 
 class _UnreachableError(PublishError):
-    """A failure that trying again may mend, at the earliest in ``wait`` seconds."""
+    """A temporary failure; the index asks to retry after ``wait`` seconds."""
 
-    def __init__(self, said: str, wait: float = 0.0) -> None:
-        super().__init__(said)
+    def __init__(self, message: str, wait: float = 0.0) -> None:
+        super().__init__(message)
         self.wait = wait
 
 
@@ -242,14 +239,14 @@ def _reason(answer: httpx2.Response) -> str:
         return answer.text.strip()[:2000] or answer.reason_phrase
     if isinstance(body, dict):
         reasons = body.get("reasons") or body.get("errors")
-        said = str(body.get("detail") or body.get("title") or body)
+        message = str(body.get("detail") or body.get("title") or body)
         if not isinstance(reasons, list):
-            return said
-        if len(reasons) == 1 and said == reasons[0]:
-            return said
-        if said == "; ".join(map(str, reasons)):
-            said = str(body.get("title"))
-        return said + "".join(f"\n  - {reason}" for reason in reasons)
+            return message
+        if len(reasons) == 1 and message == reasons[0]:
+            return message
+        if message == "; ".join(map(str, reasons)):
+            message = str(body.get("title"))
+        return message + "".join(f"\n  - {reason}" for reason in reasons)
     return str(body)
 
 
@@ -259,8 +256,6 @@ def upload_fields(wheel: Path) -> dict[str, str | list[str]]:
     Raises:
         PublishError: the wheel holds no readable METADATA.
     """
-    import zipfile
-
     name, version, _, tags = parse_wheel_filename(wheel.name)
     sha256, blake2 = hashlib.sha256(), hashlib.blake2b(digest_size=32)
     with wheel.open("rb") as file:

@@ -20,21 +20,21 @@ from builder.whole import write_text
 from builder.workshop import TestedWheel
 
 EVIDENCE = frozenset({"audit", "emulation"})
-"""What must lie beside a wheel before it counts as published."""
+"""Kinds of evidence that a published wheel must have."""
 
 
 class Session(Frozen):
-    """An upload session kept over kills: the same wheels go on in the same session."""
+    """An upload session, kept on disk so that an interrupted upload continues in the same session."""
 
     name: str
     files: tuple[str, ...]
 
 
 def published_builds(index: Index, builds: tuple[Build, ...]) -> dict[str, Published]:
-    """What the index has of these builds, by wheel digest, with the evidence that it was audited and run.
+    """The published wheels of these builds, by wheel digest.
 
-    A file without its evidence is not taken as published: a run may have been killed between the two, or somebody
-    else may have uploaded it. It is built or found here again, and its evidence follows.
+    A wheel without evidence of its audit and its tests does not count as published: a run may have been killed
+    between the upload and the evidence.
     """
     found = {build.wheel_digest: index.find_build(build.wheel_digest) for build in builds}
     return {
@@ -45,12 +45,12 @@ def published_builds(index: Index, builds: tuple[Build, ...]) -> dict[str, Publi
 
 
 def close_channel(matrix: str, builds: tuple[Build, ...], home: Path, *, channel: str) -> str | None:
-    """Have the local index take in what the builds' wheels depend on; it prints what it takes.
+    """Mirror the dependencies of the builds' wheels into a channel of the local index, which prints what it takes.
 
-    An index elsewhere does so where its store is: returned is the command for its operator then.
+    For a remote index, return the command that its operator must run.
 
     Raises:
-        PublishError: it could not take in all of it. The wheels are published all the same.
+        PublishError: not all of them could be mirrored. The wheels are published nevertheless.
     """
     projects = sorted({build.recipe.project for build in builds})
     glibc = min((build.recipe.build.glibc for build in builds), key=Version)
@@ -66,18 +66,18 @@ def close_channel(matrix: str, builds: tuple[Build, ...], home: Path, *, channel
 
 
 def put_evidence(index: Index, wheel: TestedWheel) -> None:
-    """Store what was found out about an uploaded wheel; what is there already is no news."""
+    """Store the reports about an uploaded wheel as evidence; storing them again changes nothing."""
     index.put_evidence(wheel.sha256, "audit", wheel.audit.model_dump(mode="json"))
     index.put_evidence(wheel.sha256, "emulation", wheel.verify.model_dump(mode="json"))
 
 
 def upload_session(home: Path, matrix: str, files: tuple[str, ...]) -> Session:
-    """The session of this set of files; kept on disk first, so that a killed upload goes on in it."""
+    """The upload session of this set of files; a new one is written to disk before it is used."""
     path = home / "sessions" / f"{matrix}.json"
     if path.is_file():
         kept = Session.model_validate_json(path.read_text(encoding="utf-8"))
         if kept.files == files:
             return kept
-    fresh = Session(name=secrets.token_urlsafe(24), files=files)
-    write_text(path, json.dumps(fresh.model_dump(mode="json")))
-    return fresh
+    session = Session(name=secrets.token_urlsafe(24), files=files)
+    write_text(path, json.dumps(session.model_dump(mode="json")))
+    return session
