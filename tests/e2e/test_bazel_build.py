@@ -185,7 +185,7 @@ def built(place: Place) -> AuditedWheel:
     workshop, build = _prepared(place)
     archive = place.home / "distdir/steps-1.0.tar"
     away = archive.rename(place.home / "away.tar")
-    with pytest.raises(CompileError, match="could not get what the tree asks for") as missing:
+    with pytest.raises(CompileError, match="could not get archives that the tree needs") as missing:
         workshop.build(build, _silent)
     assert "\n  steps\n" in str(missing.value)
     assert str(archive.parent) in str(missing.value)
