@@ -28,6 +28,7 @@ from index_server.store.address import open_store
 from index_server.targets import Lens
 from index_server.upkeep import check as checks
 from index_server.upkeep import commands as upkeep
+from index_server.upkeep.deep import deep_faults
 
 app = typer.Typer(
     name="armwheels-index",
@@ -141,12 +142,16 @@ def revoke(
 
 @app.command(epilog="Example: [bold]armwheels-index check --deep[/]")
 def check(
-    deep: Annotated[bool, typer.Option("--deep", help="Also read every file, and all evidence.")] = False,
+    deep: Annotated[bool, typer.Option("--deep", help="Also read every file, and every object.")] = False,
 ) -> None:
     """Verify the journals, the snapshots and what they hold; exits with 1 when anything is wrong."""
     settings = load_settings()
     catalog = Catalog(open_store(settings.store), settings.channels)
-    faults = [fault for name in catalog.channels for fault in checks.journal_faults(catalog, name)]
+    for note in checks.notes(catalog):
+        err.print(f"note: {note}", highlight=False, markup=False, soft_wrap=True)
+    faults = [
+        fault for name in checks.journal_names(catalog) for fault in checks.journal_faults(catalog, name)
+    ]
     faults += [*checks.status_faults(catalog), *checks.collected_faults(catalog)]
     faults += checks.verdict_faults(catalog) if deep else ()
     snapshots = catalog.snapshot_ids()
@@ -155,6 +160,7 @@ def check(
         faults += checks.snapshot_faults(catalog, snapshot_id, seen)
     for record in track(list(seen.values()), "files", console=err):
         faults += checks.record_faults(catalog, record, deep=deep)
+    faults += deep_faults(catalog, seen) if deep else ()
     for fault in faults:
         err.print(fault, highlight=False, markup=False, soft_wrap=True)
     if faults:

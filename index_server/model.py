@@ -239,7 +239,10 @@ class StoreMark(Stored):
 
 
 class FilePointer(Stored):
-    """The file that was published for a wheel digest."""
+    """The file of a project that was published for a wheel digest.
+
+    Older servers wrote it to ``builds/{wheel digest}.json``.
+    """
 
     project: str
     filename: str

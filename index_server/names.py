@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from dataclasses import dataclass
 
 from packaging.tags import Tag
@@ -61,3 +62,13 @@ def parse_version(text: str) -> Version:
     if len(text) > MAX_VERSION:
         raise InvalidVersion(f"a version of {len(text)} characters; {MAX_VERSION} are allowed")
     return Version(text)
+
+
+def person(name: str) -> str:
+    """What all spellings of a person's name have in common: neither case, width, spaces nor invisible characters.
+
+    Names are compared as Unicode says for identifiers (UAX 31, NFKC and case folding).
+    """
+    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
+    visible = "".join(character for character in folded if unicodedata.category(character) != "Cf")
+    return " ".join(visible.split())

@@ -11,7 +11,7 @@ from typing import Any
 
 import httpx2
 from packaging.metadata import parse_email
-from packaging.utils import parse_wheel_filename
+from packaging.utils import canonicalize_name, parse_wheel_filename
 from pydantic import ConfigDict
 from tenacity import (
     RetryCallState,
@@ -89,10 +89,16 @@ class Index:
     def __exit__(self, *_: object) -> None:
         self._client.close()
 
-    def find_build(self, wheel_digest: str) -> Published | None:
+    def find_build(self, wheel_digest: str, project: str) -> Published | None:
         """The published wheel of that digest, or ``None``."""
-        answer = self._request("GET", f"/api/builds/{wheel_digest}", accept=(200, 404))
-        return Published.model_validate(answer.json()) if answer.status_code == 200 else None
+        path = f"/api/builds/{wheel_digest}"
+        answer = self._request("GET", path, params={"project": project}, accept=(200, 404))
+        if answer.status_code != 200:
+            return None
+        found = Published.model_validate(answer.json())
+        return (
+            found if found.project == canonicalize_name(project) else None
+        )  # older servers ignore the project
 
     def channel(self, name: str) -> ChannelState:
         """Where the channel stands."""

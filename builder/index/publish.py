@@ -36,7 +36,9 @@ def published_builds(index: Index, builds: tuple[Build, ...]) -> dict[str, Publi
     A wheel without evidence of its audit and its tests does not count as published: a run may have been killed
     between the upload and the evidence.
     """
-    found = {build.wheel_digest: index.find_build(build.wheel_digest) for build in builds}
+    found = {
+        build.wheel_digest: index.find_build(build.wheel_digest, build.recipe.project) for build in builds
+    }
     return {
         digest: published
         for digest, published in found.items()

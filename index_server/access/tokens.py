@@ -21,8 +21,10 @@ from index_server.errors import (
     WrongTokenError,
 )
 from index_server.model import Revocation, Token, sha256_hex, stamp
+from index_server.names import person
 from index_server.secret import PREFIX
 from index_server.store.interface import ObjectStore
+from index_server.store.objects import keys
 
 _HINT = "send a token made by `armwheels-index token` as password of the user __token__, or as Bearer"
 MIRROR = "armwheels-index mirror"  # uploader of mirrored wheels; no token may have this name
@@ -123,7 +125,7 @@ def make_token(
     Raises:
         ConfigError: a scope or the name is not allowed.
     """
-    if name == MIRROR:
+    if person(name) == person(MIRROR):
         raise ConfigError(f"{name!r} is the name of the mirror; choose another name")
     secret = PREFIX + secrets.token_urlsafe(32)
     now = datetime.now(UTC)
@@ -140,7 +142,7 @@ def make_token(
 def list_tokens(store: ObjectStore) -> list[ListedToken]:
     """All tokens, the oldest first."""
     found = []
-    for key in store.keys("tokens/"):
+    for key in keys(store, "tokens/"):
         secret_hash = key.removeprefix("tokens/").removesuffix(".json")
         gone = _revocation(store, secret_hash)
         found.append(ListedToken(token_id(secret_hash), Token.decode(store.get(key), key=key), gone))
@@ -157,7 +159,7 @@ def revoke_tokens(store: ObjectStore, name_or_id: str) -> list[ListedToken]:
     if not known:
         raise ConfigError(f"there is no token {name_or_id!r}; `armwheels-index tokens` lists them")
     at = Revocation(at=stamp(datetime.now(UTC))).encode()
-    hashes = [key.removeprefix("tokens/").removesuffix(".json") for key in store.keys("tokens/")]
+    hashes = [key.removeprefix("tokens/").removesuffix(".json") for key in keys(store, "tokens/")]
     for each in known:
         [secret_hash] = [one for one in hashes if token_id(one) == each.id]
         store.create(f"revocations/{secret_hash}.json", at)

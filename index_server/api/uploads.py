@@ -8,6 +8,7 @@ from typing import Annotated
 
 import anyio.to_thread
 from fastapi import APIRouter, Query, Request, Response
+from packaging.utils import canonicalize_name
 from starlette.requests import ClientDisconnect
 
 from index_server.access.own_sessions import OwnSessions
@@ -60,6 +61,7 @@ _FORM = {
         },
     }
 }
+PROJECT = r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$"  # a name by the core metadata specification
 
 
 @router.post("/upload/", max_body_size=WHOLE, openapi_extra=_FORM)
@@ -128,15 +130,23 @@ async def _take(
 
 def _refuse_quarantined(catalog: Catalog, project: str) -> None:
     """Refuse uploads of a quarantined project (PEP 792)."""
-    reason = catalog.status.marks().of(project).project
+    _, marks = catalog.status.shown(project)
+    reason = marks.project
     if reason is not None:
         raise ForbiddenError(f"{project} is under quarantine: {reason}")
 
 
 @router.get("/api/builds/{wheel_digest}")
-def build(wheel_digest: DigestPath, catalog: TheCatalog) -> Response:
-    """The record of the wheel that was published for a wheel digest."""
-    record = catalog.find_build(wheel_digest)
+def build(
+    wheel_digest: DigestPath,
+    catalog: TheCatalog,
+    project: Annotated[str | None, Query(pattern=PROJECT, max_length=200)] = None,
+) -> Response:
+    """The record of the wheel that a project published for a wheel digest.
+
+    Without a project, it is the newest wheel that states the digest, of any project.
+    """
+    record = catalog.find_build(wheel_digest, canonicalize_name(project) if project else None)
     if record is None:
         raise NotFoundError("no wheel of this digest is published")
     return as_stored(record)

@@ -26,7 +26,7 @@ The rules, in the order in which a publisher meets them:
     with collected files.
 
 Layout: ``files/<sha256>/<filename>[.metadata]``, ``records/<project>/<filename>.json``,
-``builds/<wheel digest>.json``, ``sessions/<session>/files/<filename>.json``,
+``builds/<wheel digest>/<project>.json``, ``sessions/<session>/files/<filename>.json``,
 ``sessions/<session>/requests/<hash of key>.json``, ``sessions/<session>/fate.json``, ``shards/<sha256>.json``,
 ``snapshots/<id>.json``, ``journal/<channel>/<serial>.json``, ``evidence/<sha256>/<kind>/<number>.json``,
 ``verdicts/<project>/<sha256>.<kind>.<number>.<passed or failed>``,
@@ -66,7 +66,7 @@ from index_server.model import (
 )
 from index_server.rules.views import offers
 from index_server.store.interface import ObjectStore
-from index_server.store.objects import find, read
+from index_server.store.objects import find, keys, read
 
 SNAPSHOT_ID = re.compile(r"[0-9]{8}-[1-9][0-9]*\Z")
 
@@ -79,6 +79,11 @@ def file_key(sha256: str, filename: str) -> str:
 def record_key(project: str, filename: str) -> str:
     """The key of a file's record."""
     return f"records/{project}/{filename}.json"
+
+
+def build_key(wheel_digest: str, project: str) -> str:
+    """Where it lies which wheel of a project was published for a wheel digest."""
+    return f"builds/{wheel_digest}/{project}.json"
 
 
 def cell(record: Record) -> tuple[str, ...]:
@@ -140,7 +145,7 @@ class Catalog:
             )
         if standing.tuned:
             pointer = FilePointer(project=standing.project, filename=standing.filename)
-            self.store.create(f"builds/{standing.tuned.wheel_digest}.json", pointer.encode())
+            self.store.create(build_key(standing.tuned.wheel_digest, standing.project), pointer.encode())
         self.sessions.join(standing, session)
         if self._is_gone(standing):  # collected before the collector could see the session's entry
             self._write_bytes(record, metadata, path)
@@ -170,13 +175,26 @@ class Catalog:
     def _is_recorded(self, project: str, filename: str | None) -> bool:
         if filename is not None:
             return self.store.size(record_key(project, filename)) is not None
-        return next(iter(self.store.keys(f"records/{project}/")), None) is not None
+        return next(iter(keys(self.store, f"records/{project}/")), None) is not None
 
-    def find_build(self, wheel_digest: str) -> Record | None:
-        """The record of the wheel that was published for a wheel digest, or None."""
-        pointer = find(self.store, FilePointer, f"builds/{wheel_digest}.json")
-        record = self.find_record(pointer.project, pointer.filename) if pointer else None
-        return None if record is None or self._is_gone(record) else record
+    def find_build(self, wheel_digest: str, project: str | None = None) -> Record | None:
+        """The record of the wheel of a project that was published for a wheel digest, or None.
+
+        A wheel states its digest itself, so that only a project's own uploaders can be believed about it. Without a
+        project, the newest wheel that states the digest is given.
+        """
+        older = f"builds/{wheel_digest}.json"  # where servers wrote when a digest had one project
+        places = (
+            [build_key(wheel_digest, project)] if project else keys(self.store, f"builds/{wheel_digest}/")
+        )
+        pointers = [find(self.store, FilePointer, key) for key in (*places, older)]
+        records = [
+            self.find_record(pointer.project, pointer.filename)
+            for pointer in pointers
+            if pointer is not None and project in (None, pointer.project)
+        ]
+        found = [record for record in records if record is not None and not self._is_gone(record)]
+        return max(found, key=lambda record: (record.uploaded_at, record.filename), default=None)
 
     def session_records(self, session: str) -> list[Record]:
         """The records of a session's files, in the order of upload."""
@@ -248,7 +266,7 @@ class Catalog:
 
     def snapshot_ids(self) -> list[str]:
         """All snapshots, the oldest first."""
-        ids = [key.removeprefix("snapshots/").removesuffix(".json") for key in self.store.keys("snapshots/")]
+        ids = [key.removeprefix("snapshots/").removesuffix(".json") for key in keys(self.store, "snapshots/")]
         return sorted(ids, key=lambda each: tuple(map(int, each.split("-"))))
 
     def find_snapshot(self, snapshot_id: str) -> Snapshot:
@@ -396,7 +414,7 @@ class Catalog:
             raise self._moved_on(channel, expected_serial)
         if mine.snapshot != snapshot_id:
             raise ConflictError(f"this nonce was used for a move to {mine.snapshot}", serial=mine.serial)
-        journal.hint(mine.serial)
+        journal.hint()
         return mine, True
 
     def hold(self, snapshot_id: str) -> None:
@@ -469,7 +487,7 @@ class Catalog:
 
     def approvals(self, channel: str, snapshot_id: str) -> list[Approval]:
         """The approvals of a snapshot for a channel, the earliest first."""
-        keys = self.store.keys(f"approvals/{channel}/{snapshot_id}/")
+        found = keys(self.store, f"approvals/{channel}/{snapshot_id}/")
         return sorted(
-            (read(self.store, Approval, key) for key in keys), key=lambda each: (each.at, each.token)
+            (read(self.store, Approval, key) for key in found), key=lambda each: (each.at, each.token)
         )

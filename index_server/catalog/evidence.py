@@ -17,12 +17,14 @@ from itertools import chain
 
 import orjson
 
+from index_server.catalog.journal import serial_of
 from index_server.catalog.tombstones import split_key
-from index_server.errors import NotFoundError
-from index_server.model import Evidence, stamp
+from index_server.errors import DamagedError, NotFoundError
+from index_server.model import Evidence, sha256_hex, stamp
 from index_server.names import parse_name
 from index_server.rules.gates import passed
 from index_server.store.interface import ObjectStore
+from index_server.store.objects import keys
 
 AT_ONCE = 16  # concurrent requests to the store; a network store answers each in milliseconds
 Verdict = tuple[int, bool]  # the number of the newest evidence, and whether it says that the file passed
@@ -41,17 +43,17 @@ class EvidenceShelf:
         Raises:
             NotFoundError: no file has this sha256.
         """
-        file = next(iter(self._store.keys(f"files/{sha256}/")), None)
+        file = next(iter(keys(self._store, f"files/{sha256}/")), None)
         if file is None:
             raise NotFoundError(f"the index has no file with the sha256 {sha256}; upload it first")
         (_, filename), _ = split_key(file)
         fresh = Evidence(sha256=sha256, kind=kind, at=stamp(self._now()), by=by, body=body)
         while True:
             number = self._count(sha256, kind)
-            newest = self.read(sha256, kind, number) if number else None
+            newest = self._whole(sha256, kind, number) if number else None
             if newest is None or not _same(newest.body, body):
                 number += 1
-                if not self._store.create(_key(sha256, kind, number), fresh.encode()):
+                if not self._store.create(evidence_key(sha256, kind, number), fresh.encode()):
                     continue
                 newest = fresh
             self._judge(parse_name(filename).project, newest, number)
@@ -64,7 +66,7 @@ class EvidenceShelf:
 
     def kinds(self, sha256: str) -> list[str]:
         """The kinds of evidence that exist about a file."""
-        return sorted({key.split("/")[2] for key in self._store.keys(f"evidence/{sha256}/")})
+        return sorted({key.split("/")[2] for key in keys(self._store, f"evidence/{sha256}/")})
 
     def verdicts(self, files: Mapping[str, str], kinds: Iterable[str]) -> dict[str, dict[str, Verdict]]:
         """The newest verdict of each kind about each file; ``files`` maps sha256 to project."""
@@ -88,7 +90,7 @@ class EvidenceShelf:
     def told(self, project: str) -> list[tuple[str, str, int, bool]]:
         """All verdicts about a project's files: sha256, kind, number, and whether the file passed."""
         prefix = f"verdicts/{project}/"
-        split = (key.removeprefix(prefix).split(".") for key in self._store.keys(prefix))
+        split = (key.removeprefix(prefix).split(".") for key in keys(self._store, prefix))
         return [(sha256, kind, int(number), said == "passed") for sha256, kind, number, said in split]
 
     def read(self, sha256: str, kind: str, number: int) -> Evidence:
@@ -97,8 +99,22 @@ class EvidenceShelf:
         Raises:
             MissingObjectError: there is none of this number.
         """
-        key = _key(sha256, kind, number)
+        key = evidence_key(sha256, kind, number)
         return Evidence.decode(self._store.get(key), key=key)
+
+    def _whole(self, sha256: str, kind: str, number: int) -> Evidence | None:
+        """A piece of evidence, None where it is damaged: the next one takes its place."""
+        try:
+            return self.read(sha256, kind, number)
+        except DamagedError:
+            return None
+
+    def sealed(self, project: str, sha256: str, kind: str, number: int, *, good: bool) -> bool:
+        """Whether evidence is the bytes that its verdict was made from; verdicts of older servers cannot tell."""
+        seal = self._store.get(_verdict_key(project, sha256, kind, number, good=good)).decode(
+            "ascii", "replace"
+        )
+        return seal in ("", sha256_hex(self._store.get(evidence_key(sha256, kind, number))))
 
     def _reckon(self, project: str, sha256: str, kind: str) -> Verdict | None:
         """Derive and write a missing verdict; None without evidence."""
@@ -107,12 +123,15 @@ class EvidenceShelf:
 
     def _judge(self, project: str, evidence: Evidence, number: int) -> bool:
         good = passed(evidence.body, evidence.sha256)
-        said = "passed" if good else "failed"
-        self._store.create(f"verdicts/{project}/{evidence.sha256}.{evidence.kind}.{number}.{said}", b"")
+        verdict = _verdict_key(project, evidence.sha256, evidence.kind, number, good=good)
+        if self._store.size(verdict) is None:
+            stored = self._store.get(evidence_key(evidence.sha256, evidence.kind, number))
+            self._store.create(verdict, sha256_hex(stored).encode())
         return good
 
     def _count(self, sha256: str, kind: str) -> int:
-        return sum(1 for _ in self._store.keys(f"evidence/{sha256}/{kind}/"))
+        """The number of the newest evidence; a number that is missing counts too."""
+        return max((serial_of(key) for key in keys(self._store, f"evidence/{sha256}/{kind}/")), default=0)
 
 
 def _same(one: object, other: object) -> bool:
@@ -120,5 +139,10 @@ def _same(one: object, other: object) -> bool:
     return orjson.dumps(one, option=orjson.OPT_SORT_KEYS) == orjson.dumps(other, option=orjson.OPT_SORT_KEYS)
 
 
-def _key(sha256: str, kind: str, number: int) -> str:
+def _verdict_key(project: str, sha256: str, kind: str, number: int, *, good: bool) -> str:
+    return f"verdicts/{project}/{sha256}.{kind}.{number}.{'passed' if good else 'failed'}"
+
+
+def evidence_key(sha256: str, kind: str, number: int) -> str:
+    """Where a piece of evidence lies."""
     return f"evidence/{sha256}/{kind}/{number}.json"

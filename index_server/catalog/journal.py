@@ -2,17 +2,37 @@
 
 A journal is a folder ``journal/<name>/`` of entries 1, 2, 3 and so on without gaps. Each entry holds the sha256 of
 the bytes of the entry before. **Creating an entry is the commit.** Of two writers of one serial, one succeeds and
-the other is told. Hints (``channels/``) save steps; a missing or old hint costs time and nothing else.
+the other is told.
+
+Hints (``channels/``) are written after the commit. A missing or old hint costs time and nothing else. A hint ahead
+of its journal says that acknowledged entries are lost: readers use what is left, and writers are refused, since
+they would put other entries in the place of the lost ones. A hint also holds the hash of its entry.
+
+A damaged entry stops only those requests that need it.
 """
 
 from __future__ import annotations
 
+import logging
 from functools import lru_cache
 from typing import Generic
 
-from index_server.errors import StoreError
+from index_server.errors import DamagedError, MissingObjectError
 from index_server.model import GENESIS, EntryT, Hint, sha256_hex
 from index_server.store.interface import ObjectStore
+from index_server.store.objects import find, keys
+
+_log = logging.getLogger(__name__)
+
+
+def hint_key(name: str) -> str:
+    """Where the hint of a journal lies."""
+    return f"channels/{name}.json"
+
+
+def serial_of(key: str) -> int:
+    """The serial of an entry by its key."""
+    return int(key.rpartition("/")[2].removesuffix(".json"))
 
 
 def journal_key(name: str, serial: int) -> str:
@@ -27,50 +47,64 @@ class Journal(Generic[EntryT]):
         self.store = store
         self.name = name
         self._model = model
-        self._known: EntryT | None = None
+        self._known: int | None = None  # the last serial that was seen
         self._entry = lru_cache(maxsize=16384)(self._read)
 
     def head(self) -> EntryT | None:
-        """The last entry, or None. Costs one request to the store if nothing was written since the last call."""
-        known = self._known or self._hinted()
-        serial = known.serial if known else 0
-        while (entry := self._find(serial + 1)) is not None:
-            known, serial = entry, serial + 1
-        if known is not None and self.known_serial < serial:  # another thread may know more
-            self._known = known
-        return known
+        """The last entry, or None. Costs one request to the store if nothing was written since the last call.
+
+        Raises:
+            DamagedError: the last entry is damaged.
+        """
+        serial = self.serial
+        return self._entry(serial) if serial else None
 
     @property
     def serial(self) -> int:
-        """The serial of the last entry; 0 without entries."""
-        head = self.head()
-        return head.serial if head else 0
+        """The serial of the last entry, damaged or not; 0 without entries."""
+        serial = self._begin() if self._known is None else self._known
+        while self.store.size(journal_key(self.name, serial + 1)) is not None:
+            serial += 1
+        self._known = max(serial, self.known_serial)  # another thread may know more
+        return serial
 
     @property
     def known_serial(self) -> int:
         """The serial of the last entry when this process last read or wrote the journal."""
-        return self._known.serial if self._known else 0
+        return self._known or 0
 
     def entries(self) -> list[EntryT]:
-        """All entries, the oldest first."""
+        """All entries, the oldest first.
+
+        Raises:
+            DamagedError: one of them is damaged, or missing.
+        """
         return [self._entry(serial) for serial in range(1, self.serial + 1)]
+
+    def readable(self) -> list[EntryT | None]:
+        """All entries, the oldest first, with None in place of those that are damaged or missing."""
+        return [self._readable(serial) for serial in range(1, self.serial + 1)]
 
     def of_nonce(self, nonce: str) -> EntryT | None:
         """The entry with this nonce, by which a caller finds its own entry after a lost answer; or None."""
-        return next((entry for entry in reversed(self.entries()) if entry.nonce == nonce), None)
+        return next((entry for entry in reversed(self.readable()) if entry and entry.nonce == nonce), None)
 
     def append(self, entry: EntryT) -> EntryT | None:
         """Write an entry under its serial. Return None if another writer was faster.
 
         The hash of the entry before is filled in here.
+
+        Raises:
+            DamagedError: the entry before is damaged, or entries after it are lost.
         """
         before = entry.serial - 1
         if self.serial != before:
             return None
-        previous = sha256_hex(self.store.get(journal_key(self.name, before))) if before else GENESIS
-        chained = entry.model_copy(update={"previous_hash": previous})
+        self.refuse_loss()
+        chained = entry.model_copy(update={"previous_hash": self._hash(before) if before else GENESIS})
         self.store.create(journal_key(self.name, entry.serial), chained.encode())
-        written = self._known = self._read(entry.serial)
+        written = self._read(entry.serial)
+        self._known = max(entry.serial, self.known_serial)
         return written if written.nonce == entry.nonce else None
 
     def push(self, entry: EntryT) -> EntryT:
@@ -78,29 +112,75 @@ class Journal(Generic[EntryT]):
         while True:
             written = self.append(entry.model_copy(update={"serial": self.serial + 1}))
             if written is not None:
-                self.hint(written.serial)
+                self.hint()
                 return written
 
-    def hint(self, serial: int) -> None:
-        """Store a hint for later readers that the journal goes at least so far."""
-        self.store.put_hint(f"channels/{self.name}.json", Hint(serial=serial).encode())
+    def hint(self) -> None:
+        """Store a hint for later readers: how far the journal goes at least, and the hash of that entry."""
+        serial = self.serial
+        digest = sha256_hex(self._bytes(serial))
+        self.store.put_hint(hint_key(self.name), Hint(serial=serial, sha256=digest).encode())
 
-    def _hinted(self) -> EntryT | None:
-        """The entry that the hint names, if both exist and are valid."""
-        key = f"channels/{self.name}.json"
-        if self.store.size(key) is None:
-            return None
+    def hinted(self) -> Hint | None:
+        """The hint, if there is one that can be read."""
         try:
-            hint = Hint.decode(self.store.get(key), key=key)
-        except StoreError:
+            return find(self.store, Hint, hint_key(self.name))
+        except DamagedError:  # hints only save steps
             return None
-        return self._find(hint.serial)
 
-    def _find(self, serial: int) -> EntryT | None:
-        if self.store.size(journal_key(self.name, serial)) is None:  # cheaper than a failed read
+    def lost(self) -> int | None:
+        """The serial of an entry that was acknowledged and is not there any more, or None."""
+        hint = self.hinted()
+        if hint is None or self.store.size(journal_key(self.name, hint.serial)) is not None:
             return None
-        return self._read(serial)
+        return hint.serial
+
+    def refuse_loss(self) -> None:
+        """Go on if no entry is known to be lost.
+
+        Raises:
+            DamagedError: one is.
+        """
+        lost = self.lost()
+        if lost is not None:
+            raise DamagedError(
+                journal_key(self.name, lost),
+                f"it is missing, though {hint_key(self.name)} says that it was written; restore it, or accept the "
+                "loss by removing that hint",
+            )
+
+    def _begin(self) -> int:
+        """A serial to begin looking from: the hint's, else the last one that is listed."""
+        hint = self.hinted()
+        if hint is not None and self.store.size(journal_key(self.name, hint.serial)) is not None:
+            return hint.serial
+        if hint is not None:
+            key = journal_key(self.name, hint.serial)
+            _log.error("%s is missing: entries that were acknowledged are lost", key)
+        return max((serial_of(key) for key in keys(self.store, f"journal/{self.name}/")), default=0)
+
+    def _hash(self, serial: int) -> str:
+        """The hash of an entry, for the next one to hold: never of bytes that were not written as they are."""
+        key = journal_key(self.name, serial)
+        data = self._bytes(serial)
+        self._model.decode(data, key=key)
+        digest, hint = sha256_hex(data), self.hinted()
+        if hint is not None and hint.serial == serial and hint.sha256 not in (None, digest):
+            raise DamagedError(key, "its bytes have changed")
+        return digest
+
+    def _readable(self, serial: int) -> EntryT | None:
+        try:
+            return self._entry(serial)
+        except DamagedError:
+            return None
 
     def _read(self, serial: int) -> EntryT:
+        return self._model.decode(self._bytes(serial), key=journal_key(self.name, serial))
+
+    def _bytes(self, serial: int) -> bytes:
         key = journal_key(self.name, serial)
-        return self._model.decode(self.store.get(key), key=key)
+        try:
+            return self.store.get(key)
+        except MissingObjectError as error:
+            raise DamagedError(key, "it is missing") from error

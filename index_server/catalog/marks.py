@@ -6,10 +6,11 @@ from collections.abc import Callable
 from datetime import datetime
 
 from index_server.catalog.journal import Journal
-from index_server.errors import ConflictError, NotFoundError
+from index_server.errors import ConflictError, DamagedError, NotFoundError
 from index_server.model import GENESIS, Mark, StatusEntry, stamp
-from index_server.rules.marks import UNDOES, Marks, fold
+from index_server.rules.marks import NONE, UNDOES, Marks, ProjectMarks, fold
 from index_server.store.interface import ObjectStore
+from index_server.store.objects import keys
 
 STATUS = "_status"  # the name of the journal; no channel can have it
 
@@ -27,12 +28,39 @@ class StatusBook:
         self._is_recorded = is_recorded
         self._now = now
         self._marks = Marks()
+        self._store = store
+        self._subjects: dict[int, frozenset[str]] = {}  # of damaged entries
 
     def marks(self) -> Marks:
         """The current yanks and quarantines. Costs one request to the store if nothing changed."""
         if self._marks.serial != self.journal.serial:
             self._marks = fold(self.journal.entries())
         return self._marks
+
+    def shown(self, project: str | None) -> tuple[int, ProjectMarks]:
+        """What pages go by: the serial of the journal, and the marks of a project, or of none.
+
+        Raises:
+            DamagedError: an entry is damaged that may speak of the project.
+        """
+        try:
+            marks = self.marks()
+            return marks.serial, marks.of(project) if project else NONE
+        except DamagedError:
+            entries = self.journal.readable()
+            for serial, entry in enumerate(entries, 1):
+                if project and entry is None and self._may_speak_of(project, serial):
+                    raise
+            marks = fold(entry for entry in entries if entry is not None)
+            return len(entries), marks.of(project) if project else NONE
+
+    def _may_speak_of(self, project: str, serial: int) -> bool:
+        """Whether a damaged entry may be about a project: those that were about to write it left their names."""
+        if serial not in self._subjects:
+            named = (key.removeprefix("marked/").rpartition(".") for key in keys(self._store, "marked/"))
+            self._subjects[serial] = frozenset(name for name, _, each in named if int(each) == serial)
+        subjects = self._subjects[serial]
+        return not subjects or project in subjects  # an entry of an older server left no name
 
     def mark(
         self, kind: Mark, *, project: str, filename: str | None, reason: str, by: str, nonce: str
@@ -63,8 +91,9 @@ class StatusBook:
                 at=stamp(self._now()),
                 by=by,
             )
+            self._store.create(f"marked/{project}.{entry.serial}", b"")
             self.journal.append(entry)
         if (mine.kind, mine.project, mine.filename, mine.reason) != (kind, project, filename, reason):
             raise ConflictError(f"this nonce was used for entry {mine.serial}", serial=mine.serial)
-        self.journal.hint(mine.serial)
+        self.journal.hint()
         return mine, True

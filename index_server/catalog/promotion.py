@@ -5,7 +5,9 @@ from __future__ import annotations
 from index_server.catalog.catalog import Catalog
 from index_server.errors import GateError
 from index_server.model import Judgement
+from index_server.names import person
 from index_server.rules.gates import Candidate, Gates, reasons
+from index_server.store.objects import keys
 
 
 def judge(
@@ -33,12 +35,17 @@ def judge(
     tuned = {record.sha256: record.project for record in records if record.tuned}
     found = catalog.evidence.verdicts(tuned, gates.evidence)
     shown_in = frozenset(
-        name for name in catalog.channels if any(move.snapshot == snapshot_id for move in catalog.moves(name))
+        name
+        for name in catalog.channels
+        if any(move is not None and move.snapshot == snapshot_id for move in catalog.journal(name).readable())
     )
+    revoked = list(keys(catalog.store, "revocations/"))  # named by the hash that a token's id begins
     approvals = tuple(
         approval
         for approval in catalog.approvals(channel, snapshot_id)
-        if approval.token != token and approval.by != by
+        if approval.token != token
+        and person(approval.by) != person(by)
+        and not any(key.startswith(f"revocations/{approval.token}") for key in revoked)
     )
     marks = catalog.status.marks()
     held = {
@@ -50,10 +57,12 @@ def judge(
         returning=channel in shown_in,
         quarantined={name: reason for name, reason in held.items() if reason is not None},
         evidence={sha: {kind: good for kind, (_, good) in kinds.items()} for sha, kinds in found.items()},
-        approvers=frozenset(approval.by for approval in approvals),
+        approvers=frozenset(person(approval.by) for approval in approvals),
     )
     shut = reasons(gates, candidate)
-    shut += tuple(f"{name} has not approved it" for name in counted_on if name not in candidate.approvers)
+    shut += tuple(
+        f"{name} has not approved it" for name in counted_on if person(name) not in candidate.approvers
+    )
     if shut:
         raise GateError(*shut, channel=channel, snapshot=snapshot_id)
     return Judgement(

@@ -14,7 +14,7 @@ from typing import Literal
 from index_server.errors import ConflictError
 from index_server.model import Fate, Record, SessionFile, SnapshotRequest, sha256_hex, stamp
 from index_server.store.interface import ObjectStore
-from index_server.store.objects import find, read
+from index_server.store.objects import find, keys, read
 
 
 class Sessions:
@@ -35,8 +35,8 @@ class Sessions:
         """The files of a session in the order of upload; none if the session was discarded."""
         if self._discarded(session):
             return []
-        keys = self._store.keys(f"sessions/{session}/files/")
-        files = [read(self._store, SessionFile, key) for key in keys]
+        found = keys(self._store, f"sessions/{session}/files/")
+        files = [read(self._store, SessionFile, key) for key in found]
         return sorted(files, key=lambda file: (file.at, file.filename))
 
     def closed(self, session: str) -> bool:
@@ -82,7 +82,7 @@ class Sessions:
             raise ConflictError("this session was discarded; begin another")
 
     def _asked(self, session: str) -> bool:
-        return next(iter(self._store.keys(f"sessions/{session}/requests/")), None) is not None
+        return next(iter(keys(self._store, f"sessions/{session}/requests/")), None) is not None
 
     def _discarded(self, session: str) -> bool:
         fate = find(self._store, Fate, _fate_key(session))

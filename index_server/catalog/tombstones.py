@@ -25,6 +25,7 @@ from index_server.errors import MissingObjectError
 from index_server.model import GENESIS, File, Intent, Tomb, TombEntry
 from index_server.rules.collected import Collected
 from index_server.store.interface import ObjectStore
+from index_server.store.objects import keys
 
 JOURNAL = "_collected"
 AT_ONCE = 5000  # files in one entry
@@ -98,6 +99,6 @@ def announce(store: ObjectStore, snapshot: str, at: str) -> None:
 
 def announced(store: ObjectStore) -> Iterator[tuple[str, Intent]]:
     """All announcements with their keys, except those that another collector deletes at the same time."""
-    for key in store.keys("intents/"):
+    for key in keys(store, "intents/"):
         with suppress(MissingObjectError):
             yield key, Intent.decode(store.get(key), key=key)

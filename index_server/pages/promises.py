@@ -2,18 +2,21 @@
 
 Promises depend only on journals and leases. So every server states the same, and a page changes only when one of
 them does. A promise is a lower bound: what a channel shows is kept as long as it is shown.
+A damaged object promises nothing. So one damaged object does not take down the pages of others.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import lru_cache
 
 from index_server.catalog.catalog import Catalog
-from index_server.errors import GoneError
-from index_server.model import Gone, Snapshot
+from index_server.errors import DamagedError, GoneError, MissingObjectError
+from index_server.model import Gone, Record, Snapshot
 from index_server.pages.simple import file_url
+from index_server.rules.leases import Lease
 from index_server.rules.retention import FOREVER, Promise, RetentionState, Terms, stays, successor
 
 LOOK_EVERY = 1.0  # seconds between reads for kept pages; rendering a page always reads
@@ -39,16 +42,15 @@ class Promises:
         """Read what was written since the last call. Return the serials of leases and channels."""
         begun = time.monotonic()
         channels = self._catalog.channels
-        heads = [self._catalog.head(channel) for channel in channels]
-        serials = [head.serial if head else 0 for head in heads]
-        epoch = (self._catalog.leases.journal.serial, *serials)
+        journals = {channel: self._catalog.journal(channel) for channel in channels}
+        epoch = (self._catalog.leases.journal.serial, *(each.serial for each in journals.values()))
         if epoch != self._epoch:
-            moved = [(name, [(m.snapshot, m.at) for m in self._catalog.moves(name)]) for name in channels]
-            all_stays = [stay for name, moves in moved for stay in stays(name, moves)]
-            self._state, self._epoch = (
-                RetentionState(self._terms, all_stays, self._catalog.leases.all()),
-                epoch,
-            )
+            all_stays = [
+                stay
+                for name, journal in journals.items()
+                for stay in stays(name, [(m.snapshot, m.at) if m else None for m in journal.readable()])
+            ]
+            self._state, self._epoch = RetentionState(self._terms, all_stays, self._leases()), epoch
         self._looked = begun
         return epoch
 
@@ -72,18 +74,44 @@ class Promises:
             if digest is None or digest in seen:
                 continue
             seen.add(digest)
-            for record in self._catalog.shard(digest).records:
-                if (record.sha256, record.filename) in names:
-                    more.setdefault(record.filename, until)
+            with suppress(DamagedError, MissingObjectError):  # it promises nothing more
+                for record in self._catalog.shard(digest).records:
+                    if (record.sha256, record.filename) in names:
+                        more.setdefault(record.filename, until)
         for (sha256, filename), until in state.leased().items():
             if (sha256, filename) in names and until > more.get(filename, base):
                 more[filename] = until
         kept = ((name, until) for name, until in more.items() if until > base)
         return Promise(base, tuple(sorted(kept)) if base != FOREVER else ())
 
+    def _leases(self) -> list[Lease]:
+        """The leases; none where an entry is damaged, since it may have ended any of them."""
+        try:
+            return self._catalog.leases.all()
+        except DamagedError:
+            return []
+
     def _shards_of(self, snapshot_id: str) -> Mapping[str, str]:
-        refs = self._catalog.snapshot(snapshot_id).projects
+        try:
+            refs = self._catalog.snapshot(snapshot_id).projects
+        except (DamagedError, MissingObjectError):  # it promises nothing more
+            return {}
         return {project: ref.shard for project, ref in refs.items()}
+
+
+def _shown_now(catalog: Catalog, project: str) -> Iterator[tuple[str, Sequence[Record]]]:
+    """The records of a project in what channels show, the latest move first; what is damaged is passed over."""
+    heads: dict[str, str] = {}
+    for name in catalog.channels:
+        with suppress(DamagedError):
+            move = catalog.head(name)
+            if move is not None:
+                heads[move.snapshot] = move.at
+    for snapshot_id in sorted(heads, key=lambda each: heads[each], reverse=True):
+        with suppress(DamagedError, MissingObjectError):
+            ref = catalog.snapshot(snapshot_id).projects.get(project)
+            if ref is not None:
+                yield snapshot_id, catalog.shard(ref.shard).records
 
 
 def gone_error(catalog: Catalog, gone: Gone) -> GoneError:
@@ -92,10 +120,8 @@ def gone_error(catalog: Catalog, gone: Gone) -> GoneError:
     members: dict[str, object] = {"filename": tomb.filename, "sha256": tomb.sha256, "collected_at": gone.at}
     reason = f"{tomb.filename} was collected on {gone.at[:10]}: no promise covered it any more"
     record = catalog.find_record(tomb.project, tomb.filename)
-    heads = {move.snapshot: move for name in catalog.channels if (move := catalog.head(name)) is not None}
-    for snapshot_id in sorted(heads, key=lambda each: heads[each].at, reverse=True):
-        ref = catalog.snapshot(snapshot_id).projects.get(tomb.project)
-        found = successor(record, catalog.shard(ref.shard).records) if record and ref else None
+    for snapshot_id, records in _shown_now(catalog, tomb.project):
+        found = successor(record, records) if record else None
         if found is not None:
             members["successor"] = {
                 "snapshot": snapshot_id,

@@ -26,7 +26,15 @@ from packaging.utils import canonicalize_name
 
 from index_server.catalog.catalog import Catalog
 from index_server.configs import RESERVED
-from index_server.errors import NotFoundError, RequestError, StoreAwayError, StoreError, as_answer
+from index_server.errors import (
+    DamagedError,
+    MissingObjectError,
+    NotFoundError,
+    RequestError,
+    StoreAwayError,
+    StoreError,
+    as_answer,
+)
 from index_server.model import SESSION, Record, Snapshot
 from index_server.pages import people as landing
 from index_server.pages.address import Proxies, relative, up
@@ -293,7 +301,6 @@ class Site:
         if rest and rest[0] != "simple":
             raise NotFoundError("there is no such page; an index lies at simple/")
         refs = snapshot.projects if snapshot else {}
-        all_marks = self._catalog.status.marks()
         if lens.backend and lens.backend not in {b for ref in refs.values() for b in backends(ref.offers)}:
             raise NotFoundError(f"nothing here was built with the backend {lens.backend}")
         project = canonicalize_name(rest[1]) if len(rest) == 2 else None
@@ -304,21 +311,23 @@ class Site:
         if not rest:
             return Text(200, landing.target_page(base, place, lens, snapshot.id if snapshot else None, names))
         if project is None:
+            marked, _ = self._catalog.status.shown(None)
             root = f"/{snapshot.id}" if snapshot else "/"
             page = self._shared_page((root, lens.slug, NONE, None), lambda: root_page(names))
-            return Kept(page, marked=all_marks.serial)
+            return Kept(page, marked=marked)
         if project not in names:
             raise NotFoundError(_why_not(project, place, lens, known=project in refs))
         if snapshot is None:
             raise NotFoundError(f"{place} shows nothing yet")
-        shard, marks = refs[project].shard, all_marks.of(project)
+        shard = refs[project].shard
+        marked, marks = self._catalog.status.shown(project)
         promised = self._promises.look()
         promise = self._promises.of(project, snapshot)
         page = self._shared_page(
             (up(path) + shard, lens.slug, marks, promise),
             lambda: self._project_page(project, shard, lens, marks, promise, up(path)),
         )
-        return Kept(page, marked=all_marks.serial, promised=promised)
+        return Kept(page, marked=marked, promised=promised)
 
     def _project_page(
         self, project: str, shard: str, lens: Lens, marks: ProjectMarks, promise: Promise, root: str
@@ -341,7 +350,7 @@ class Site:
         shown = [record for record in records if record.project == project]
         if not shown:
             raise NotFoundError(f"this session holds no file of {project}")
-        marks = self._catalog.status.marks().of(project)
+        _, marks = self._catalog.status.shown(project)
         page = project_page(project, sorted(marks.offered(shown), key=_by_filename), marks, root=up(path))
         return Kept(page, private=True)
 
@@ -361,7 +370,8 @@ class Site:
         if size is None:
             raise NotFoundError("there is no such file")
         project = canonicalize_name(wheel.partition("-")[0])
-        reason = self._catalog.status.marks().of(project).quarantine_reason(wheel)
+        _, marks = self._catalog.status.shown(project)
+        reason = marks.quarantine_reason(wheel)
         if reason is not None:
             return Text(403, landing.refused_page(f"{wheel} is under quarantine: {reason}"))
         if filename.endswith(".metadata"):
@@ -371,8 +381,13 @@ class Site:
     def _landing(self, base: str) -> Text:
         rows = []
         for name, description in self._catalog.channels.items():
-            move = self._catalog.head(name)
-            shown = self._catalog.snapshot(move.snapshot) if move else None
+            try:
+                move = self._catalog.head(name)
+                shown = self._catalog.snapshot(move.snapshot) if move else None
+            except (DamagedError, MissingObjectError) as error:
+                _log.error("%s", error)
+                rows.append(landing.ChannelRow(name, f"{description} (damaged)", None, None, 0))
+                continue
             rows.append(
                 landing.ChannelRow(
                     name=name,

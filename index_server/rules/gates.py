@@ -47,7 +47,7 @@ class Candidate:
     returning: bool  # whether the channel of the move is one of them
     quarantined: Mapping[str, str]  # file name -> reason
     evidence: Mapping[str, Mapping[str, bool]]  # sha256 -> kind -> whether the newest one passed
-    approvers: frozenset[str]  # names of the approvers, without the mover
+    approvers: frozenset[str]  # the people who approved, without the mover (see names.person)
 
 
 def reasons(gates: Gates, candidate: Candidate) -> tuple[str, ...]:

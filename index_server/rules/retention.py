@@ -54,11 +54,20 @@ class Terms:
         return FOREVER if days is None else str(date.fromisoformat(day[:10]) + timedelta(days=days))
 
 
-def stays(channel: str, moves: Iterable[tuple[str, str]]) -> list[Stay]:
-    """The stays of a channel from its moves, which are pairs of snapshot and time, the oldest first."""
-    listed = [(snapshot, at[:10]) for snapshot, at in moves]
-    lefts = [*(at for _, at in listed[1:]), None]
-    return [Stay(channel, *arrived, left) for arrived, left in zip(listed, lefts, strict=False)]
+def stays(channel: str, moves: Iterable[tuple[str, str] | None]) -> list[Stay]:
+    """The stays of a channel from its moves, which are pairs of snapshot and time, the oldest first.
+
+    A move that cannot be read is None; the one before it counts as left when it came.
+    """
+    listed = [(move[0], move[1][:10]) if move else None for move in moves]
+    found = []
+    for number, arrived in enumerate(listed, 1):
+        if arrived is None:
+            continue
+        after = listed[number] if number < len(listed) else (None, None)
+        left = arrived[1] if after is None else after[1]  # it left no earlier than it came
+        found.append(Stay(channel, *arrived, left))
+    return found
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ _LAYOUT = {
     "intents": rf"{_SNAPSHOT}/[0-9a-f]{{24}}\.json",
     "journal": rf"_?{_NAME}/[1-9][0-9]*\.json",
     "judgements": rf"{_SHA256}\.json",
+    "marked": rf"{_NAME}\.[1-9][0-9]*",
     "probe": "[0-9a-f]{24}",
     "records": rf"{_NAME}/{_WHEEL}\.json",
     "revocations": rf"{_SHA256}\.json",

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import suppress
 
 from index_server.catalog import leases, tombstones
 from index_server.catalog.catalog import Catalog, file_key, record_key
-from index_server.catalog.journal import journal_key
+from index_server.catalog.evidence import evidence_key
+from index_server.catalog.journal import Journal, journal_key, serial_of
 from index_server.catalog.marks import STATUS
-from index_server.errors import StoreError
+from index_server.errors import DamagedError, StoreError
 from index_server.model import (
     GENESIS,
     EntryT,
+    File,
     Judgement,
     LeaseEntry,
     Move,
@@ -23,6 +25,24 @@ from index_server.model import (
     sha256_hex,
 )
 from index_server.rules.gates import passed
+from index_server.store.folder import DirectoryStore
+from index_server.store.guard import GuardedStore
+from index_server.store.objects import keys, strays
+
+
+def notes(catalog: Catalog) -> Iterator[str]:
+    """What does no harm and an operator should know: files that are none of the index's, folders open to others."""
+    for key in strays(catalog.store):
+        yield f"{key.encode('ascii', 'backslashreplace').decode()}: no object of the index; it is passed over"
+    store = catalog.store.inner if isinstance(catalog.store, GuardedStore) else catalog.store
+    if isinstance(store, DirectoryStore):
+        yield from store.exposed()
+
+
+def journal_names(catalog: Catalog) -> list[str]:
+    """The channels, and the journals of those that ``channels.toml`` no longer names."""
+    found = {key.split("/")[1] for key in keys(catalog.store, "journal/")}
+    return sorted(catalog.channels.keys() | {name for name in found if not name.startswith("_")})
 
 
 def journal_faults(catalog: Catalog, channel: str) -> Iterator[str]:
@@ -52,20 +72,25 @@ def _chain(catalog: Catalog, name: str, model: type[EntryT]) -> Iterator[tuple[s
     """The entries of a journal by key, and as text what is wrong with the chain itself."""
     store = catalog.store
     prefix = f"journal/{name}/"
-    serials = sorted(int(key.removeprefix(prefix).removesuffix(".json")) for key in store.keys(prefix))
-    if serials != list(range(1, len(serials) + 1)):
-        yield prefix, f"{name}: the journal's serials have gaps"
-        return
-    previous = GENESIS
-    for serial in serials:
+    serials = {serial_of(key) for key in keys(store, prefix)}
+    hint = Journal(store, name, model).hinted()
+    last = max(serials | {hint.serial if hint else 0})
+    previous: str | None = GENESIS
+    for serial in range(1, last + 1):
         key = journal_key(name, serial)
+        if serial not in serials:
+            yield key, f"{key}: is missing"
+            previous = None
+            continue
         data = store.get(key)
+        if hint and hint.serial == serial and hint.sha256 not in (None, sha256_hex(data)):
+            yield key, f"{key}: its bytes have changed"
         try:
             entry = model.decode(data, key=key)
         except StoreError as error:
             yield key, str(error)
         else:
-            if entry.previous_hash != previous:
+            if previous is not None and entry.previous_hash != previous:
                 yield key, f"{key}: does not follow from the entry before it; the journal was rewritten"
             if entry.serial != serial:
                 yield key, f"{key}: says it is serial {entry.serial}"
@@ -130,13 +155,15 @@ def collected_faults(catalog: Catalog) -> Iterator[str]:
 
 def verdict_faults(catalog: Catalog) -> Iterator[str]:
     """Verdicts, by which gates go, that do not follow from their evidence. Reads all evidence."""
-    for project in sorted({key.split("/")[1] for key in catalog.store.keys("verdicts/")}):
+    for project in sorted({key.split("/")[1] for key in keys(catalog.store, "verdicts/")}):
         for sha256, kind, number, good in catalog.evidence.told(project):
             try:
                 body = catalog.evidence.read(sha256, kind, number).body
             except StoreError as error:
                 yield f"verdicts/{project}/: {error}"
                 continue
+            if not catalog.evidence.sealed(project, sha256, kind, number, good=good):
+                yield f"{evidence_key(sha256, kind, number)}: its bytes have changed"
             if passed(body, sha256) != good:
                 yield f"verdicts/{project}/: of {kind} {number} about {sha256} it says what the evidence does not"
 
@@ -153,7 +180,10 @@ def record_faults(catalog: Catalog, record: Record, *, deep: bool) -> Iterator[s
             yield f"{key}: not the record that snapshots hold"
     except StoreError as error:
         yield str(error)
-    if (record.sha256, record.filename) in catalog.tombs.look().gone:
+    gone: Container[File] = ()
+    with suppress(DamagedError):  # which another check tells
+        gone = catalog.tombs.look().gone
+    if (record.sha256, record.filename) in gone:
         return
     file = catalog.stored_key(record.sha256, record.filename)
     size = store.size(file)

@@ -27,6 +27,7 @@ from index_server.model import File, Move, SessionFile, Tomb, stamp
 from index_server.names import parse_name
 from index_server.rules.collected import Collected
 from index_server.rules.retention import FOREVER, NEVER, RetentionState, Terms, stays
+from index_server.store.objects import keys
 
 WHO = "armwheels-index collect"
 
@@ -163,13 +164,24 @@ class Collector:
     def _present(self) -> dict[File, set[int]]:
         """All stored files with the generations of which anything is left."""
         found: dict[File, set[int]] = defaultdict(set)
-        for key in self._store.keys("files/"):
+        for key in keys(self._store, "files/"):
             file, generation = split_key(key)
             found[file].add(generation)
         return dict(found)
 
+    def _refuse_loss(self) -> None:
+        """Go on if no journal is known to have lost entries: they may have promised what nothing else promises.
+
+        Raises:
+            DamagedError: one has.
+        """
+        hints = {key.split("/")[1].removesuffix(".json") for key in keys(self._store, "channels/")}
+        for name in sorted(hints):
+            Journal(self._store, name, Move).refuse_loss()
+
     def _reach(self, present: Iterable[File]) -> Reach:
         """What is kept now, read afresh."""
+        self._refuse_loss()
         catalog = self._catalog
         intents = [
             intent
@@ -197,7 +209,7 @@ class Collector:
 
     def _journals(self) -> dict[str, list[tuple[str, str]]]:
         """The moves of every channel; of one that channels.toml no longer names, everything is kept."""
-        names = {key.split("/")[1] for key in self._store.keys("journal/")}
+        names = {key.split("/")[1] for key in keys(self._store, "journal/")}
         unknown = {name for name in names if not name.startswith("_")} - self._catalog.channels.keys()
         journals = {name: self._catalog.moves(name) for name in self._catalog.channels}
         journals |= {name: Journal(self._store, name, Move).entries() for name in unknown}
@@ -221,7 +233,7 @@ class Collector:
 
     def _session_dates(self, filenames: set[str]) -> Iterator[tuple[File, str]]:
         latest: dict[File, str] = {}
-        for key in self._store.keys("sessions/") if filenames else ():
+        for key in keys(self._store, "sessions/") if filenames else ():
             parts = key.split("/")
             if parts[2] != "files" or parts[3].removesuffix(".json") not in filenames:
                 continue

@@ -39,6 +39,7 @@ from index_server.pages.simple import project_page
 from index_server.pages.site import App, Receive, Scope, Site
 from index_server.policy import Policy
 from index_server.settings import Settings
+from index_server.store.objects import keys
 from index_server.upkeep.resolve import GLIBC, Upstream, Wanted, closure
 
 CHUNK = 1 << 20
@@ -245,7 +246,7 @@ class Mirror:
 
 def is_ours(catalog: Catalog, project: str) -> bool:
     """Whether any file of a project came here otherwise than by mirroring."""
-    for key in catalog.store.keys(f"records/{project}/"):
+    for key in keys(catalog.store, f"records/{project}/"):
         filename = key.removesuffix(".json").rpartition("/")[2]
         record = catalog.find_record(project, filename)
         if record is not None and record.uploaded_by != MIRROR:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from index_server.store.interface import ObjectStore
+from index_server.store.objects import keys
 
 
 def trim(store: ObjectStore, older_than: timedelta, now: datetime) -> int:
     """Take away what was kept longer ago; returns how many objects went."""
-    old = [key for key in store.keys("cache/") if (at := store.written_at(key)) and now - at > older_than]
+    old = [key for key in keys(store, "cache/") if (at := store.written_at(key)) and now - at > older_than]
     for key in old:
         store.remove(key)
     return len(old)

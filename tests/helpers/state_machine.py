@@ -19,6 +19,7 @@ from index_server.errors import ConflictError, GoneError, NotFoundError
 from index_server.model import Mark, Record, sha256_hex, stamp
 from index_server.rules.retention import Terms
 from index_server.store.interface import ObjectStore
+from index_server.store.objects import keys
 from index_server.upkeep import check
 from index_server.upkeep.collector import Collector
 from tests.helpers.moments import Moment, Pick, Trouble, at_the_collector, moments, picks, seldom, troubles
@@ -30,6 +31,14 @@ CHANNELS = {"nightly": "", "stable": ""}
 DAYS = 3
 TERMS = Terms({"nightly": DAYS, "stable": None})
 SESSIONS = [letter * 22 for letter in "abc"]
+STRAYS = [
+    "README",
+    "files/note",
+    "journal/nightly/1.json.bak",
+    "journal/_status/x.json",
+    "snapshots/22000101-1.json.orig",
+    "intents/x",
+]
 LEASES = ["ci", "release"]
 # Long after the clock of any machine that runs this, so that no file is young by the store's own clock.
 FIRST = datetime(2200, 1, 1, 12, tzinfo=UTC)
@@ -139,7 +148,7 @@ class Index(RuleBasedStateMachine):
         return pick.of(self.bytes, self.bytes.keys() - self.promised() - self.gone)
 
     def present(self) -> set[str]:
-        return {split_key(key)[0][1] for key in self.inner.keys("files/")}
+        return {split_key(key)[0][1] for key in keys(self.inner, "files/")}
 
     def collect_now(self, store: ObjectStore | None = None) -> None:
         """A whole collection; nothing that is promised may go, be somebody else half way or not."""
@@ -498,6 +507,19 @@ class Index(RuleBasedStateMachine):
         self.gone = {name for _, name in catalog.tombs.look().gone}
 
     # Readers
+
+    # What nobody asked for
+
+    @rule(name=st.sampled_from([*CHANNELS, "_status", "_leases", "_collected"]))
+    def lose_hint(self, name: str) -> None:
+        """Hints only save steps: a server that starts now finds the same journals."""
+        self.inner.remove(f"channels/{name}.json")
+        self.catalogs[1] = self.on(self.store)
+
+    @rule(key=st.sampled_from(STRAYS))
+    def stray(self, key: str) -> None:
+        """Somebody leaves a file of their own in the store."""
+        self.inner.create(key, b"")
 
     @invariant()
     def nothing_promised_is_gone(self) -> None:

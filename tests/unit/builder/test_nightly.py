@@ -40,7 +40,7 @@ class IndexModel:
         if self.fail_at == where:
             raise PublishError(f"killed at {where}")
 
-    def find_build(self, digest: str) -> Published | None:
+    def find_build(self, digest: str, project: str) -> Published | None:
         return self.builds.get(digest)
 
     def channel(self, name: str) -> ChannelState:

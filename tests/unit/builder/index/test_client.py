@@ -68,7 +68,7 @@ def test_an_index_that_is_down_is_named() -> None:
 
 def test_an_unknown_build_is_none() -> None:
     index, _ = _index(httpx2.Response(404))
-    assert index.find_build("0" * 64) is None
+    assert index.find_build("0" * 64, "numpy") is None
 
 
 def _wheel(folder: Path) -> Path:

@@ -137,6 +137,7 @@ def test_any_file_under_quarantine_shuts_every_gate(
         ({"passed": True, "sha256": "a"}, True),
         ({"passed": True, "sha256": "b"}, False),
         ({"passed": "yes"}, False),
+        ({"passed": 1}, False),
         ({"passed": False}, False),
         ({}, False),
         (["passed"], False),

@@ -165,9 +165,11 @@ def test_a_disk_that_fails_is_not_empty(tmp_path: Path, monkeypatch: pytest.Monk
     for code in (errno.EIO, errno.ENOENT, errno.ESTALE):  # noqa: B007 - `failing` raises it
         with pytest.raises(StoreAwayError):
             list(store.keys("records/"))
-    monkeypatch.setattr(
-        Path, "stat", lambda self, **_: (_ for _ in ()).throw(OSError(errno.EIO, "I/O error"))
-    )
+
+    def broken(path: str) -> object:
+        raise OSError(errno.EIO, os.strerror(errno.EIO), path)
+
+    monkeypatch.setattr(os, "stat", broken)
     for look in (store.size, store.written_at, store.version):
         with pytest.raises(StoreAwayError):
             look("records/a/1")
