@@ -333,7 +333,7 @@ class Site:
         self, project: str, shard: str, lens: Lens, marks: ProjectMarks, promise: Promise, root: str
     ) -> Page:
         """Quarantined files are removed first, so that the next best wheel is shown."""
-        shown = view(marks.offered(self._catalog.shard(shard).records), lens)
+        shown = view(marks.offered(self._catalog.shard(shard).records), lens, dict(marks.yanked))
         return project_page(project, shown, marks, promise.untils(each.filename for each in shown), root)
 
     def _staging(self, path: str, session: str, rest: Sequence[str]) -> Answer:

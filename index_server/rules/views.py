@@ -9,11 +9,13 @@ For each project, version (without the local part), Python tag and ABI tag, a vi
 4. Files without a passport are shown to every target. A Linux aarch64 wheel without a passport is hidden by a
    tuned wheel of the same version, Python and ABI. If both were shown, installers would choose between them by
    the order of local versions (PEP 440).
+5. A yanked wheel (PEP 592) takes the place of no other. It stays visible for those who pinned it, and the best
+   wheel that is not yanked is shown beside it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 
 from index_server.model import Record
 from index_server.targets import Lens
@@ -21,21 +23,19 @@ from index_server.targets import Lens
 EVERY_TARGET = "*"
 
 
-def view(records: Iterable[Record], lens: Lens) -> list[Record]:
-    """The records that ``lens`` shows, by file name."""
-    best: dict[tuple[str, ...], tuple[tuple[int, int], Record]] = {}
-    untuned = []
-    # Newest first: of two builds of a cell, the newer one is shown.
-    for record in sorted(records, key=lambda record: (record.uploaded_at, record.filename), reverse=True):
-        rank = _rank(record, lens)
-        thing = _thing(record)
-        if record.tuned is None:
-            untuned.append(record)
-        elif rank is not None and (thing not in best or rank < best[thing][0]):
-            best[thing] = (rank, record)
-    shown = [record for _, record in best.values()]
-    shown += [record for record in untuned if not (_is_linux_arm(record) and _thing(record) in best)]
-    return sorted(shown, key=lambda record: record.filename)
+def view(records: Iterable[Record], lens: Lens, yanked: Container[str] = ()) -> list[Record]:
+    """The records that ``lens`` shows, by file name; ``yanked`` holds the names of yanked files."""
+    listed = list(records)
+    best = _best(listed, lens)
+    standing = _best([record for record in listed if record.filename not in yanked], lens)
+    untuned = [record for record in listed if record.tuned is None]
+    shown = {record.filename: record for record in (*best.values(), *standing.values())}
+    shown |= {
+        record.filename: record
+        for record in untuned
+        if not (_is_linux_arm(record) and _release(record) in standing)
+    }
+    return [shown[name] for name in sorted(shown)]
 
 
 def offers(records: Iterable[Record]) -> tuple[str, ...]:
@@ -68,6 +68,18 @@ def backends(offered: Iterable[str]) -> set[str]:
     return {offer.partition("+")[2] for offer in offered} - {""}
 
 
+def _best(records: Iterable[Record], lens: Lens) -> dict[tuple[str, ...], Record]:
+    """The best tuned wheel of each project, version, Python and ABI."""
+    best: dict[tuple[str, ...], tuple[tuple[int, int], Record]] = {}
+    # Newest first: of two builds of a cell, the newer one is shown.
+    for record in sorted(records, key=lambda record: (record.uploaded_at, record.filename), reverse=True):
+        rank = _rank(record, lens)
+        release = _release(record)
+        if rank is not None and (release not in best or rank < best[release][0]):
+            best[release] = (rank, record)
+    return {release: record for release, (_, record) in best.items()}
+
+
 def _rank(record: Record, lens: Lens) -> tuple[int, int] | None:
     """The rank of a tuned wheel, lower is better; None if it must not be shown."""
     if record.tuned is None or record.tuned.target not in lens.target.runs:
@@ -78,7 +90,7 @@ def _rank(record: Record, lens: Lens) -> tuple[int, int] | None:
     return (1, place) if record.tuned.default_backend else None
 
 
-def _thing(record: Record) -> tuple[str, ...]:
+def _release(record: Record) -> tuple[str, ...]:
     version = record.tuned.version if record.tuned else record.version
     return record.project, version, record.python_tag, record.abi_tag
 

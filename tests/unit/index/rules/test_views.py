@@ -55,6 +55,32 @@ def test_untuned_arm_wheel_gives_way_and_others_stay() -> None:
     assert view([tuned, arm, intel], look("generic")) == [arm, intel]
 
 
+def test_a_yanked_wheel_is_shown_beside_the_best_that_is_not_yanked() -> None:
+    generic, n1, v1 = (make_record(target=target) for target in ("generic", "neoverse-n1", "neoverse-v1"))
+    lens = look("neoverse-v1")
+    assert view([generic, n1, v1], lens, {v1.filename}) == sorted([n1, v1], key=lambda each: each.filename)
+    both = {n1.filename, v1.filename}
+    assert view([generic, n1, v1], lens, both) == sorted([generic, v1], key=lambda each: each.filename)
+    assert view([v1], lens, {v1.filename}) == [v1]
+
+
+def test_a_yanked_wheel_hides_no_untuned_one() -> None:
+    tuned, arm = make_record(), make_record(target=None, platform="manylinux_2_28_aarch64")
+    shown = view([tuned, arm], look("neoverse-v1"), {tuned.filename})
+    assert {record.filename for record in shown} == {tuned.filename, arm.filename}
+
+
+@given(st.data(), st.lists(any_record(), max_size=12, unique_by=lambda record: record.filename), lenses)
+def test_yanks_take_nothing_from_who_pins_and_nothing_from_who_does_not(
+    data: st.DataObject, records: list[Record], lens: Lens
+) -> None:
+    yanked = data.draw(st.sets(st.sampled_from([each.filename for each in records]))) if records else set()
+    shown = view(records, lens, yanked)
+    assert {record.filename for record in view(records, lens)} <= {record.filename for record in shown}
+    standing = [record for record in records if record.filename not in yanked]
+    assert [record for record in shown if record.filename not in yanked] == view(standing, lens)
+
+
 def test_a_lens_is_a_target_and_perhaps_a_backend() -> None:
     assert look("graviton2").slug == "neoverse-n1"
     assert look("graviton2+acl").slug == "neoverse-n1+acl"
