@@ -105,8 +105,10 @@ def token(
     store = open_store(store_address())
     typer.echo(tokens.make_token(store, name, expires_days, scope))
     err.print(
-        "Keep it: it is not shown again. For twine: TWINE_USERNAME=__token__ TWINE_PASSWORD=THE_TOKEN",
+        "Keep it: it is not shown again. For twine: TWINE_USERNAME=__token__ TWINE_PASSWORD=THE_TOKEN\n"
+        "After the upload: ARMWHEELS_INDEX=URL ARMWHEELS_TOKEN=THE_TOKEN armwheels snapshot",
         highlight=False,
+        soft_wrap=True,
     )
 
 

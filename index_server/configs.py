@@ -64,6 +64,12 @@ class ChannelTable(Table):
     retention_days: Annotated[int, Field(strict=True, ge=0, le=MAX_RETENTION_DAYS)] | None = None
     """Days that files stay after the channel left their snapshot; without it they stay for ever."""
 
+    dev_versions: Annotated[int, Field(strict=True, ge=1)] | None = None
+    """Development versions of a project that the channel lists, the newest; without it and ``dev_days``, all."""
+
+    dev_days: Annotated[int, Field(strict=True, ge=1, le=MAX_RETENTION_DAYS)] | None = None
+    """Days for which the channel lists a development version after its last upload, besides the newest ones."""
+
     gates: GatesTable | None = None
     """What a snapshot needs before the channel may point at it; without it every snapshot passes."""
 

@@ -108,6 +108,13 @@ class ShardRef(Stored):
     offers: tuple[str, ...]  # see views.offers
 
 
+class DevelopmentRule(Stored):
+    """Which development versions of a project a channel lists (see :mod:`index_server.rules.development`)."""
+
+    versions: int | None = None  # the newest ones
+    days: int | None = None  # since the upload of the newest file of a version
+
+
 class SnapshotRequest(Stored):
     """The inputs of a snapshot, written before the snapshot, so that a repeated request gives the same one."""
 
@@ -115,6 +122,7 @@ class SnapshotRequest(Stored):
     parent: str | None
     at: str
     files: tuple[SessionFile, ...]
+    development: DevelopmentRule | None = None
 
 
 class Snapshot(Stored):
@@ -137,6 +145,7 @@ class SnapshotAnswer(Stored):
     files: int
     added: tuple[str, ...]
     replaced: tuple[str, ...]
+    dropped: tuple[str, ...] = ()  # by the channel's rule for development versions
 
 
 class Entry(Stored):

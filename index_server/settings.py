@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import orjson
@@ -14,6 +14,7 @@ from jsonschema.exceptions import SchemaError
 
 from index_server.configs import load_configs
 from index_server.errors import ConfigError
+from index_server.model import DevelopmentRule
 from index_server.targets import Targets
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -116,6 +117,7 @@ class Settings:
     targets: Targets
     channels: Mapping[str, str]  # name -> description
     passport: Draft202012Validator
+    development: Mapping[str, DevelopmentRule] = field(default_factory=dict)  # of channels that have one
 
 
 def load_settings() -> Settings:
@@ -134,6 +136,11 @@ def load_settings() -> Settings:
         store=store_address(),
         targets=Targets.from_tables(configs.targets),
         channels={name: channel.description for name, channel in configs.channels.items()},
+        development={
+            name: DevelopmentRule(versions=channel.dev_versions, days=channel.dev_days)
+            for name, channel in configs.channels.items()
+            if channel.dev_versions is not None or channel.dev_days is not None
+        },
         passport=passport_validator(text, origin=schema),
     )
 

@@ -27,6 +27,43 @@ ReasonOption = Annotated[
 UndoOption = Annotated[bool, typer.Option("--undo", help="Undo it.")]
 
 
+def snapshot(
+    channel: Annotated[
+        str, typer.Option("--to", metavar="CHANNEL", help="Channel to extend, and to move.")
+    ] = "nightly",
+    session: Annotated[
+        str | None,
+        typer.Option("--session", metavar="SESSION", help="Session to publish. Default: the token's own."),
+    ] = None,
+    move: Annotated[
+        bool, typer.Option("--move/--no-move", help="Whether to move the channel to the new snapshot.")
+    ] = True,
+    message: MessageOption = "armwheels snapshot",
+) -> None:
+    """Publish what was uploaded with twine or uv: make a snapshot of it and move a channel to it.
+
+    Uploads without a session wait in the token's own session, and no page shows them yet. Use the same
+    ARMWHEELS_TOKEN as the upload.
+
+    Example: ARMWHEELS_INDEX=https://wheels.example ARMWHEELS_TOKEN=awt_... armwheels snapshot
+    """
+    with open_index(settings.home_dir()) as index:
+        state = index.channel(channel)
+        made = index.make_snapshot(session, state)
+        if not made.created:
+            out.print(f"{made.id} holds all these files already", highlight=False)
+        else:
+            out.print(f"made {made.id} with {made.files} files", highlight=False)
+        for name in made.dropped:
+            out.print(
+                f"dropped by the rule for development versions: {name}", highlight=False, soft_wrap=True
+            )
+        if move:
+            _move(index, state, made.id, message)
+        else:
+            out.print(f"next: armwheels promote {made.id} --to {channel}", highlight=False)
+
+
 def promote(
     snapshot: SnapshotArgument,
     to: ToOption,
@@ -128,7 +165,7 @@ def quarantine(
     _mark("release" if undo else "quarantine", {key: subject}, reason)
 
 
-COMMANDS = (promote, approve, rollback, history, yank, quarantine)
+COMMANDS = (snapshot, promote, approve, rollback, history, yank, quarantine)
 
 
 def back_from(channel: str, moves: Sequence[MoveEntry], to: str | None) -> str:

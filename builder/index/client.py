@@ -58,6 +58,7 @@ class SnapshotAnswer(Answer):
     id: str
     created: bool
     files: int
+    dropped: tuple[str, ...] = ()
 
 
 class Published(Answer):
@@ -143,13 +144,14 @@ class Index:
         """Store evidence about a file."""
         self._request("PUT", f"/api/evidence/{sha256}/{kind}", json=evidence)
 
-    def make_snapshot(self, session: str, channel: ChannelState) -> SnapshotAnswer:
-        """Make the channel's head and the session into one snapshot.
+    def make_snapshot(self, session: str | None, channel: ChannelState) -> SnapshotAnswer:
+        """Make the channel's head and the session into one snapshot; None is the token's own session.
 
         Repeating it while the channel stands gives the same answer; once somebody moved the channel, the snapshot
-        is made anew over the new head, so that nothing of theirs is lost.
+        is made anew over the new head, so that nothing of theirs is lost. A token's own session is closed by the
+        first request, so that each call without a session publishes later uploads.
         """
-        key = f"{session}-{channel.name}-{channel.serial}"
+        key = f"{session or secrets.token_urlsafe(16)}-{channel.name}-{channel.serial}"
         body = {"session": session, "idempotency_key": key, "channel": channel.name}
         answer = self._request("POST", "/api/snapshots", json=body, accept=(200, 201))
         return SnapshotAnswer.model_validate(answer.json())

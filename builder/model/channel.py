@@ -32,5 +32,9 @@ class Channel(Config):
     """One line about the channel, shown on its pages."""
     retention_days: Annotated[int, Field(ge=0, le=36_500)] | None = None
     """Days to keep files after the channel left them; without this key they are kept forever."""
+    dev_versions: Annotated[int, Field(ge=1)] | None = None
+    """Number of the newest development versions (PEP 440 ``.devN``) of a project that the channel lists."""
+    dev_days: Annotated[int, Field(ge=1, le=36_500)] | None = None
+    """Days for which the channel lists a development version after its last upload, besides the newest ones."""
     gates: Gates | None = None
     """Conditions of a move; without this table the channel takes every snapshot."""

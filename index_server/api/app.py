@@ -55,7 +55,7 @@ def create_app(
     """The application over a store. Without a policy, channels have no gates and reads are open."""
     policy = policy or Policy()
     limits = limits or Limits()
-    catalog = Catalog(store, settings.channels)
+    catalog = Catalog(store, settings.channels, development=settings.development)
     api = FastAPI(
         title="Armwheels index", docs_url=None, redoc_url=None, max_body_size=BODY, servers=[{"url": "."}]
     )

@@ -171,6 +171,7 @@ def _subject(asked: MarkAsked) -> tuple[str, str | None]:
 
 def _channel(catalog: Catalog, name: str) -> dict[str, object]:
     head: Move | None = catalog.head(name)
+    rule = catalog.development.get(name)
     return {
         "name": name,
         "description": catalog.channels[name],
@@ -178,4 +179,5 @@ def _channel(catalog: Catalog, name: str) -> dict[str, object]:
         "snapshot": head.snapshot if head else None,
         "at": head.at if head else None,
         "by": head.by if head else None,
+        "development": rule.model_dump() if rule else None,
     }

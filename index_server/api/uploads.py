@@ -82,7 +82,11 @@ async def upload(
     except RequestError as error:
         text = "\n".join(error.reasons) + "\n"
         return Response(text, error.status, challenge(error), media_type="text/plain")
-    return Response(f"{record.filename} is here\n", 200, {"x-armwheels-session": joined}, "text/plain")
+    text = (
+        f"{record.filename} is stored in the session {joined}. No page shows it yet.\n"
+        "To publish it, run `armwheels snapshot` with the same token.\n"
+    )
+    return Response(text, 200, {"x-armwheels-session": joined}, "text/plain")
 
 
 def _admit(request: Request, publisher: Publisher) -> None:

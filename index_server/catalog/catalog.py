@@ -37,6 +37,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
@@ -51,6 +52,7 @@ from index_server.errors import ConflictError, GoneError, MissingObjectError, No
 from index_server.model import (
     GENESIS,
     Approval,
+    DevelopmentRule,
     FilePointer,
     Judgement,
     Move,
@@ -64,6 +66,7 @@ from index_server.model import (
     sha256_hex,
     stamp,
 )
+from index_server.rules.development import select
 from index_server.rules.views import offers
 from index_server.store.interface import ObjectStore
 from index_server.store.objects import find, keys, read
@@ -102,6 +105,16 @@ def cell(record: Record) -> tuple[str, ...]:
     )
 
 
+@dataclass(frozen=True)
+class _Merged:
+    """What a snapshot holds, and the names of the files that tell it from its parent."""
+
+    projects: dict[str, ShardRef]
+    added: set[str] = field(default_factory=set)
+    replaced: set[str] = field(default_factory=set)
+    dropped: set[str] = field(default_factory=set)
+
+
 class Catalog:
     """The state of the index in a store. Several processes may share the store."""
 
@@ -110,9 +123,11 @@ class Catalog:
         store: ObjectStore,
         channels: Mapping[str, str],
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        development: Mapping[str, DevelopmentRule] | None = None,
     ) -> None:
         self.store = store
         self.channels = channels
+        self.development = development or {}
         self.now = now
         self.status = StatusBook(store, self._is_recorded, now)
         self.evidence = EvidenceShelf(store, now)
@@ -242,26 +257,27 @@ class Catalog:
         """
         request = self._pin(session, idempotency_key, channel)
         parent = self.snapshot(request.parent) if request.parent else None
-        projects, added, replaced = self._merge(parent, [self._record_of(file) for file in request.files])
-        files = sum(ref.files for ref in projects.values())
-        if parent is not None and not added:
+        merged = self._merge(request, parent, [self._record_of(file) for file in request.files])
+        if parent is not None and not merged.added:
             return SnapshotAnswer(
                 id=parent.id,
                 created=False,
                 parent=parent.id,
-                files=files,
+                files=sum(ref.files for ref in parent.projects.values()),
                 added=(),
                 replaced=(),
+                dropped=tuple(sorted(merged.dropped)),
             )
         name = sha256_hex(f"{session}/{idempotency_key}".encode())
-        snapshot = self._place(request, name, projects)
+        snapshot = self._place(request, name, merged.projects)
         return SnapshotAnswer(
             id=snapshot.id,
             created=True,
             parent=snapshot.parent,
-            files=files,
-            added=tuple(sorted(added)),
-            replaced=tuple(sorted(replaced)),
+            files=sum(ref.files for ref in merged.projects.values()),
+            added=tuple(sorted(merged.added)),
+            replaced=tuple(sorted(merged.replaced)),
+            dropped=tuple(sorted(merged.dropped)),
         )
 
     def snapshot_ids(self) -> list[str]:
@@ -300,31 +316,32 @@ class Catalog:
                 parent=head.snapshot if head else None,
                 at=stamp(self.now()),
                 files=tuple(files),
+                development=self.development.get(channel),
             )
             request = self.sessions.pin(session, idempotency_key, fresh)
         if request.channel != channel:
             raise ConflictError(f"this idempotency key was used for channel {request.channel}")
         return request
 
-    def _merge(
-        self, parent: Snapshot | None, records: list[Record]
-    ) -> tuple[dict[str, ShardRef], list[str], list[str]]:
-        """The projects of parent plus ``records``, the file names added, and those that they replace."""
-        projects = dict(parent.projects) if parent else {}
-        added: list[str] = []
-        replaced: list[str] = []
+    def _merge(self, request: SnapshotRequest, parent: Snapshot | None, records: list[Record]) -> _Merged:
+        """The projects of parent plus ``records``."""
+        merged = _Merged(dict(parent.projects) if parent else {})
+        projects = merged.projects
         for project in sorted({record.project for record in records}):
             old = self.shard(projects[project].shard).records if project in projects else ()
             cells = {cell(record): record for record in old}
             before = {record.filename for record in old}
             cells |= {cell(record): record for record in records if record.project == project}
-            after = {record.filename: record for record in cells.values()}
+            listed = select(cells.values(), request.development, request.at)
+            after = {record.filename: record for record in listed}
+            aside = {record.filename for record in cells.values()} - after.keys()
+            merged.dropped.update(aside)
             if before == after.keys():
                 continue
-            added += after.keys() - before
-            replaced += before - after.keys()
+            merged.added.update(after.keys() - before)
+            merged.replaced.update(before - after.keys() - aside)
             projects[project] = self._write_shard(project, [after[name] for name in sorted(after)])
-        return projects, added, replaced
+        return merged
 
     def _write_shard(self, project: str, records: list[Record]) -> ShardRef:
         data = Shard(project=project, records=tuple(records)).encode()

@@ -63,6 +63,7 @@ def landing_page(base: str, channels: Sequence[ChannelRow], targets: Iterable[Ta
         "<h2>Install</h2>",
         *_commands(base, live[0].name, Lens(default), "PROJECT"),
         f"<p>Not {escape(default.name)}? Choose your CPU below.</p>",
+        *_locking(base, live[0].name, Lens(default), live[0].snapshot, "PROJECT"),
         "<h2>Channels</h2>",
         "<table><tr><th>channel</th><th>snapshot</th><th>moved</th><th>projects</th></tr>",
         *(_channel_row(row) for row in channels),
@@ -75,9 +76,15 @@ def landing_page(base: str, channels: Sequence[ChannelRow], targets: Iterable[Ta
     return _page("Armwheels", body)
 
 
-def target_page(base: str, place: str, lens: Lens, snapshot: str | None, projects: Sequence[str]) -> bytes:
-    """The page of one target at ``place``, a channel or ``snapshots/<id>``."""
+def target_page(
+    base: str, place: str, lens: Lens, *, snapshot: str | None, projects: Sequence[str], listing: str = ""
+) -> bytes:
+    """The page of one target at ``place``, a channel or ``snapshots/<id>``.
+
+    ``listing`` says which development versions a channel lists, if not all.
+    """
     title = f"{place} for {lens.slug}"
+    project = projects[0] if projects else "PROJECT"
     links = [f'<li><a href="simple/{escape(name)}/">{escape(name)}</a></li>' for name in projects]
     body = [
         f'<p><a href="{"../" * (place.count("/") + 2)}">Armwheels</a></p>',
@@ -85,8 +92,10 @@ def target_page(base: str, place: str, lens: Lens, snapshot: str | None, project
         f'<p class="dim">{escape(lens.target.description)}</p>',
         f"<p>Snapshot {escape(snapshot)}.</p>" if snapshot else "<p>Nothing is published here yet.</p>",
         "<h2>Install</h2>",
-        *_commands(base, place, lens, projects[0] if projects else "PROJECT"),
+        *_commands(base, place, lens, project),
+        *_locking(base, place, lens, snapshot, project),
         "<h2>Projects</h2>",
+        *([f'<p class="dim">{escape(listing)} Older ones stay in their snapshots.</p>'] if listing else []),
         f"<ul>{''.join(links)}</ul>" if links else "<p>None.</p>",
     ]
     return _page(title, body)
@@ -136,6 +145,24 @@ def default_target(targets: Iterable[Target]) -> Target:
 
 def _commands(base: str, place: str, lens: Lens, project: str) -> list[str]:
     return [f"<pre>{escape(line)}</pre>" for line in install_lines(base, place, lens, project)]
+
+
+def _locking(base: str, place: str, lens: Lens, snapshot: str | None, project: str) -> list[str]:
+    """Where to lock from, and how to get a rebuild; nothing on the pages of a snapshot."""
+    if snapshot is None or place == (fixed := f"snapshots/{snapshot}"):
+        return []
+    url = f"{base}/{fixed}/{lens.slug}/simple/"
+    lock = f"uv pip compile --generate-hashes --default-index {url} requirements.in -o requirements.txt"
+    update = f"{install_lines(base, place, lens, project)[0]} --upgrade --force-reinstall --no-deps"
+    return [
+        "<h2>Lock and update</h2>",
+        f"<p>The hashes of {escape(place)} change with each rebuild. Lock against its snapshot, which never "
+        "changes, and install the lock file from the same address:</p>",
+        f"<pre>{escape(lock)}</pre>",
+        "<p>A rebuild has the same version, so <code>--upgrade</code> alone keeps the installed build. "
+        "Reinstall to get it:</p>",
+        f"<pre>{escape(update)}</pre>",
+    ]
 
 
 def _channel_row(row: ChannelRow) -> str:

@@ -57,13 +57,15 @@ def project_page(
     records: Sequence[Record],
     marks: ProjectMarks = NONE,
     untils: Mapping[str, str] | None = None,
+    listed: Mapping[str, str] | None = None,
     root: str = "/",
 ) -> Page:
     """The page of one project (PEP 503: ``/simple/<project>/``), with its yanks and its status.
 
-    ``untils`` gives, by file name, the day until which a file is kept, or ``forever``. It is stated in JSON
-    under a key of our own, which PEP 691 leaves to those that begin with an underscore. ``root`` is the
-    reference from the page to the root of the index.
+    ``untils`` gives, by file name, the day until which a file is kept, or ``forever``. ``listed`` gives the day
+    until which the channel lists a development version at least. Both are stated in JSON under keys of our own,
+    which PEP 691 leaves to those that begin with an underscore. ``root`` is the reference from the page to the
+    root of the index.
     """
     status = "quarantined" if marks.project is not None else "active"
     why = {"reason": marks.project} if marks.project is not None else {}
@@ -74,7 +76,10 @@ def project_page(
         "project-status": {"status": status, **why},
         "versions": [str(version) for version in versions],
         "files": [
-            _file(record, root, marks.yank_reason(record.filename), (untils or {}).get(record.filename))
+            {
+                **_file(record, root, marks.yank_reason(record.filename)),
+                **_days(record.filename, untils or {}, listed or {}),
+            }
             for record in records
         ],
     }
@@ -96,7 +101,13 @@ def file_url(record: Record, root: str) -> str:
     return f"{root}files/{record.sha256}/{quote(record.filename)}"
 
 
-def _file(record: Record, root: str, yanked: str | None, until: str | None) -> dict[str, object]:
+def _days(filename: str, untils: Mapping[str, str], listed: Mapping[str, str]) -> dict[str, str]:
+    """Our own keys of a file."""
+    days = {"_retain-until": untils.get(filename), "_listed-until": listed.get(filename)}
+    return {key: day for key, day in days.items() if day is not None}
+
+
+def _file(record: Record, root: str, yanked: str | None) -> dict[str, object]:
     """One entry of ``files`` (PEP 592, 691, 700, 714)."""
     metadata = {"sha256": record.metadata_sha256}
     entry: dict[str, object] = {
@@ -111,8 +122,6 @@ def _file(record: Record, root: str, yanked: str | None, until: str | None) -> d
     }
     if record.requires_python is not None:
         entry["requires-python"] = record.requires_python
-    if until is not None:
-        entry["_retain-until"] = until
     return entry
 
 

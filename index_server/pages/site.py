@@ -35,7 +35,7 @@ from index_server.errors import (
     StoreError,
     as_answer,
 )
-from index_server.model import SESSION, Record, Snapshot
+from index_server.model import SESSION, DevelopmentRule, Record, Snapshot
 from index_server.pages import people as landing
 from index_server.pages.address import Proxies, relative, up
 from index_server.pages.files import Headers, Send, StoredFile, send_bytes, send_file
@@ -52,6 +52,7 @@ from index_server.pages.negotiation import (
 )
 from index_server.pages.promises import Epoch, Promises, gone_error
 from index_server.pages.simple import Page, project_page, root_page
+from index_server.rules.development import describe, listed_until
 from index_server.rules.marks import NONE, ProjectMarks
 from index_server.rules.retention import Promise, Terms
 from index_server.rules.views import backends, view, visible
@@ -109,6 +110,7 @@ class Problem:
     error: RequestError
 
 
+PageKey = tuple[str, str, ProjectMarks, Promise | None, DevelopmentRule | None]
 Answer = Kept | Redirect | Text | StoredFile | Problem
 
 
@@ -134,9 +136,7 @@ class Site:
         self._kept: OrderedDict[str, Kept] = OrderedDict()
         self._weight = 0
         # A project that two snapshots or channels share has one page in memory.
-        self._shared: WeakValueDictionary[tuple[str, str, ProjectMarks, Promise | None], Page] = (
-            WeakValueDictionary()
-        )
+        self._shared: WeakValueDictionary[PageKey, Page] = WeakValueDictionary()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or self._is_inner(scope["path"]):
@@ -251,9 +251,7 @@ class Site:
             _, oldest = self._kept.popitem(last=False)
             self._weight -= oldest.page.weight
 
-    def _shared_page(
-        self, name: tuple[str, str, ProjectMarks, Promise | None], render: Callable[[], Page]
-    ) -> Page:
+    def _shared_page(self, name: PageKey, render: Callable[[], Page]) -> Page:
         page = self._shared.get(name)
         if page is None:
             page = self._shared[name] = render()
@@ -308,12 +306,21 @@ class Site:
         if path != right:
             return Redirect(right, 308 if spelled == lens.slug else 307)
         names = sorted(name for name, ref in refs.items() if visible(ref.offers, lens))
+        rule = self._catalog.development.get(place)
         if not rest:
-            return Text(200, landing.target_page(base, place, lens, snapshot.id if snapshot else None, names))
+            html = landing.target_page(
+                base,
+                place,
+                lens,
+                snapshot=snapshot.id if snapshot else None,
+                projects=names,
+                listing=describe(rule) if rule else "",
+            )
+            return Text(200, html)
         if project is None:
             marked, _ = self._catalog.status.shown(None)
             root = f"/{snapshot.id}" if snapshot else "/"
-            page = self._shared_page((root, lens.slug, NONE, None), lambda: root_page(names))
+            page = self._shared_page((root, lens.slug, NONE, None, None), lambda: root_page(names))
             return Kept(page, marked=marked)
         if project not in names:
             raise NotFoundError(_why_not(project, place, lens, known=project in refs))
@@ -324,17 +331,26 @@ class Site:
         promised = self._promises.look()
         promise = self._promises.of(project, snapshot)
         page = self._shared_page(
-            (up(path) + shard, lens.slug, marks, promise),
-            lambda: self._project_page(project, shard, lens, marks, promise, up(path)),
+            (up(path) + shard, lens.slug, marks, promise, rule),
+            lambda: self._project_page(project, shard, lens, marks, promise, rule, up(path)),
         )
         return Kept(page, marked=marked, promised=promised)
 
     def _project_page(
-        self, project: str, shard: str, lens: Lens, marks: ProjectMarks, promise: Promise, root: str
+        self,
+        project: str,
+        shard: str,
+        lens: Lens,
+        marks: ProjectMarks,
+        promise: Promise,
+        rule: DevelopmentRule | None,
+        root: str,
     ) -> Page:
         """Quarantined files are removed first, so that the next best wheel is shown."""
-        shown = view(marks.offered(self._catalog.shard(shard).records), lens, dict(marks.yanked))
-        return project_page(project, shown, marks, promise.untils(each.filename for each in shown), root)
+        records = self._catalog.shard(shard).records
+        shown = view(marks.offered(records), lens, dict(marks.yanked))
+        untils = promise.untils(each.filename for each in shown)
+        return project_page(project, shown, marks, untils, listed_until(records, rule), root)
 
     def _staging(self, path: str, session: str, rest: Sequence[str]) -> Answer:
         """The index of a session: all its files, for all targets."""

@@ -111,7 +111,7 @@ def mirror(
 
     with bar:
         done = Mirror(
-            Catalog(open_store(settings.store), settings.channels),
+            Catalog(open_store(settings.store), settings.channels, development=settings.development),
             settings,
             load_policy(),
             channel=channel,

@@ -52,6 +52,7 @@ MISSPELT = [
     ("targets.toml", "emulator = { cpu =", "emulator = { cpus =", "generic.emulator.cpus", "cpu"),
     ("targets.toml", "l1d = 32", "l1 = 32", "generic.cache.l1", "l1d"),
     ("targets.toml", "{ remove =", "{ removed =", "neoverse-v1.features.removed", "remove"),
+    ("channels.toml", "dev_versions = 30", "dev_version = 30", "nightly.dev_version", "dev_versions"),
     ("targets.toml", '{ from = "4.8"', '{ form = "4.8"', "generic.flags.gcc[0].form", "from"),
 ]
 ILL_TYPED = [
@@ -61,6 +62,8 @@ ILL_TYPED = [
     ("channels.toml", 'evidence = ["audit", "emulation"]', 'evidence = "audit"', "stable.gates.evidence"),
     ("channels.toml", "retention_days = 90", 'retention_days = "90"', "nightly.retention_days"),
     ("channels.toml", "retention_days = 90", "retention_days = 90.0", "nightly.retention_days"),
+    ("channels.toml", "dev_versions = 30", "dev_versions = 0", "nightly.dev_versions"),
+    ("channels.toml", "dev_versions = 30", "dev_days = 40000", "nightly.dev_days"),
     ("channels.toml", "[nightly]", "[[nightly]]", "nightly"),
     ("channels.toml", "[nightly]", "[api]", "api"),
     ("channels.toml", "[nightly]", "[Nightly]", "Nightly"),

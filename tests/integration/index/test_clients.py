@@ -111,6 +111,89 @@ def test_a_uv_lock_holds_after_the_channel_moved(server: Server, tmp_path: Path)
     assert "pure-thing==1.0" in done.stderr
 
 
+def test_after_twine_one_command_publishes(server: Server, tmp_path: Path) -> None:
+    _, text = twine(server, *write(tmp_path / "dist", (PURE, make_wheel(PURE))))
+    assert "No page shows it yet. To publish it, run `armwheels snapshot` with the same token." in text
+    page = f"{server.url}/nightly/generic/simple/pure-thing/"
+    assert httpx2.get(page).status_code == 404
+    ours = {"ARMWHEELS_INDEX": server.url, "ARMWHEELS_TOKEN": server.token}
+    done = run(server, BIN / "armwheels", "snapshot", env=ours)
+    assert done.returncode == 0, done.stderr
+    assert "with 1 files\nnightly moved to " in done.stdout
+    assert PURE in httpx2.get(page).text
+    done = run(server, BIN / "armwheels", "snapshot", env=ours)
+    assert done.returncode == 10
+    assert "upload to it or adopt files into it first" in done.stderr
+
+    newer = "pure_thing-2.0-py3-none-any.whl"
+    assert twine(server, *write(tmp_path / "dist", (newer, make_wheel(newer))))[0] == 0
+    done = run(server, BIN / "armwheels", "snapshot", "--no-move", env=ours)
+    made, promoted = done.stdout.splitlines()
+    assert promoted == f"next: armwheels promote {made.split()[1]} --to nightly"
+    assert newer not in httpx2.get(page).text
+
+
+def test_a_lock_from_the_address_of_the_page_holds_after_a_rebuild(server: Server, tmp_path: Path) -> None:
+    first, second = (tuned_wheel(wheel_digest=letter * 64) for letter in "ab")
+    assert first[0] != second[0]
+    assert twine(server, *write(tmp_path / "dist", first))[0] == 0
+    server.publish()
+    page = httpx2.get(f"{server.url}/nightly/neoverse-v1/").text
+    [command] = [line for line in page.splitlines() if "pip compile" in line]
+    url = command.split("--default-index ")[1].split()[0]
+    cross = ("--python-platform", "aarch64-manylinux_2_28", "--python-version", "3.11")
+    (tmp_path / "requirements.in").write_text("demo\n")
+    lock = tmp_path / "requirements.txt"
+    done = run(
+        server,
+        *(BIN / "uv", "pip", "compile", "--generate-hashes", "--default-index", url, *cross),
+        *(tmp_path / "requirements.in", "-o", lock),
+    )
+    assert done.returncode == 0, done.stderr
+    assert twine(server, *write(tmp_path / "dist", second))[0] == 0
+    server.publish(key="key-2")
+
+    def install(index: str, folder: str) -> int:
+        wanted = ("--require-hashes", "-r", lock, "--target", tmp_path / folder)
+        done = run(server, BIN / "uv", "pip", "install", "--default-index", index, *cross, *wanted)
+        return done.returncode
+
+    assert install(url, "locked") == 0
+    assert install(f"{server.url}/nightly/neoverse-v1/simple/", "moved") != 0
+
+
+def test_a_yanked_tuned_wheel_gives_way_to_the_generic_one(server: Server, tmp_path: Path) -> None:
+    wheels = [tuned_wheel(target=target) for target in ("generic", "neoverse-v1")]
+    assert twine(server, *write(tmp_path / "dist", *wheels))[0] == 0
+    server.publish()
+    index = f"{server.url}/nightly/neoverse-v1/simple/"
+    cross = ("--python-platform", "aarch64-manylinux_2_28", "--python-version", "3.11")
+    name = wheels[1][0]
+    mark = {"kind": "yank", "filename": name, "reason": "wrong sums", "nonce": "yank-1"}
+    token = run(server, BIN / "armwheels-index", "token", "--name", "ops", "--scope", "yank").stdout.strip()
+    marked = httpx2.post(f"{server.url}/api/status", json=mark, headers={"Authorization": f"Bearer {token}"})
+    assert marked.status_code == 201, marked.text
+
+    def install(wanted: str) -> str:
+        command = (
+            BIN / "uv",
+            "pip",
+            "install",
+            "--default-index",
+            index,
+            *cross,
+            "--target",
+            tmp_path / wanted,
+        )
+        done = run(server, *command, wanted)
+        assert done.returncode == 0, done.stderr
+        return done.stderr
+
+    assert "demo==1.0+generic" in install("demo")
+    assert "demo==1.0+generic" in install("demo==1.0")
+    assert "demo==1.0+neoverse.v1" in install("demo==1.0+neoverse.v1")
+
+
 def test_wheels_that_others_made_are_taken(server: Server, tmp_path: Path) -> None:
     """Real wheels, by real tools: the ones this environment's pip finds."""
     fetched = subprocess.run(

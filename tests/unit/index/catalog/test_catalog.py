@@ -12,7 +12,7 @@ import pytest
 from index_server.catalog.catalog import Catalog, cell, record_key
 from index_server.catalog.journal import journal_key
 from index_server.errors import ConflictError, NotFoundError, StoreError
-from index_server.model import GENESIS, Record, sha256_hex
+from index_server.model import GENESIS, DevelopmentRule, Record, sha256_hex
 from index_server.store.interface import ObjectStore
 from index_server.upkeep import check
 from tests.helpers.records import make_record
@@ -113,6 +113,33 @@ def test_a_new_build_of_a_cell_takes_the_older_ones_place(catalog: Catalog) -> N
     assert {each.filename for each in catalog.snapshot_records(catalog.find_snapshot(first))} == {
         each.filename for each in (kept, old, pure)
     }
+
+
+def test_old_nights_leave_the_channel_and_stay_in_their_snapshots(store: ObjectStore, clock: Clock) -> None:
+    catalog = Catalog(store, CHANNELS, clock, {"nightly": DevelopmentRule(versions=2)})
+    nights = [make_record(version=f"2.0.dev2026112{day}", at=f"2026-11-2{day}T03:00:00Z") for day in range(4)]
+    sessions = [letter * 22 for letter in "cdef"]
+    for night, session in zip(nights[:3], sessions, strict=False):
+        put(catalog, night, session)
+    ids = [publish(catalog, session) for session in sessions[:3]]
+    put(catalog, nights[3], sessions[3])
+    answer = catalog.make_snapshot(sessions[3], "key", "nightly")
+    assert (answer.added, answer.dropped) == ((nights[3].filename,), (nights[1].filename,))
+    assert answer.files == 2
+    earlier = catalog.snapshot_records(catalog.find_snapshot(ids[1]))
+    assert [record.filename for record in earlier] == [night.filename for night in nights[:2]]
+    # The rule is part of the stored request: another rule gives a repeated request the same answer.
+    again = Catalog(store, CHANNELS, clock).make_snapshot(sessions[3], "key", "nightly")
+    assert again == answer
+
+
+def test_a_night_older_than_the_rule_makes_no_snapshot(store: ObjectStore, clock: Clock) -> None:
+    catalog = Catalog(store, CHANNELS, clock, {"nightly": DevelopmentRule(versions=1)})
+    put(catalog, make_record(version="2.0.dev2"), A)
+    first = publish(catalog, A)
+    late = put(catalog, make_record(version="2.0.dev1"), B)
+    answer = catalog.make_snapshot(B, "key", "nightly")
+    assert (answer.id, answer.created, answer.files, answer.dropped) == (first, False, 1, (late.filename,))
 
 
 def test_of_two_builds_in_a_session_the_later_one_counts(catalog: Catalog) -> None:

@@ -151,3 +151,11 @@ def test_if_none_match_is_a_list_of_etags() -> None:
     assert etag_matches("*", '"b"')
     assert not etag_matches("", '"b"')
     assert not etag_matches('"bb"', '"b"')
+
+
+def test_the_day_until_which_a_channel_lists_a_file() -> None:
+    record = make_record(version="2.0.dev1")
+    page = project_page("demo", [record], listed={record.filename: "2026-12-27"})
+    [file] = json.loads(page.form(JSON, "identity").body)["files"]
+    assert file["_listed-until"] == "2026-12-27"
+    assert "_retain-until" not in file
