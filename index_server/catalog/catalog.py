@@ -147,23 +147,21 @@ class Catalog:
             ConflictError: the name is recorded with other bytes, or the session was discarded.
         """
         self.sessions.refuse_discarded(session)
-        standing = self.find_record(record.project, record.filename)
-        if standing is None or standing.sha256 == record.sha256:
-            self._write_bytes(record, metadata, path)
-            self.store.create(record_key(record.project, record.filename), record.encode())
-            standing = read(self.store, Record, record_key(record.project, record.filename))
-        if standing.sha256 != record.sha256:
-            raise ConflictError(
-                f"{record.filename} already exists with other bytes (sha256 {standing.sha256}); "
-                "a name never changes its meaning, so publish the new build under a new build tag or version",
-                sha256=standing.sha256,
-            )
-        if standing.tuned:
-            pointer = FilePointer(project=standing.project, filename=standing.filename)
-            self.store.create(build_key(standing.tuned.wheel_digest, standing.project), pointer.encode())
-        self.sessions.join(standing, session)
+        at = record_key(record.project, record.filename)
+        self._refuse_other_bytes(find(self.store, Record, at), record)
+        file = self._new_file(record, metadata, path)
+        entry, content = self.sessions.entry(record, session)
+        links = {entry: content}
+        if record.tuned:
+            pointer = FilePointer(project=record.project, filename=record.filename)
+            links = {build_key(record.tuned.wheel_digest, record.project): pointer.encode(), **links}
+        with self.store.stage({**file, at: record.encode(), **links}) as staged:
+            [*_, first] = staged.create(*file, at)
+            standing = record if first else read(self.store, Record, at)
+            self._refuse_other_bytes(standing, record)
+            staged.create(*links)
         if self._is_gone(standing):  # collected before the collector could see the session's entry
-            self._write_bytes(record, metadata, path)
+            self._write_again(record, metadata, path)
         return standing
 
     def adopt(self, session: str, filename: str, project: str) -> Record:
@@ -226,21 +224,33 @@ class Catalog:
         if self._is_gone(record):
             raise GoneError(f"{record.filename} was collected; upload it again", sha256=record.sha256)
 
-    def _write_bytes(self, record: Record, metadata: bytes, path: Path) -> None:
-        """Write a file and its metadata, as the next generation if it was collected (rule 12)."""
+    def _refuse_other_bytes(self, standing: Record | None, record: Record) -> None:
+        if standing is not None and standing.sha256 != record.sha256:
+            raise ConflictError(
+                f"{record.filename} already exists with other bytes (sha256 {standing.sha256}); "
+                "a name never changes its meaning, so publish the new build under a new build tag or version",
+                sha256=standing.sha256,
+            )
+
+    def _new_file(self, record: Record, metadata: bytes, path: Path) -> dict[str, bytes | Path]:
+        """The objects of a file and its metadata. Those of a collected file are written at once; none are left."""
         file = (record.sha256, record.filename)
-        while True:
-            collected = self.tombs.look()
-            gone = collected.gone.get(file)
-            generation = collected.generation(file)
-            if gone is not None:
-                generation = gone.tomb.generation + 1
-                again = gone.tomb.model_copy(update={"generation": generation})
+        collected = self.tombs.look()
+        if file in collected.gone:
+            self._write_again(record, metadata, path)
+            return {}
+        key = generation_key(file, collected.generation(file))
+        return {key: path, f"{key}.metadata": metadata}
+
+    def _write_again(self, record: Record, metadata: bytes, path: Path) -> None:
+        """Write a collected file and its metadata as the next generation (rule 12)."""
+        file = (record.sha256, record.filename)
+        while (gone := self.tombs.look().gone.get(file)) is not None:
+            generation = gone.tomb.generation + 1
             key = generation_key(file, generation)
-            self.store.create_from(key, path)
-            self.store.create(f"{key}.metadata", metadata)
-            if gone is None:
-                return
+            with self.store.stage({key: path, f"{key}.metadata": metadata}) as staged:
+                staged.create(key, f"{key}.metadata")
+            again = gone.tomb.model_copy(update={"generation": generation})
             self.tombs.restore(again, at=stamp(self.now()), by=record.uploaded_by)
 
     def _record_of(self, file: SessionFile) -> Record:
@@ -327,11 +337,15 @@ class Catalog:
         """The projects of parent plus ``records``."""
         merged = _Merged(dict(parent.projects) if parent else {})
         projects = merged.projects
-        for project in sorted({record.project for record in records}):
+        shards: dict[str, bytes | Path] = {}
+        news: dict[str, list[Record]] = {}
+        for record in records:
+            news.setdefault(record.project, []).append(record)
+        for project in sorted(news):
             old = self.shard(projects[project].shard).records if project in projects else ()
             cells = {cell(record): record for record in old}
             before = {record.filename for record in old}
-            cells |= {cell(record): record for record in records if record.project == project}
+            cells |= {cell(record): record for record in news[project]}
             listed = select(cells.values(), request.development, request.at)
             after = {record.filename: record for record in listed}
             aside = {record.filename for record in cells.values()} - after.keys()
@@ -340,14 +354,14 @@ class Catalog:
                 continue
             merged.added.update(after.keys() - before)
             merged.replaced.update(before - after.keys() - aside)
-            projects[project] = self._write_shard(project, [after[name] for name in sorted(after)])
+            held = tuple(after[name] for name in sorted(after))
+            data = Shard(project=project, records=held).encode()
+            digest = sha256_hex(data)
+            shards[f"shards/{digest}.json"] = data
+            projects[project] = ShardRef(shard=digest, files=len(held), offers=offers(held))
+        with self.store.stage(shards) as staged:
+            staged.create(*shards)
         return merged
-
-    def _write_shard(self, project: str, records: list[Record]) -> ShardRef:
-        data = Shard(project=project, records=tuple(records)).encode()
-        digest = sha256_hex(data)
-        self.store.create(f"shards/{digest}.json", data)
-        return ShardRef(shard=digest, files=len(records), offers=offers(records))
 
     def _place(self, request: SnapshotRequest, name: str, projects: dict[str, ShardRef]) -> Snapshot:
         """Write the snapshot under the first free id of its day, or find it there."""
@@ -362,7 +376,9 @@ class Catalog:
                 request=name,
                 projects=projects,
             )
-            self.store.create(f"snapshots/{snapshot.id}.json", snapshot.encode())
+            key = f"snapshots/{snapshot.id}.json"
+            if self.store.size(key) is None:
+                self.store.create(key, snapshot.encode())
             if self.snapshot(snapshot.id).request == name:
                 return snapshot
 

@@ -24,12 +24,16 @@ class Sessions:
         self._store = store
         self._now = now
 
-    def join(self, record: Record, session: str) -> None:
-        """Add a recorded file to a session."""
+    def entry(self, record: Record, session: str) -> tuple[str, bytes]:
+        """The object that adds a recorded file to a session: its key and bytes."""
         entry = SessionFile(
             project=record.project, filename=record.filename, sha256=record.sha256, at=stamp(self._now())
         )
-        self._store.create(f"sessions/{session}/files/{record.filename}.json", entry.encode())
+        return f"sessions/{session}/files/{record.filename}.json", entry.encode()
+
+    def join(self, record: Record, session: str) -> None:
+        """Add a recorded file to a session."""
+        self._store.create(*self.entry(record, session))
 
     def files(self, session: str) -> list[SessionFile]:
         """The files of a session in the order of upload; none if the session was discarded."""

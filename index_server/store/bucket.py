@@ -20,7 +20,7 @@ from __future__ import annotations
 import io
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -42,7 +42,7 @@ from index_server.errors import (
     UnsafeStoreError,
 )
 from index_server.store.breaker import Breaker
-from index_server.store.interface import check_key
+from index_server.store.interface import Staged, check_key, one_by_one
 from index_server.store.scratch import ScratchFolder
 
 if TYPE_CHECKING:
@@ -107,6 +107,9 @@ class S3Store:
             return self.create(key, path.read_bytes())
         with path.open("rb") as file:
             return self._create_in_parts(key, file)
+
+    def stage(self, objects: Mapping[str, bytes | Path]) -> AbstractContextManager[Staged]:
+        return one_by_one(self, objects)
 
     def get(self, key: str) -> bytes:
         return b"".join(self._stream(key, 0, None))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,7 +17,8 @@ from index_server.errors import (
     StoreAwayError,
     StoreError,
 )
-from index_server.store.interface import CHUNK, NO_ROOM, check_key
+from index_server.store.durable import Durable, sync
+from index_server.store.interface import CHUNK, NO_ROOM, Staged, check_key
 from index_server.store.scratch import ScratchFolder
 
 PRIVATE = 0o700  # of the store's folders; its files are 0600
@@ -29,9 +30,10 @@ _log = logging.getLogger(__name__)
 class DirectoryStore:
     """Objects as files below one folder; several processes of one user may share it.
 
-    An object is written to a temporary file, synced, and linked to its name: ``link`` fails where the name
-    is taken, so it is the arbiter between writers. A full disk is a :class:`NoSpaceError`, a disk mounted
-    read-only a :class:`ReadOnlyStoreError`, any other failure of the disk a :class:`StoreAwayError`.
+    An object is written to a temporary file, made durable (see :mod:`index_server.store.durable`), and linked to
+    its name: ``link`` fails where the name is taken, so it is the arbiter between writers. A full disk is a
+    :class:`NoSpaceError`, a disk mounted read-only a :class:`ReadOnlyStoreError`, any other failure of the disk a
+    :class:`StoreAwayError`.
     """
 
     look_every = 0.0
@@ -42,26 +44,44 @@ class DirectoryStore:
         temporary = root / _SCRATCH
         try:
             root.parent.mkdir(parents=True, exist_ok=True)
-            self._make_folder(root, above=True)
-            self._make_folder(temporary)
+            for folder in (root, temporary):
+                if not folder.is_dir():
+                    with suppress(FileExistsError):
+                        folder.mkdir(mode=PRIVATE)
+                    sync(folder.parent)
         except OSError as error:
             if error.errno != errno.EROFS or not root.is_dir():
                 raise StoreError(f"{root}: cannot be used as a store: {error.strerror}") from error
         self._scratch = ScratchFolder(temporary)
+        self._durable = Durable(root)
 
     def create(self, key: str, data: bytes) -> bool:
         target = self._path(key)
         with _writing(key):
-            if target.exists():  # saves the writing; the link below decides
-                _sync(target.parent)  # its writer may have died before it could
+            if target.exists():  # saves the writing; the link decides
+                self._durable([target.parent])  # its writer may have died before it could
                 return False
-            with self._scratch.file() as path:
-                path.write_bytes(data)
-                return self._link(path, target)
+        with self.stage({key: data}) as staged:
+            return staged.create(key)[0]
 
     def create_from(self, key: str, path: Path) -> bool:
-        with _writing(key):
-            return self._link(path, self._path(key))
+        with self.stage({key: path}) as staged:
+            return staged.create(key)[0]
+
+    @contextmanager
+    def stage(self, objects: Mapping[str, bytes | Path]) -> Iterator[Staged]:
+        with ExitStack() as ends:
+            paths = {}
+            with _writing(next(iter(objects), "")):
+                for key, content in objects.items():
+                    if isinstance(content, Path):
+                        content.stat()  # it is gone with the disk that it was on
+                        paths[key] = content
+                    else:
+                        paths[key] = ends.enter_context(self._scratch.file())
+                        paths[key].write_bytes(content)
+                self._durable(paths.values())
+            yield _Prepared(self._link, paths)
 
     def get(self, key: str) -> bytes:
         path = self._path(key)
@@ -97,7 +117,7 @@ class DirectoryStore:
     def put_hint(self, key: str, data: bytes) -> None:
         target = self._path(key)
         with _writing(key), self._scratch.file() as path:
-            self._make_folder(target.parent)
+            self._make_folders(target.parent)
             path.write_bytes(data)
             path.replace(target)
 
@@ -105,7 +125,7 @@ class DirectoryStore:
         target = self._path(key)
         with _writing(key), suppress(FileNotFoundError, NotADirectoryError):
             target.unlink()
-            _sync(target.parent)
+            self._durable([target.parent])
 
     def written_at(self, key: str) -> datetime | None:
         stat = self._stat(check_key(key))
@@ -148,32 +168,49 @@ class DirectoryStore:
     def _path(self, key: str) -> Path:
         return self.root / check_key(key)
 
-    def _link(self, path: Path, target: Path) -> bool:
-        _sync(path)
-        self._make_folder(target.parent)
-        try:
-            os.link(path, target)
-        except FileExistsError:
-            written = False
-        else:
-            written = True
-        _sync(target.parent)
+    def _link(self, paths: Mapping[str, Path]) -> list[bool]:
+        """Link files that are durable to their keys; the names are durable when this returns."""
+        written = []
+        for key, path in paths.items():
+            with _writing(key):
+                target = self._path(key)
+                changed = self._make_folders(target.parent)
+                try:
+                    os.link(path, target)
+                except FileExistsError:
+                    written.append(False)
+                else:
+                    written.append(True)
+                if not self._durable.shared:  # no name may be durable before the ones linked earlier
+                    self._durable(changed)
+        if self._durable.shared:
+            with _writing(next(iter(paths), "")):
+                self._durable([])
         return written
 
-    def _make_folder(self, folder: Path, *, above: bool = False) -> None:
-        """Make a folder so that it survives a crash: each new one is synced into its parent.
+    def _make_folders(self, folder: Path) -> list[Path]:
+        """Make a folder below the store's own; give all that must be synced for it to survive a crash.
 
         The store's own folder is made at opening alone: later it would hide that the disk is gone.
         """
-        if folder.is_dir():
-            return
-        if folder == self.root and not above:
-            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(folder))
-        if folder != self.root:
-            self._make_folder(folder.parent)
-        with suppress(FileExistsError):
-            folder.mkdir(mode=PRIVATE)
-        _sync(folder.parent)
+        depth = len(folder.relative_to(self.root).parts)
+        below = [folder, *folder.parents][:depth]
+        if not folder.is_dir():
+            for each in reversed(below):
+                with suppress(FileExistsError):
+                    each.mkdir(mode=PRIVATE)
+        return [*below, self.root]
+
+
+class _Prepared:
+    """Staged objects as durable files without their names."""
+
+    def __init__(self, link: Callable[[Mapping[str, Path]], list[bool]], paths: Mapping[str, Path]) -> None:
+        self._link = link
+        self._paths = paths
+
+    def create(self, *keys: str) -> list[bool]:
+        return self._link({key: self._paths[key] for key in keys})
 
 
 @contextmanager
@@ -204,11 +241,3 @@ def _away(key: str, error: OSError) -> StoreAwayError:
     message = f"the store's disk fails: {key}: {error.strerror or error}"
     _log.warning("%s", message)
     return StoreAwayError(message)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

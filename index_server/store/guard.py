@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,7 +24,7 @@ from index_server.errors import (
     StoreError,
 )
 from index_server.model import StoreMark, stamp
-from index_server.store.interface import MARK, ObjectStore
+from index_server.store.interface import MARK, ObjectStore, Staged
 from index_server.store.objects import find
 
 BELIEVED = 0.2  # seconds that a store over a network is believed to be there; a folder is asked each time
@@ -62,6 +62,9 @@ class GuardedStore:
 
     def create_from(self, key: str, path: Path) -> bool:
         return self.inner.create_from(key, path)
+
+    def stage(self, objects: Mapping[str, bytes | Path]) -> AbstractContextManager[Staged]:
+        return self.inner.stage(objects)
 
     def get(self, key: str) -> bytes:
         try:

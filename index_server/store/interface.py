@@ -16,8 +16,8 @@ from __future__ import annotations
 
 import errno
 import re
-from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Protocol
@@ -28,6 +28,16 @@ CHUNK = 1 << 20  # bytes handed on at a time
 MARK = "store.json"  # the object that says that the store is there
 NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _SEGMENT = re.compile(r"[A-Za-z0-9_!+-][A-Za-z0-9_.!+-]{0,254}\Z")
+
+
+class Staged(Protocol):
+    """Objects that are ready to be created. Those that are not created when the context ends are dropped."""
+
+    def create(self, *keys: str) -> list[bool]:
+        """Create prepared objects in this order, each unless its key is taken; say which of them this call wrote.
+
+        They survive a crash once this returns. After an earlier crash, none is there without those before it.
+        """
 
 
 class ObjectStore(Protocol):
@@ -42,6 +52,12 @@ class ObjectStore(Protocol):
 
     def create_from(self, key: str, path: Path) -> bool:
         """The same with the bytes of a closed file from :meth:`scratch`."""
+
+    def stage(self, objects: Mapping[str, bytes | Path]) -> AbstractContextManager[Staged]:
+        """Prepare several objects, given as bytes or as closed files from :meth:`scratch`.
+
+        Preparing and creating many at once costs a store on a disk as much time as one.
+        """
 
     def get(self, key: str) -> bytes:
         """The whole object.
@@ -74,6 +90,30 @@ class ObjectStore(Protocol):
 
     def scratch(self) -> AbstractContextManager[Path]:
         """An empty local file, removed when the context ends."""
+
+
+class OneByOne:
+    """Staged objects of a store that gains nothing by preparing them."""
+
+    def __init__(self, store: ObjectStore, objects: Mapping[str, bytes | Path]) -> None:
+        self._store = store
+        self._objects = objects
+
+    def create(self, *keys: str) -> list[bool]:
+        written = []
+        for key in keys:
+            match self._objects[key]:
+                case Path() as path:
+                    written.append(self._store.create_from(key, path))
+                case bytes() as data:
+                    written.append(self._store.create(key, data))
+        return written
+
+
+@contextmanager
+def one_by_one(store: ObjectStore, objects: Mapping[str, bytes | Path]) -> Iterator[Staged]:
+    """What :meth:`ObjectStore.stage` gives for a store that gains nothing by preparing objects."""
+    yield OneByOne(store, objects)
 
 
 def check_key(key: str) -> str:

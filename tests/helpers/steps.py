@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from datetime import datetime
 from pathlib import Path
 from threading import Event, Thread
 
-from index_server.store.interface import ObjectStore
+from index_server.store.interface import ObjectStore, Staged, one_by_one
 from tests.helpers.stores import KilledError
 
 
@@ -43,6 +43,9 @@ class StepStore:
 
     def remove(self, key: str) -> None:
         self._step("remove", key, lambda: self.inner.remove(key))
+
+    def stage(self, objects: Mapping[str, bytes | Path]) -> AbstractContextManager[Staged]:
+        return one_by_one(self, objects)
 
     def get(self, key: str) -> bytes:
         result = self._step("get", key, lambda: self.inner.get(key))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,7 +14,7 @@ from moto import mock_aws
 
 from index_server.errors import MissingObjectError
 from index_server.store.bucket import S3Store
-from index_server.store.interface import CHUNK, ObjectStore, check_key
+from index_server.store.interface import CHUNK, ObjectStore, Staged, check_key, one_by_one
 from scripts.seaweed import BUCKET, Seaweed, s3_client
 
 
@@ -36,6 +36,9 @@ class MemoryStore:
 
     def create_from(self, key: str, path: Path) -> bool:
         return self.create(key, path.read_bytes())
+
+    def stage(self, objects: Mapping[str, bytes | Path]) -> AbstractContextManager[Staged]:
+        return one_by_one(self, objects)
 
     def get(self, key: str) -> bytes:
         try:
@@ -130,6 +133,9 @@ class DyingStore:
 
     def written_at(self, key: str) -> datetime | None:
         return self.inner.written_at(key)
+
+    def stage(self, objects: Mapping[str, bytes | Path]) -> AbstractContextManager[Staged]:
+        return one_by_one(self, objects)
 
     def get(self, key: str) -> bytes:
         return self.inner.get(key)

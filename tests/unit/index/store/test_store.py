@@ -144,3 +144,23 @@ def test_a_folder_that_cannot_be_used(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreError, match="cannot be used"):
         open_store(f"file:{tmp_path / 'file'}")
+
+
+def test_staged_objects_are_written_once_and_only_when_created(store: ObjectStore) -> None:
+    store.create("records/b", b"taken")
+    with store.scratch() as path:
+        path.write_bytes(b"wheel")
+        objects: dict[str, bytes | Path] = {
+            "files/w": path,
+            "records/a": b"1",
+            "records/b": b"2",
+            "records/c": b"3",
+        }
+        with store.stage(objects) as staged:
+            assert list(store.keys("files/")) == []
+            assert staged.create("files/w", "records/a", "records/b") == [True, True, False]
+            assert staged.create("records/a") == [False]
+    assert list(store.keys("")) == ["files/w", "records/a", "records/b"]
+    assert [store.get(key) for key in store.keys("")] == [b"wheel", b"1", b"taken"]
+    with store.stage({}) as staged:
+        assert staged.create() == []
