@@ -1,4 +1,4 @@
-"""The command ``armwheels-index``: the one place where an error becomes an exit code."""
+"""The command ``armwheels-index``. :func:`main` turns errors into exit codes; no other function does."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from index_server.upkeep.deep import deep_faults
 
 app = typer.Typer(
     name="armwheels-index",
-    help="Keeps wheels and serves them, each CPU its own view.",
+    help="Store wheels and serve them, with a separate package index (PEP 503) for each CPU.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode="rich",
@@ -45,20 +45,18 @@ err = Console(stderr=True)
 @app.command(epilog="Example: [bold]armwheels-index serve --port 8080[/]")
 def serve(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[
-        int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")
-    ] = 8080,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 for a free port.")] = 8080,
     ready_file: Annotated[
-        Path | None, typer.Option(help="File to write the server's URL to once it answers.")
+        Path | None, typer.Option(help="File that the server writes its URL to when it is ready.")
     ] = None,
     root_path: Annotated[
         str | None,
-        typer.Option(help="Path below which a reverse proxy serves the index: /wheels."),
+        typer.Option(help="Path under which a reverse proxy serves the index, such as /wheels."),
     ] = None,
     forwarded_allow_ips: Annotated[
         str | None,
         typer.Option(
-            help="Addresses and networks of proxies whose X-Forwarded-Proto, -Host and -Prefix are believed;"
+            help="Addresses and networks of trusted proxies, whose X-Forwarded-Proto, -Host and -Prefix are used;"
             " * for all. Default: 127.0.0.1,::1"
         ),
     ] = None,
@@ -69,7 +67,7 @@ def serve(
     policy = load_policy()
     store = open_store(settings.store)
     if ready_file is not None:
-        ready_file.unlink(missing_ok=True)  # an earlier server's must not be believed
+        ready_file.unlink(missing_ok=True)  # it may be left from an earlier server
     limits = load_limits()
     listener = listen(host, port, limits.send_seconds)
     shown = f"[{host}]" if ":" in host else host
@@ -88,24 +86,26 @@ def serve(
     epilog="Example: [bold]armwheels-index token --name nightly --scope upload:numpy --scope move:nightly[/]"
 )
 def token(
-    name: Annotated[str, typer.Option(help="Who will use it; stands in the journal.")],
+    name: Annotated[str, typer.Option(help="Name of the token's user, recorded in the journal.")],
     scope: Annotated[
         list[str] | None,
-        typer.Option(help=f"What it allows: {tokens.SCOPES}; names may hold *. Repeat it for more."),
+        typer.Option(help=f"Permission: {tokens.SCOPES}; names may contain *. Repeatable."),
     ] = None,
-    expires_days: Annotated[int | None, typer.Option(min=0, help="Days until it expires.")] = None,
+    expires_days: Annotated[int | None, typer.Option(min=0, help="Days until the token expires.")] = None,
 ) -> None:
-    """Make a token. It is printed once, alone, and kept only as a hash.
+    """Create an access token and print it.
 
-    Without a scope it may do what publishing needs: upload:*, evidence, move:*.
+    The index stores only a hash of the token, so it cannot print the token again.
 
-    Files that are uploaded with it, without naming a session, wait in a session of the token's own until a
-    snapshot is asked for with the same token (POST /api/snapshots without a session).
+    Without --scope, the token has the scopes that publishing needs: upload:*, evidence, move:*.
+
+    Uploads that name no session go into the token's own session. POST /api/snapshots without a session, with the
+    same token, makes a snapshot of it.
     """
     store = open_store(store_address())
     typer.echo(tokens.make_token(store, name, expires_days, scope))
     err.print(
-        "Keep it: it is not shown again. For twine: TWINE_USERNAME=__token__ TWINE_PASSWORD=THE_TOKEN\n"
+        "Store the token now: it is not shown again. For twine: TWINE_USERNAME=__token__ TWINE_PASSWORD=THE_TOKEN\n"
         "After the upload: ARMWHEELS_INDEX=URL ARMWHEELS_TOKEN=THE_TOKEN armwheels snapshot",
         highlight=False,
         soft_wrap=True,
@@ -114,7 +114,7 @@ def token(
 
 @app.command("tokens", epilog="Example: [bold]armwheels-index tokens[/]")
 def list_tokens() -> None:
-    """List the tokens: who has them, what they allow, until when."""
+    """List the tokens with their names, scopes, expiry dates and states."""
     table = Table(box=None, pad_edge=False)
     for heading in ("id", "name", "scopes", "made", "expires", "state"):
         table.add_column(heading, overflow="fold")
@@ -132,21 +132,23 @@ def list_tokens() -> None:
 
 @app.command(epilog="Example: [bold]armwheels-index revoke nightly[/]")
 def revoke(
-    name_or_id: Annotated[str, typer.Argument(metavar="NAME-or-ID", help="As `tokens` lists it.")],
+    name_or_id: Annotated[
+        str, typer.Argument(metavar="NAME-or-ID", help="Name or id, as `tokens` lists it.")
+    ],
 ) -> None:
-    """Make tokens invalid for good: the one of an id, or all of a name."""
-    gone = tokens.revoke_tokens(open_store(store_address()), name_or_id)
-    for each in gone:
+    """Revoke the token with an id, or all tokens with a name. This cannot be undone."""
+    revoked = tokens.revoke_tokens(open_store(store_address()), name_or_id)
+    for each in revoked:
         out.print(f"revoked {each.id} {escape(each.token.name)}", highlight=False)
-    if not gone:
-        out.print("nothing to do: no longer valid before", highlight=False)
+    if not revoked:
+        out.print("nothing to do: already revoked or expired", highlight=False)
 
 
 @app.command(epilog="Example: [bold]armwheels-index check --deep[/]")
 def check(
-    deep: Annotated[bool, typer.Option("--deep", help="Also read every file, and every object.")] = False,
+    deep: Annotated[bool, typer.Option("--deep", help="Also read every file and every object.")] = False,
 ) -> None:
-    """Verify the journals, the snapshots and what they hold; exits with 1 when anything is wrong."""
+    """Verify the journals, the snapshots and their files. The exit code is 1 if there is any fault."""
     settings = load_settings()
     catalog = Catalog(open_store(settings.store), settings.channels)
     for note in checks.notes(catalog):
@@ -167,7 +169,7 @@ def check(
         err.print(fault, highlight=False, markup=False, soft_wrap=True)
     if faults:
         raise CheckFailedError(f"{len(faults)} faults in {settings.store}")
-    out.print(f"{len(snapshots)} snapshots with {len(seen)} files: all as recorded", highlight=False)
+    out.print(f"{len(snapshots)} snapshots with {len(seen)} files: no faults", highlight=False)
 
 
 app.command(epilog="Example: [bold]armwheels-index collect --dry-run[/]")(upkeep.collect)
@@ -179,7 +181,7 @@ app.command(epilog="Example: [bold]armwheels-index mirror pandas --target neover
 def _proxies(root_path: str | None, trusted: str | None) -> Proxies:
     path = (root_path or "").rstrip("/")
     if not is_prefix(path):
-        raise ConfigError(f"the root path {root_path!r} is no path such as /wheels")
+        raise ConfigError(f"the root path {root_path!r} is not valid; write a path such as /wheels")
     try:
         return Proxies(path, networks(trusted)) if trusted else Proxies(path)
     except ValueError as error:
@@ -197,7 +199,7 @@ def _banner(base: str, settings: Settings) -> None:
 
 
 def main() -> None:
-    """Run the command; an :class:`IndexServerError` ends it with that error's exit code."""
+    """Run the command. On an :class:`IndexServerError`, print the message and exit with the error's exit code."""
     try:
         app()
     except IndexServerError as error:

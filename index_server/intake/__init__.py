@@ -1,1 +1,1 @@
-"""Checks the bytes of an upload and makes a record of them."""
+"""Checks uploaded wheels and makes a record of each accepted one."""

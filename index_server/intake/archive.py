@@ -1,9 +1,12 @@
-"""A strict reading of a ZIP archive: one meaning, whoever reads it.
+"""A strict ZIP reader, which accepts only archives that all ZIP readers understand in the same way.
 
-Readers disagree where an archive contradicts itself, so what is taken here (by APPNOTE 6.3.10, with
-Warehouse's rules for wheels) holds members back to back from the first byte, then a central directory that
-says the same of each of them, then the end record, and nothing else. Members are stored or deflated, plain
-files or folders, and unpack to exactly the size they state.
+ZIP readers disagree about archives that contradict themselves. So this reader refuses them, by APPNOTE 6.3.10 and
+Warehouse's rules for wheels:
+
+* An archive has its members back to back from the first byte, then the central directory, then the end record,
+  and nothing else.
+* The central directory agrees with the local header of each member.
+* A member is a regular file or a folder, and is stored or deflated. It unpacks to exactly its stated size.
 """
 
 from __future__ import annotations
@@ -26,21 +29,21 @@ MAX_DIRECTORY = 64 << 20  # bytes of central directory
 MAX_PATH = 1024  # bytes of a member's name; Linux opens no path of more than 4,096
 MAX_EXTRA = 1024  # bytes of a member's extra fields; ZIP64 and times take under 100
 MAX_UNPACKED = 64 << 30  # bytes of all members together
-BOMB_SIZE = 64 << 20  # below this many unpacked bytes, no ratio is a bomb
-BOMB_RATIO = 50
+BOMB_SIZE = 64 << 20  # unpacked bytes up to which an archive may have any ratio
+BOMB_RATIO = 50  # unpacked to packed bytes; a larger ratio is a decompression bomb
 _LOCAL = struct.Struct("<4s5H3I2H")
-_CENTRAL = struct.Struct("<4s24x3H12x")  # its mark, and the lengths of name, extra fields and comment
+_CENTRAL = struct.Struct("<4s24x3H12x")  # signature, and the lengths of name, extra fields and comment
 _END = struct.Struct("<4s4H2IH")
 _END64 = struct.Struct("<4sQ2H2I4Q")
 _LOCATOR = struct.Struct("<4sIQI")
 _ENCRYPTED, _DESCRIPTOR, _UTF8 = 0x1, 0x8, 0x800
-_ALLOWED_FLAGS = _UTF8 | 0x6  # 0x6: how hard the deflater tried
+_ALLOWED_FLAGS = _UTF8 | 0x6  # 0x6: the compression level of deflate
 _ZIP64_EXTRA, _UNICODE_PATH_EXTRA = 0x0001, 0x7075
 _FULL16, _FULL32 = 0xFFFF, 0xFFFFFFFF
 
 
 class ZipFaultError(Exception):
-    """The archive cannot be read on; the message is the reason."""
+    """An archive that cannot be read any further. The message is the reason."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,7 @@ class Member:
 
 
 def read_archive(path: Path) -> tuple[list[Member], Reasons]:
-    """The members of the archive at ``path``, and the faults found on the way."""
+    """Return the members of the archive at ``path``, and its faults."""
     faults = Reasons()
     with path.open("rb") as file:
         try:
@@ -82,10 +85,10 @@ def read_archive(path: Path) -> tuple[list[Member], Reasons]:
 
 
 def unpack(file: BinaryIO, member: Member) -> Iterator[bytes]:
-    """The member's bytes, never more than it states.
+    """Yield the unpacked bytes of a member, but never more than its stated size.
 
     Raises:
-        ZipFaultError: it does not unpack to the size and CRC it states.
+        ZipFaultError: the member does not unpack to its stated size and CRC.
     """
     engine = zlib.decompressobj(-zlib.MAX_WBITS) if member.deflated else None
     file.seek(member.start)
@@ -95,7 +98,7 @@ def unpack(file: BinaryIO, member: Member) -> Iterator[bytes]:
         if not data:
             raise ZipFaultError(f"{member.name}: the archive ends inside this member")
         if engine and engine.eof:
-            break  # zlib would gather all that follows
+            break  # zlib would keep all following bytes in memory
         left -= len(data)
         for chunk in _inflate(engine, data, member) if engine else (data,):
             size += len(chunk)
@@ -112,10 +115,10 @@ def unpack(file: BinaryIO, member: Member) -> Iterator[bytes]:
 
 
 def read_member(file: BinaryIO, member: Member, limit: int) -> bytes:
-    """The whole member.
+    """Return all unpacked bytes of a member.
 
     Raises:
-        ZipFaultError: it is larger than ``limit`` bytes, or broken.
+        ZipFaultError: the member is larger than ``limit`` bytes, or does not unpack to its stated size and CRC.
     """
     if member.size > limit:
         raise ZipFaultError(f"{member.name}: {member.size} bytes, more than the {limit} allowed")
@@ -128,7 +131,7 @@ def _inflate(engine: zlib._Decompress, data: bytes, member: Member) -> Iterator[
             chunk = engine.decompress(data, CHUNK)
             yield chunk
             data = engine.unconsumed_tail
-            # A full chunk: zlib may hold more of a long run, though it has read all of its input.
+            # After a full chunk, zlib may have more output, even if it has read all of its input.
             if not data and len(chunk) < CHUNK:
                 return
     except zlib.error as error:
@@ -136,10 +139,10 @@ def _inflate(engine: zlib._Decompress, data: bytes, member: Member) -> Iterator[
 
 
 def _check_end(file: BinaryIO, faults: Reasons) -> tuple[int, int, int]:
-    """Check the records at the end; gives offset and size of the central directory, and how many members it has.
+    """Check the end records. Return the offset and size of the central directory, and its number of members.
 
     Raises:
-        ZipFaultError: there is no end record to go by.
+        ZipFaultError: there is no valid end record.
     """
     total = file.seek(0, 2)
     if total < _END.size:
@@ -176,7 +179,11 @@ def _check_end(file: BinaryIO, faults: Reasons) -> tuple[int, int, int]:
 def _check_end64(
     file: BinaryIO, end64_at: int, locator_at: int, short: dict[str, int], faults: Reasons
 ) -> tuple[int, dict[str, int]]:
-    """Check the ZIP64 end record against its locator and the short record."""
+    """Check the ZIP64 end record against its locator and the end record.
+
+    Raises:
+        ZipFaultError: the ZIP64 end record is malformed, or not at the place that its locator states.
+    """
     if end64_at + _END64.size != locator_at:
         raise ZipFaultError("the ZIP64 locator does not point at the ZIP64 end record")
     file.seek(end64_at)
@@ -196,10 +203,10 @@ def _check_end64(
 
 
 def _check_directory(file: BinaryIO, start: int, size: int, count: int) -> None:
-    """Count the headers of the central directory before anything is made of them.
+    """Check the number and lengths of the central headers, before :mod:`zipfile` creates an object for each.
 
     Raises:
-        ZipFaultError: it lists other than ``count`` members, or a header has a name or extra fields too long.
+        ZipFaultError: the number is not ``count``, or a name or extra field is too long.
     """
     if start < 0:
         raise ZipFaultError("the central directory is larger than the archive")
@@ -230,7 +237,7 @@ def _central_directory(file: BinaryIO) -> list[zipfile.ZipInfo]:
 
 
 def _check_member(file: BinaryIO, info: zipfile.ZipInfo, directory: int, faults: Reasons) -> Member:
-    """Check one member's central header alone and against its local one."""
+    """Check the central header of a member, and compare it with the local header."""
     name = info.orig_filename
     shown = ascii(name)
     mode = info.external_attr >> 16
@@ -259,9 +266,9 @@ def _check_member(file: BinaryIO, info: zipfile.ZipInfo, directory: int, faults:
 
 
 def _check_local(file: BinaryIO, info: zipfile.ZipInfo, directory: int, faults: Reasons) -> int:
-    """Compare the local header; the result is the offset of the packed bytes."""
+    """Compare a local header with its central header. Return the offset of the packed bytes."""
     shown = ascii(info.orig_filename)
-    # zipfile shifts offsets by what it takes for a foreign prefix, and may come out before the file's start.
+    # zipfile subtracts the length of a supposed prefix from offsets, so that they can be negative.
     header = b""
     if 0 <= info.header_offset < directory:  # ZIP64 offsets may be larger than any file
         file.seek(info.header_offset)
@@ -290,7 +297,10 @@ def _check_local(file: BinaryIO, info: zipfile.ZipInfo, directory: int, faults: 
 
 
 def _zip64_sizes(packed: int, size: int, extra: bytes) -> tuple[int, int]:
-    """A local header's sizes with its ZIP64 extra field (APPNOTE 4.5.3: size, then packed size)."""
+    """Return the packed and unpacked sizes of a local header, from its ZIP64 extra field where it refers to that.
+
+    The field has the unpacked size first (APPNOTE 4.5.3).
+    """
     wide = [int.from_bytes(extra[at : at + 8], "little") for at in range(0, len(extra) - 7, 8)]
     if size == _FULL32 and wide:
         size = wide.pop(0)
@@ -300,7 +310,7 @@ def _zip64_sizes(packed: int, size: int, extra: bytes) -> tuple[int, int]:
 
 
 def _extras(data: bytes) -> dict[int, bytes]:
-    """Extra fields by their id."""
+    """Return the extra fields of a header by id."""
     found = {}
     while len(data) >= 4:
         kind, length = struct.unpack_from("<2H", data)
@@ -310,7 +320,7 @@ def _extras(data: bytes) -> dict[int, bytes]:
 
 
 def _check_names(names: list[str], faults: Reasons) -> None:
-    """Names must be plain relative paths, each once."""
+    """Check that names are relative paths without special parts, and that none occurs twice."""
     seen: set[str] = set()
     for name in names:
         path = name.removesuffix("/")
@@ -332,7 +342,7 @@ def _check_names(names: list[str], faults: Reasons) -> None:
 def _check_layout(
     infos: list[zipfile.ZipInfo], members: list[Member], directory: int, faults: Reasons
 ) -> None:
-    """Members must lie back to back from the first byte to the central directory."""
+    """Check that members lie back to back from the first byte to the central directory."""
     expected = 0
     for info, member in sorted(zip(infos, members, strict=True), key=lambda pair: pair[0].header_offset):
         if info.header_offset != expected:

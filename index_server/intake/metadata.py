@@ -1,8 +1,8 @@
-"""METADATA and WHEEL: files of headers, bounded before a library reads them.
+"""Checks of the METADATA and WHEEL files of a wheel.
 
-The libraries take time that grows with the square of the number of field names, of the length of a content type
-or of the depth of a marker, and some numbers and depths end them by exceptions of other kinds. So fields are
-counted and measured first. No published wheel comes near the limits.
+The libraries that parse them need quadratic time for many field names, long content types and deeply nested
+markers. Some input makes them raise undocumented exceptions. So the number, length and depth of fields are limited
+before a library parses them. Published wheels stay far below the limits.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from packaging.utils import canonicalize_name
 from index_server.names import MAX_TAGS, WheelName
 from index_server.reasons import Reasons
 
-MAX_LINES = 20_000  # of fields; one may take several
-MAX_SUMMARY = 300  # characters that a record keeps
-MAX_KINDS = 64  # distinct names of fields; the specification has 33
+MAX_LINES = 20_000  # of all fields; a field may have several lines
+MAX_SUMMARY = 300  # characters of Summary that a record stores
+MAX_KINDS = 64  # distinct field names; the specification has 33
 MAX_DEPTH = 50  # parentheses in one requirement
-MAX_DIGITS = 40  # of a number in a version or requirement; Python converts none of more than 4,300
+MAX_DIGITS = 40  # of a number in a version or requirement; int() raises ValueError above 4,300
 MAX_LENGTHS = {  # characters of fields that are parsed further
     "metadata-version": 20,
     "name": 200,
@@ -43,13 +43,13 @@ _LINE = re.compile(rb"\r\n|\r(?!\n)|\n")
 _BLANK = re.compile(rb"(?:%b){2}" % _LINE.pattern)
 _NUMBERED = frozenset({"version", "requires-python", "requires-dist"})
 _LONG_NUMBER = re.compile(f"[0-9]{{{MAX_DIGITS + 1}}}")
-# Fields that would have the body read as something else than the description.
+# Fields that change how the email parser reads the body, which must be the description.
 _FOREIGN = frozenset({"content-type", "content-transfer-encoding", "mime-version"})
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What a record takes from METADATA."""
+    """The fields of METADATA that a record stores."""
 
     name: str
     requires_python: str | None
@@ -57,7 +57,7 @@ class Facts:
 
 
 def read_headers(content: bytes, file: str, faults: Reasons) -> Message | None:
-    """The headers of METADATA or WHEEL; None, with the reasons in ``faults``, where they pass a limit."""
+    """Return the headers of METADATA or WHEEL; None if they exceed a limit, with the reasons in ``faults``."""
     end = _BLANK.search(content)
     lines = len(_LINE.findall(content, 0, end.start() if end else len(content)))
     if lines > MAX_LINES:
@@ -83,10 +83,11 @@ def read_headers(content: bytes, file: str, faults: Reasons) -> Message | None:
 
 
 def check_metadata(content: bytes, name: WheelName, faults: Reasons, *, mirrored: bool) -> Facts | None:
-    """METADATA must be valid core metadata of the release that the file name states.
+    """Check that METADATA is valid core metadata, with the project and version of the file name.
 
-    Of a mirrored wheel only what installers read must be valid: name, version and Requires-Python. Many published
-    wheels state a field before its metadata version, or version 2.0, which no specification describes.
+    In a mirrored wheel, only name, version and Requires-Python must be valid, since installers read only these.
+    Many published wheels use a field that their metadata version does not have. Others state metadata version 2.0,
+    which was never specified.
     """
     if read_headers(content, "METADATA", faults) is None:
         return None
@@ -111,10 +112,11 @@ def check_metadata(content: bytes, name: WheelName, faults: Reasons, *, mirrored
 def check_wheel_file(
     content: bytes, name: WheelName, faults: Reasons, *, tuned: bool, mirrored: bool
 ) -> None:
-    """WHEEL must name a known format and the tags of the file name.
+    """Check that WHEEL states a known format version, and the tags of the file name.
 
-    Installers go by the file name alone, and published wheels name more tags in WHEEL. So more are allowed, but not
-    in a wheel that is tuned for a CPU. Of a mirrored wheel only the format must be known.
+    Installers read the tags from the file name only, and published wheels list additional tags in WHEEL. So WHEEL
+    may list more tags, except in a wheel that is tuned for a CPU. In a mirrored wheel, only the format version is
+    checked.
     """
     message = read_headers(content, "WHEEL", faults)
     if message is None:
@@ -146,7 +148,7 @@ def check_wheel_file(
 
 
 def _facts(parsed: Metadata, name: WheelName, faults: Reasons) -> Facts:
-    """What a record takes; name and version must be those of the file name."""
+    """Return the fields that a record stores, after comparing name and version with the file name."""
     if canonicalize_name(parsed.name) != name.project:
         faults.append(f"METADATA: Name is {parsed.name!a} and the file name says {name.project}")
     if parsed.version != name.version:
@@ -156,6 +158,9 @@ def _facts(parsed: Metadata, name: WheelName, faults: Reasons) -> Facts:
 
 
 def _is_early_license_file(fault: Exception) -> bool:
-    """setuptools and wheel wrote License-File for years before :pep:`639` gave it a metadata version."""
+    """Whether the fault is License-File in a metadata version before 2.4 (:pep:`639`).
+
+    setuptools and wheel wrote the field for years before.
+    """
     early = "introduced in metadata version" in str(fault)
     return isinstance(fault, InvalidMetadata) and fault.field == "license-file" and early

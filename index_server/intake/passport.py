@@ -1,4 +1,4 @@
-"""The passport of a wheel: valid by its JSON Schema, and in agreement with the file name."""
+"""Checks the passport of a wheel (``armwheels.json``) by its JSON Schema, and against the file name."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from index_server.reasons import MAX_REASONS, Reasons
 from index_server.rules.passport import disagreements
 from index_server.targets import Targets
 
-MAX_VALUES = 20_000  # of a passport, keys not counted; a framework's has some hundred
-MAX_DEPTH = 8
+MAX_VALUES = 20_000  # in a passport, without keys; the passport of a large framework has a few hundred
+MAX_DEPTH = 8  # of nested objects and arrays
 
 
 def check_passport(
     content: bytes, name: WheelName, targets: Targets, schema: Draft202012Validator, faults: Reasons
 ) -> Tuned | None:
-    """The passport must be valid and say what the file name says."""
+    """Return the build that a passport describes; None, with the reasons in ``faults``, if it is not valid."""
     try:
         data = orjson.loads(content)
     except orjson.JSONDecodeError as error:
@@ -40,7 +40,7 @@ def check_passport(
     if errors:
         return None
     found = disagreements(data, name, targets)
-    if data["digests"]["wheel"].endswith("\n"):  # Python's `$` in the schema's patterns lets it through
+    if data["digests"]["wheel"].endswith("\n"):  # `$` in the schema's patterns also matches before it (re)
         found.append("digests.wheel ends in a line break")
     if found:
         faults += (f"passport: {fault}" for fault in found)
@@ -58,7 +58,7 @@ def check_passport(
 
 
 def _is_too_large(data: object) -> bool:
-    """Whether validating it, or printing it in a reason, would cost more than a passport warrants."""
+    """Whether a passport has too many or too deeply nested values to validate it, or to quote it in a reason."""
     level, seen = [data], 0
     for _ in range(MAX_DEPTH):
         level = [

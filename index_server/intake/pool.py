@@ -1,7 +1,8 @@
-"""Checks wheels outside the server's process, each within what its size warrants.
+"""Checks wheels in worker processes, with limits that depend on the size of the wheel.
 
-A worker (:mod:`index_server.intake.worker`) is a process of its own. The kernel limits its memory and its CPU time,
-this side its time and the length of its answer. One that passes a limit, or dies, is a reason to refuse the wheel.
+Each worker (:mod:`index_server.intake.worker`) is a separate process. The kernel limits its memory and CPU time.
+This module limits the elapsed time and the length of the answer. If a worker exceeds a limit or dies, the wheel is
+refused.
 """
 
 from __future__ import annotations
@@ -33,9 +34,9 @@ from index_server.reasons import Reasons
 from index_server.targets import Targets
 
 CPU_SECONDS = 5  # for any wheel
-CPU_SECONDS_PER_MB = 0.5  # more: unpacking and hashing a sound wheel takes some 0.02
-WALL_SECONDS = 30  # for any wheel, besides
-WALL_PER_CPU = 4  # times its CPU time, on a busy machine
+CPU_SECONDS_PER_MB = 0.5  # in addition; unpacking and hashing a valid wheel takes about 0.02
+WALL_SECONDS = 30  # elapsed, for any wheel
+WALL_PER_CPU = 4  # elapsed seconds in addition, per allowed CPU second: the machine may be busy
 COMMAND = (sys.executable, "-P", "-m", "index_server.intake.worker")
 MAX_ANSWER = MAX_METADATA + (1 << 20)  # bytes
 START_SECONDS = 60  # until a new worker answers
@@ -44,7 +45,7 @@ _PASSED_ON = ("PYTHON", "LANG", "LC_", "PATH", "LD_LIBRARY_PATH", "TZ")  # no cr
 
 
 class Pool:
-    """Workers that live until the pool does; started when first needed, and again after one has ended."""
+    """A pool of workers. A worker is started on demand, replaced after it ended, and ended with the pool."""
 
     def __init__(
         self, targets: Sequence[str], passport: object, workers: int, command: Sequence[str] = COMMAND
@@ -58,7 +59,7 @@ class Pool:
         self.close = weakref.finalize(self, _close, self._slots)
 
     def check(self, path: Path, name: WheelName, *, mirrored: bool = False) -> WheelContents:
-        """Check the wheel at ``path``; waits for a worker that is free. What ends a worker is the wheel's fault.
+        """Check the wheel at ``path``, after waiting for a free worker. If the worker dies, the wheel has a fault.
 
         Raises:
             NotNowError: no worker can be started.
@@ -72,7 +73,7 @@ class Pool:
 
 
 def shared_pool(targets: Targets, passport: Draft202012Validator) -> Pool:
-    """The pool of this process for these rules, with a worker for each processor, two at least."""
+    """Return this process's pool for these targets and this schema. It has a worker per processor, at least two."""
     return _pool_of(tuple(sorted(targets.by_name)), orjson.dumps(passport.schema))
 
 
@@ -90,7 +91,7 @@ def _close(slots: _Slots) -> None:
 
 
 class _Worker:
-    """One process, and this side of its socket."""
+    """A worker process, and the server's end of the socket to it."""
 
     def __init__(self, command: Sequence[str], rules: object) -> None:
         self._channel, theirs = socket.socketpair()
@@ -101,7 +102,7 @@ class _Worker:
                     stdin=theirs.fileno(),
                     stdout=subprocess.DEVNULL,
                     env={key: value for key, value in os.environ.items() if key.startswith(_PASSED_ON)},
-                    start_new_session=True,  # Ctrl-C is for the server, which lets running checks finish
+                    start_new_session=True,  # Ctrl-C stops the server, which waits for running checks
                 )
         except OSError as error:
             self._channel.close()
@@ -111,7 +112,9 @@ class _Worker:
             self._ask(rules, START_SECONDS)
         except (ClosedError, OSError) as error:
             self.end()
-            raise NotNowError("this index cannot check wheels now: no process for it starts") from error
+            raise NotNowError(
+                "this index cannot check wheels now: the worker process does not start"
+            ) from error
 
     def check(self, path: Path, filename: str, *, mirrored: bool) -> WheelContents:
         cpu = math.ceil(CPU_SECONDS + CPU_SECONDS_PER_MB * path.stat().st_size / 1e6)
@@ -126,7 +129,7 @@ class _Worker:
             code = self.end()
             if code == -signal.SIGXCPU:
                 return _refused(f"checking it costs too much: more than {cpu} seconds of CPU")
-            return _refused(f"checking it costs too much: it ended the process that did so ({code})")
+            return _refused(f"checking it costs too much: the worker process failed (exit code {code})")
         if answer["last"]:
             self.end()
         return WheelContents(
@@ -137,10 +140,10 @@ class _Worker:
         )
 
     def end(self) -> int:
-        """End the process; gives its exit code, negative for a signal."""
+        """End the process and return its exit code, which is negative after a signal."""
         self.alive = False
         self._channel.close()
-        with suppress(subprocess.TimeoutExpired):  # it ends by itself, since its socket is closed
+        with suppress(subprocess.TimeoutExpired):  # it ends by itself when its socket is closed
             return self._process.wait(0.2)
         self._process.kill()
         return self._process.wait()

@@ -1,8 +1,8 @@
-"""A stranger's bytes -> a record, or all the reasons why not.
+"""Receives an upload, checks it, and makes its record; or reports all reasons why it is refused.
 
-An upload (the legacy API, as twine and uv speak it) is read piece by piece: form fields into memory under a
-limit, the file into a scratch file of the store while it is hashed. Then the form, the name and the file are
-checked, and every fault found is in the one answer.
+Uploads use the legacy upload API of PyPI, as twine and uv do. The body is read in chunks. Form fields are kept in
+memory, up to a limit. The file is hashed and written to a scratch file of the store. Then the form, the file name
+and the wheel are checked. The answer lists every fault.
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ if TYPE_CHECKING:
     from python_multipart.multipart import MultipartCallbacks
 
 MAX_FILE = 16 << 30  # bytes of an uploaded wheel
-MAX_FORM = 8 << 20  # bytes of all form fields, a long description among them
+MAX_FORM = 8 << 20  # bytes of all form fields, including the description
 MAX_PARTS = 4096
 MAX_HEADER = 1024  # bytes of one header line of a part
-MAX_PARAMETERS = 8  # of one; two are used, and their parser takes the square of their number
+MAX_PARAMETERS = 8  # of a header line; clients send two, and the parser needs quadratic time
 MAX_CONTENT_TYPE = 500  # characters; a boundary has 70 at most (RFC 2046 section 5.1.1)
-BUFFER = 1 << 20  # bytes gathered before they are hashed and written
+BUFFER = 1 << 20  # bytes that are buffered before they are hashed and written
 
 Check = Callable[[Path, WheelName], WheelContents]
 
 
 @dataclass
 class Upload:
-    """An upload on this side of the wire, not yet looked into."""
+    """An upload that was received and is not yet checked."""
 
     path: Path
     fields: dict[str, str] = field(default_factory=dict)
@@ -52,11 +52,11 @@ class Upload:
 
 
 async def receive(chunks: AsyncIterator[bytes], content_type: str, path: Path) -> Upload:
-    """Read a multipart body, the file of its ``content`` part going to ``path``.
+    """Read a multipart body, and write the file of its ``content`` part to ``path``.
 
     Raises:
-        BadUploadError: the body is not a whole multipart form.
-        TooLargeError: the file or its form is larger than this index takes.
+        BadUploadError: the body is not a complete multipart form (RFC 7578).
+        TooLargeError: the file or the form is larger than this index accepts.
     """
     boundary = _boundary(content_type)
     delimiter, delimiters = b"\r\n--" + boundary, 0
@@ -65,7 +65,7 @@ async def receive(chunks: AsyncIterator[bytes], content_type: str, path: Path) -
         try:
             parser = MultipartParser(boundary, form.callbacks(), max_header_size=MAX_HEADER)
             async for chunk in chunks:
-                # The parser is slow where a boundary ends unlike one; none stands in a part of an honest form.
+                # The parser is slow at a boundary with a wrong end. No well-formed part contains a boundary.
                 delimiters += chunk.count(delimiter)
                 if delimiters > MAX_PARTS + 1:
                     raise TooLargeError(f"the form has more than {MAX_PARTS} parts")
@@ -74,18 +74,18 @@ async def receive(chunks: AsyncIterator[bytes], content_type: str, path: Path) -
                     await asyncio.to_thread(form.flush)
             parser.finalize()
         except FormParserError as error:
-            raise BadUploadError(f"the body is not a whole multipart form: {error}") from error
+            raise BadUploadError(f"the body is not a complete multipart form: {error}") from error
         if not form.ended:
-            raise BadUploadError("the body ends before the form does: cut off on the way; send it again")
+            raise BadUploadError("the body ends before the end of the form: it was cut off; send it again")
         await asyncio.to_thread(form.flush)
         return form.finish()
 
 
 def examine(upload: Upload, check: Check, *, at: str, by: str) -> tuple[Record, bytes]:
-    """Check an upload, its wheel by ``check``; give its record and the bytes of its METADATA file.
+    """Check an upload, and its wheel with ``check``. Return its record and the bytes of its METADATA file.
 
     Raises:
-        BadUploadError: with every reason why the file cannot be taken.
+        BadUploadError: the upload is refused; the error has every reason.
     """
     faults = _form_faults(upload)
     if upload.filename is None:
@@ -123,7 +123,7 @@ def examine(upload: Upload, check: Check, *, at: str, by: str) -> tuple[Record, 
 
 
 def _form_faults(upload: Upload) -> Reasons:
-    """What the form says of itself and of the bytes."""
+    """Return the faults of the form's own fields, and the digests that differ from those of the received bytes."""
     fields, faults = upload.fields, Reasons()
     if fields.get(":action") != "file_upload":
         faults.append("the form's :action must be file_upload")
@@ -139,7 +139,7 @@ def _form_faults(upload: Upload) -> Reasons:
 
 
 def _agreement_faults(fields: dict[str, str], name: WheelName) -> list[str]:
-    """The form's name and version, where it states them, must be those of the file name."""
+    """Compare the name and version of the form, if it states them, with the file name. Return the differences."""
     faults = []
     if "name" in fields and canonicalize_name(fields["name"]) != name.project:
         faults.append(f"the form's name is {fields['name']!a} and the file name says {name.project}")
@@ -157,7 +157,7 @@ def _agreement_faults(fields: dict[str, str], name: WheelName) -> list[str]:
 
 def _boundary(content_type: str) -> bytes:
     message = Message()
-    # The parser of headers takes the square of their length.
+    # The header parser needs quadratic time.
     message["Content-Type"] = content_type if len(content_type) <= MAX_CONTENT_TYPE else ""
     boundary = message.get_boundary()
     if message.get_content_type() != "multipart/form-data" or not boundary:
@@ -166,7 +166,7 @@ def _boundary(content_type: str) -> bytes:
 
 
 class _Form:
-    """Gathers what the multipart parser finds."""
+    """Collects the parts of a form from the callbacks of the multipart parser."""
 
     def __init__(self, upload: Upload, file: BinaryIO) -> None:
         self.upload = upload

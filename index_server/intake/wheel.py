@@ -1,8 +1,8 @@
-"""What a wheel says of itself, checked against its bytes and its name.
+"""Checks the files of a wheel, their hashes, and their agreement with the file name.
 
-Rules from the binary distribution format (PEP 427 and its later form), core metadata (PEP 566, 643, 685),
-the recording of installed files (PEP 376, 627) and the passport's JSON Schema. Installers let most of these
-faults through, so the index must not.
+The rules come from the binary distribution format (PEP 427 and the current specification), core metadata (PEP 566,
+643, 685), the record of installed files (PEP 376, 627), and the passport's JSON Schema. Installers do not check
+most of them, so the index does.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ MAX_METADATA = 4 << 20
 MAX_WHEEL_FILE = 1 << 20
 MAX_PASSPORT = 1 << 20
 MAX_RECORD = 64 << 20
-RECORD_LINE = 200  # bytes of a line of RECORD besides the path: a hash of sha512 and a size take 110
-RECORD_SLACK = 1 << 16  # bytes, for lines of files that are not there
+RECORD_LINE = 200  # bytes of a RECORD line without its path; a sha512 hash and a size need 110
+RECORD_SLACK = 1 << 16  # bytes for RECORD lines of missing files
 _STRONG = {"sha256", "sha384", "sha512"}  # PEP 376: sha256 or better
 _UNHASHED = ("RECORD", "RECORD.jws", "RECORD.p7s")
 
 
 @dataclass
 class WheelContents:
-    """All that reading a wheel gives; only whole where ``faults`` is empty."""
+    """The result of reading a wheel. It is complete only if ``faults`` is empty."""
 
     faults: Reasons = field(default_factory=Reasons)
     metadata: bytes = b""
@@ -51,14 +51,14 @@ class WheelContents:
 def read_wheel(
     path: Path, name: WheelName, targets: Targets, passport: Draft202012Validator, *, mirrored: bool = False
 ) -> WheelContents:
-    """Check the wheel at ``path``; nothing is trusted, nothing large is held in memory.
+    """Check the wheel at ``path``. Large files are never read into memory as a whole.
 
-    A wheel that is ``mirrored`` is published already, and its digest was compared with what its index states. It
-    must be what installers need, not all that an upload must be.
+    A ``mirrored`` wheel is already published elsewhere, and its digest was compared with that index. So it must
+    only have what installers need.
     """
     wheel = WheelContents()
     members, wheel.faults = read_archive(path)
-    if wheel.faults:  # what an archive of two meanings says further is worth nothing
+    if wheel.faults:  # the content of an ambiguous archive is not worth checking
         return wheel
     files = {member.name: member for member in members if not member.is_folder}
     info = _dist_info(files, name, wheel.faults)
@@ -66,7 +66,7 @@ def read_wheel(
         return wheel
     with path.open("rb") as file:
         reader = _Reader(file, files, info, wheel.faults)
-        # A path may stand in RECORD with each quotation mark doubled.
+        # RECORD is CSV, so that each quotation mark in a path may be doubled.
         warranted = sum(2 * len(each.encode()) + RECORD_LINE for each in files) + RECORD_SLACK
         record = reader.read("RECORD", min(MAX_RECORD, warranted), required=True)
         if record is not None:
@@ -87,7 +87,7 @@ def read_wheel(
 
 @dataclass
 class _Reader:
-    """Reads members of the dist-info folder."""
+    """Reads members of the ``.dist-info`` folder."""
 
     file: BinaryIO
     files: dict[str, Member]
@@ -108,7 +108,10 @@ class _Reader:
 
 
 def _dist_info(files: dict[str, Member], name: WheelName, faults: Reasons) -> str | None:
-    """The one ``.dist-info`` folder, which must be named as the file is; likewise for ``.data``."""
+    """Return the name of the only ``.dist-info`` folder, or None.
+
+    The names of ``.dist-info`` and ``.data`` folders must agree with the file name.
+    """
     tops = {file.split("/", 1)[0] for file in files if "/" in file}
     infos = sorted(top for top in tops if top.endswith(".dist-info"))
     for top in sorted(tops):
@@ -138,9 +141,9 @@ def _check_record(
     *,
     mirrored: bool,
 ) -> None:
-    """Every file is in RECORD once with a true hash, and RECORD lists no other.
+    """Check that RECORD lists exactly the wheel's files, each once and with its hash.
 
-    No installer compares them: of a mirrored wheel, RECORD must be readable and each file must unpack.
+    Installers do not compare them. So in a mirrored wheel, RECORD must only be readable, and each file must unpack.
     """
     listed: dict[str, tuple[str, str]] = {}
     try:
@@ -171,7 +174,7 @@ def _check_record(
 
 
 def _broken(file: BinaryIO, files: dict[str, Member]) -> Iterator[str]:
-    """The files that do not unpack to what their headers state."""
+    """Yield a fault for each file that does not unpack to its stated size and CRC."""
     for member in files.values():
         try:
             for _ in unpack(file, member):
@@ -181,7 +184,11 @@ def _broken(file: BinaryIO, files: dict[str, Member]) -> Iterator[str]:
 
 
 def _compare(file: BinaryIO, member: Member, stated: tuple[str, str] | None, *, hashed: bool) -> str | None:
-    """Unpack a member to its end, and say how it differs from its line in RECORD."""
+    """Unpack a member and compare it with its RECORD line. Return the difference, or None.
+
+    Raises:
+        ZipFaultError: the member does not unpack to its stated size and CRC.
+    """
     algorithm, _, digest = stated[0].partition("=") if stated else ("", "", "")
     engine = hashlib.new(algorithm if algorithm in _STRONG else "sha256")
     for chunk in unpack(file, member):

@@ -1,8 +1,8 @@
-"""The process that checks wheels for :mod:`index_server.intake.pool`: one after another, under limits.
+"""The worker process that checks wheels for :mod:`index_server.intake.pool`, one at a time, with resource limits.
 
-It writes no file, holds no credentials and is talked to over one socket, its standard input. Messages are frames:
-the length of a head and of a tail, four bytes each, then both. The head is JSON. The tail is empty but for an
-answer with the bytes of METADATA.
+It writes no file and has no credentials. It communicates over one socket, its standard input. A message is a frame:
+the lengths of head and tail in bytes, as two unsigned 32-bit integers in network byte order, then both. The head is
+JSON. The tail has the bytes of METADATA in an answer about a valid wheel, and is empty otherwise.
 """
 
 from __future__ import annotations
@@ -24,12 +24,14 @@ from index_server.names import parse_name
 from index_server.targets import Target, Targets
 
 MEMORY = 512 << 20  # bytes of address space
-KEPT = 160 << 20  # bytes resident after which a process is not used again: Python gives little back
+KEPT = (
+    160 << 20
+)  # resident bytes above which a process ends, since Python returns little memory to the system
 FRAME = struct.Struct("!II")
 
 
 class ClosedError(Exception):
-    """The other side has ended."""
+    """The process at the other end of the socket closed it."""
 
 
 def send(channel: socket.socket, head: object, tail: bytes = b"") -> None:
@@ -42,7 +44,7 @@ def receive(channel: socket.socket, limit: int) -> tuple[Any, bytes]:
     """Read one frame.
 
     Raises:
-        ClosedError: the other side ended, or the frame is larger than ``limit`` bytes.
+        ClosedError: the other end closed the socket, or the frame is larger than ``limit`` bytes.
     """
     head, tail = FRAME.unpack(_exactly(channel, FRAME.size))
     if head + tail > limit:
@@ -61,7 +63,7 @@ def _exactly(channel: socket.socket, size: int) -> bytes:
 
 
 def serve(channel: socket.socket) -> None:
-    """Check wheels until the server closes the socket or this process has grown too large."""
+    """Check wheels until the server closes the socket, or this process uses too much memory."""
     rules, _ = receive(channel, 1 << 24)
     targets, passport = (
         Targets(Target(name, "", (), ()) for name in rules["targets"]),
@@ -77,9 +79,7 @@ def serve(channel: socket.socket) -> None:
         except MemoryError:
             wheel = WheelContents()
             wheel.faults.append(f"checking it costs too much: more than {MEMORY >> 20} MiB of memory")
-        except (
-            Exception
-        ) as error:  # whatever a malformed file provokes is that file's fault, not the server's
+        except Exception as error:  # a malformed file must not end the worker with any exception
             traceback.print_exc()
             wheel = WheelContents()
             wheel.faults.append(f"it cannot be checked: {type(error).__name__}")
@@ -96,20 +96,23 @@ def serve(channel: socket.socket) -> None:
 
 
 def _resident() -> int:
-    """Bytes of memory that this process has now (proc(5); ru_maxrss would count the server's before the exec)."""
+    """Return this process's resident memory in bytes (proc(5)).
+
+    ``ru_maxrss`` would include the server's memory before the exec (getrusage(2)).
+    """
     pages = Path("/proc/self/statm").read_bytes().split()[1]
     return int(pages) * resource.getpagesize()
 
 
 def _allow_cpu(seconds: int) -> None:
-    """Have the kernel end this process after so many seconds of CPU more."""
+    """Make the kernel end this process after this many more seconds of CPU time (RLIMIT_CPU, setrlimit(2))."""
     used = resource.getrusage(resource.RUSAGE_SELF)
     _, hard = resource.getrlimit(resource.RLIMIT_CPU)
     resource.setrlimit(resource.RLIMIT_CPU, (int(used.ru_utime + used.ru_stime) + 1 + seconds, hard))
 
 
 def main() -> None:
-    """Set the limits that hold for the process, then serve standard input."""
+    """Set the resource limits of the process, then serve the socket on standard input."""
     for limit, value in (
         (resource.RLIMIT_AS, MEMORY),
         (resource.RLIMIT_FSIZE, 0),

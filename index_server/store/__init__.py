@@ -1,1 +1,1 @@
-"""Objects by key: the interface, a folder, an S3 bucket."""
+"""The object store: its interface, and implementations for a folder and for an S3 bucket."""

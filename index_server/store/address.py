@@ -1,4 +1,4 @@
-"""Opens the store that an address names: ``file:FOLDER`` or ``s3://BUCKET/PREFIX``."""
+"""Opens a store by its address, which is ``file:FOLDER`` or ``s3://BUCKET/PREFIX``."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from index_server.store.interface import ObjectStore
 
 
 def open_store(address: str) -> ObjectStore:
-    """Open the store that ``ARMWHEELS_STORE`` names: ``file:/srv/armwheels``, ``s3://bucket/prefix``.
+    """Open the store at an address such as ``file:/srv/armwheels`` or ``s3://bucket/prefix``.
 
     Raises:
-        StoreError: the address is of no known kind, or what it names cannot be used.
-        UnsafeStoreError: the store ignores the conditions that keep two writers apart.
+        StoreError: the address is malformed, or the store cannot be used.
+        UnsafeStoreError: the bucket does not honour conditional writes.
         StoreAwayError: the store does not answer.
     """
     kind, _, place = address.partition(":")
@@ -26,11 +26,11 @@ def open_store(address: str) -> ObjectStore:
     bucket, _, prefix = place.removeprefix("//").strip("/").partition("/")
     if kind == "s3" and place.startswith("//") and bucket:
         from index_server.store import (
-            bucket as s3,  # boto3 costs half a second and 25 MB, which a folder need not pay
+            bucket as s3,  # importing boto3 takes 0.5 s and 25 MB, and a folder does not need it
         )
 
         opened = s3.open_bucket(
             bucket, prefix, endpoint=s3_endpoint(), scratch=scratch_folder(), timeout=store_timeout()
         )
         return guarded(opened, address, expected_store_id())
-    raise StoreError(f"{address!r} names no store; write file:FOLDER or s3://BUCKET/PREFIX")
+    raise StoreError(f"{address!r} is not a store address; write file:FOLDER or s3://BUCKET/PREFIX")

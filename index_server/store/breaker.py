@@ -1,6 +1,6 @@
-"""Spares callers the wait for a store that was silent a moment ago.
+"""A circuit breaker: while a store does not answer, most calls fail at once instead of waiting for it.
 
-pybreaker holds its lock while the guarded call runs (version 1.4.1), so that one slow call would stop all others.
+pybreaker 1.4.1 is not used, since it holds its lock during the guarded call. One slow call would block all others.
 """
 
 from __future__ import annotations
@@ -11,16 +11,18 @@ from threading import Lock
 
 
 class Breaker:
-    """After a failure, admits one call in ``pause`` seconds until one succeeds."""
+    """Admits all calls until one fails; then one call every ``pause`` seconds until one succeeds."""
 
     def __init__(self, pause: float, now: Callable[[], float] = time.monotonic) -> None:
         self._pause = pause
         self._now = now
-        self._failed: float | None = None  # when the last call failed, or was admitted after a failure
+        self._failed: float | None = (
+            None  # time of the last failure, or of the last call that was admitted after it
+        )
         self._lock = Lock()
 
     def admits(self) -> bool:
-        """Whether the caller may ask the store."""
+        """Whether the caller may send a request to the store now."""
         with self._lock:
             failed = self._failed
             if failed is None:
@@ -31,10 +33,10 @@ class Breaker:
             return True
 
     def succeeded(self) -> None:
-        """The store answered."""
+        """Note that the store answered."""
         self._failed = None
 
     def failed(self) -> None:
-        """The store did not answer."""
+        """Note that the store did not answer."""
         with self._lock:
             self._failed = self._now()

@@ -1,18 +1,17 @@
-"""The object store on S3, or on anything that speaks as S3 does: the one module that knows boto3.
+"""The object store in a bucket of S3 or a compatible service. Only this module uses boto3.
 
-How the promises of :mod:`index_server.store.folder` are kept here:
+It gives the guarantees of :mod:`index_server.store.interface` as follows:
 
-* Creating is a PUT under ``If-None-Match: *``, or, for a large file, the completion of a multipart upload
-  under the same condition: nothing is there before it is whole, and of many writers one wins.
-* botocore repeats a request whose answer was lost, and may so meet its own first write. Each write carries a
-  random mark in the object's metadata, by which a refused writer recognises itself.
-* A store that ignores the conditions would keep none of this, so :meth:`S3Store.probe` asks before anything
-  else does.
-* A store that is silent is away after seconds, not minutes: a socket that brings nothing for
-  ``ARMWHEELS_STORE_TIMEOUT`` seconds has failed, a request is repeated for :data:`PATIENCE` seconds at most, and
-  after that one call in :data:`PAUSE` seconds tries again for all. A slow store that goes on sending is waited for.
-* A file goes out in parts of :data:`PART` bytes and comes in by chunks, so that memory stays bounded. Broken
-  downloads go on where they broke: objects never change.
+* ``create`` is a PUT with ``If-None-Match: *``. For a large file, it is a multipart upload whose completion has
+  this condition. So an object appears only when it is complete, and of several writers one succeeds.
+* botocore repeats a request whose answer was lost. The condition may then refuse the second request because of the
+  first. So each write has a random mark in the object's metadata, by which a writer recognises its own object.
+* :meth:`S3Store.probe` checks at opening that the store honours these conditions. Without them, no guarantee holds.
+* If a connection receives nothing for ``ARMWHEELS_STORE_TIMEOUT`` seconds, the request fails. A failed request is
+  repeated for at most :data:`PATIENCE` seconds. After that, one call every :data:`PAUSE` seconds tries the store,
+  and all other calls fail at once. A slow store that continues to send data is not cut off.
+* Uploads are sent in parts of :data:`PART` bytes, and downloads are read in chunks. So memory use is bounded.
+* An interrupted download continues where it stopped, since objects never change.
 """
 
 from __future__ import annotations
@@ -51,32 +50,32 @@ if TYPE_CHECKING:
     from mypy_boto3_s3.type_defs import CompletedPartTypeDef
 
 PART = 16 << 20  # bytes of a part, and of the largest object that is written by one PUT
-ABANDONED = timedelta(days=1)  # age at which a multipart upload is nobody's; a live one takes minutes
+ABANDONED = timedelta(days=1)  # age at which a multipart upload is aborted; running ones take minutes
 TRIES = 4  # of one request, by botocore; and of one download without progress
-PATIENCE = 5.0  # seconds after which a request that failed is not repeated
-PAUSE = 1.0  # seconds between the tries while the store is away
-WRITING = 5  # times the usual silence is allowed to a store that takes a large part
-STREAMED = 128 << 10  # bytes of a file handed on at a time: a slow store must not look like a stalled server
+PATIENCE = 5.0  # seconds after which a failed request is not repeated
+PAUSE = 1.0  # seconds between attempts while the store is away
+WRITING = 5  # factor on the timeout while the store receives a large part
+STREAMED = 128 << 10  # bytes per chunk; small, so that clients of a slow store regularly receive data
 CONNECTIONS = 64
-WRITER = "armwheels-writer"  # metadata: the mark of the call that wrote the object
+WRITER = "armwheels-writer"  # metadata key of the mark of the call that wrote the object
 _log = logging.getLogger(__name__)
 _ABSENT = frozenset({"404", "NoSuchKey", "NotFound"})
 _TAKEN = frozenset({"412", "PreconditionFailed", "NoSuchUpload"})
 _BUSY = frozenset({"409", "ConditionalRequestConflict", "OperationAborted"})
 _FULL = frozenset({"XMinioStorageFull", "QuotaExceeded", "InsufficientStorage", "507"})
 _AWAY = frozenset({429, 500, 502, 503, 504})
-_BEGUN = "armwheels_begun"  # in a request's context: when it was first sent
+_BEGUN = "armwheels_begun"  # key in a request's context: the time of its first attempt
 
 
 class S3Store:
-    """Objects in a bucket, below a prefix; any number of servers may share it."""
+    """Objects in a bucket, below a prefix. Any number of servers may share it."""
 
     look_every = 1.0
 
     def __init__(
         self, client: S3Client, bucket: str, prefix: str, scratch: Path, sender: S3Client | None = None
     ) -> None:
-        """``sender`` is the client for large parts, whose answers a living store may take long to give."""
+        """``sender`` is the client for large parts. It has a longer timeout, since a store answers them slowly."""
         self.client = client
         self._sender = sender or client
         self._breaker = Breaker(PAUSE)
@@ -101,7 +100,7 @@ class S3Store:
         return self._write_once(key, put)
 
     def create_from(self, key: str, path: Path) -> bool:
-        if self.size(key) is not None:  # saves the sending; the condition decides
+        if self.size(key) is not None:  # saves the upload; the condition decides
             return False
         if path.stat().st_size <= PART:
             return self.create(key, path.read_bytes())
@@ -137,7 +136,7 @@ class S3Store:
         pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=top)
         with self._speaking("LIST", prefix):
             names = [each["Key"] for page in pages for each in page.get("Contents", ())]
-        # Not every kind of S3 lists in the order of bytes.
+        # Not all services list keys in byte order.
         yield from sorted(name.removeprefix(self._prefix) for name in names if not name.endswith("/"))
 
     def put_hint(self, key: str, data: bytes) -> None:
@@ -162,10 +161,10 @@ class S3Store:
     # Opening
 
     def probe(self) -> None:
-        """Try on an object of its own whether the store honours the conditions that all else rests on.
+        """Check that the store honours conditional writes, on an object that is created and deleted for this.
 
         Raises:
-            UnsafeStoreError: it does not.
+            UnsafeStoreError: the store does not honour them.
         """
         key = f"probe/{token_hex(12)}"
         name = self._name(key)
@@ -201,7 +200,7 @@ class S3Store:
             )
 
     def sweep(self) -> None:
-        """Abort the multipart uploads that their writers left behind."""
+        """Abort multipart uploads that are older than :data:`ABANDONED`."""
         pages = self.client.get_paginator("list_multipart_uploads").paginate(
             Bucket=self._bucket, Prefix=self._prefix
         )
@@ -213,10 +212,10 @@ class S3Store:
                     self._abort(upload["Key"], upload["UploadId"])
 
     def check_bucket(self) -> None:
-        """Say clearly that the bucket is not there, which later answers would not.
+        """Check that the bucket exists. Later requests would report a missing bucket as a missing object.
 
         Raises:
-            StoreError: there is no such bucket, or these keys may not use it.
+            StoreError: there is no such bucket, or the credentials do not allow its use.
         """
         with self._speaking("HEAD", ""):
             try:
@@ -224,12 +223,12 @@ class S3Store:
             except ClientError as error:
                 if _code(error) not in _ABSENT | {"NoSuchBucket"}:
                     raise
-                raise StoreError(f"there is no bucket {self._bucket}; make it, then start again") from error
+                raise StoreError(f"there is no bucket {self._bucket}; create it, then start again") from error
 
     # Writing
 
     def _write_once(self, key: str, write: Callable[[str], None]) -> bool:
-        """Let ``write`` create the object under a mark; say whether it did, even if its answer was lost."""
+        """Call ``write`` with a new mark. Return whether it created the object, even if an answer was lost."""
         mark = token_hex(16)
         with self._speaking("PUT", key):
             for attempt in range(TRIES):
@@ -241,7 +240,7 @@ class S3Store:
                         return bool(again) and self._mark(key) == mark
                     if _code(error) not in _BUSY or attempt == TRIES - 1:
                         raise
-                    time.sleep(0.1 * 2**attempt)  # another writer of this key is at it: ask again
+                    time.sleep(0.1 * 2**attempt)  # another writer is creating this key
                 else:
                     return True
         raise AssertionError("the last attempt returns or raises")
@@ -294,7 +293,7 @@ class S3Store:
     # Reading
 
     def _stream(self, key: str, start: int, stop: int | None) -> Iterator[bytes]:
-        """The bytes from ``start`` up to ``stop`` or the end."""
+        """Yield the bytes from ``start`` up to ``stop``, or up to the end if ``stop`` is None."""
         at, failures = start, 0
         while stop is None or at < stop:
             with self._speaking("GET", key):
@@ -305,11 +304,13 @@ class S3Store:
                         at, failures = at + len(chunk), 0
                         yield chunk
             except FlexibleChecksumError as error:
-                raise StoreError(f"{self._place(key)}: its bytes are not those that were written") from error
+                raise StoreError(
+                    f"{self._place(key)}: its bytes differ from those that were written"
+                ) from error
             except BotoCoreError as error:
                 failures += 1
                 if failures == TRIES:
-                    raise _away(f"the store breaks off: GET {self._place(key)}: {error}") from error
+                    raise _away(f"the answer broke off: GET {self._place(key)}: {error}") from error
                 time.sleep(0.1 * 2**failures)
             else:
                 return
@@ -333,7 +334,13 @@ class S3Store:
 
     @contextmanager
     def _speaking(self, verb: str, key: str) -> Iterator[None]:
-        """Turn what boto3 raises into the store's own errors; while the store is away, few calls are made."""
+        """Convert exceptions of boto3, and fail at once while the breaker is open.
+
+        Raises:
+            NoSpaceError: the store is full.
+            StoreAwayError: the store does not answer, or did not a moment ago.
+            StoreError: the store refused the request.
+        """
         if not self._breaker.admits():
             raise StoreAwayError(f"the store did not answer a moment ago: {verb} {self._place(key)}")
         try:
@@ -344,12 +351,12 @@ class S3Store:
             raise
         except ClientError as error:
             self._breaker.succeeded()
-            said = f"{verb} {self._place(key)}: {_code(error)}: {error.response['Error'].get('Message', '')}"
+            text = f"{verb} {self._place(key)}: {_code(error)}: {error.response['Error'].get('Message', '')}"
             if _code(error) in _FULL:
                 raise NoSpaceError("the index has no space left for this; nothing is stored") from error
             if error.response["ResponseMetadata"]["HTTPStatusCode"] in _AWAY:
-                raise _away(f"the store fails: {said}") from error
-            raise StoreError(said) from error
+                raise _away(f"the store fails: {text}") from error
+            raise StoreError(text) from error
         except (HTTPClientError, UnconnectedError) as error:
             self._breaker.failed()
             raise _away(f"the store does not answer: {verb} {self._place(key)}: {error}") from error
@@ -359,7 +366,7 @@ class S3Store:
 
 @contextmanager
 def _absent(key: str) -> Iterator[None]:
-    """Turn a refusal that means absence into :class:`MissingObjectError`."""
+    """Convert an answer that there is no such object into :class:`MissingObjectError`."""
     try:
         yield
     except ClientError as error:
@@ -368,21 +375,21 @@ def _absent(key: str) -> Iterator[None]:
         raise MissingObjectError(key) from error
 
 
-def _away(said: str) -> StoreAwayError:
-    _log.warning("%s", said)  # clients are not told where the store is
-    return StoreAwayError(said)
+def _away(message: str) -> StoreAwayError:
+    _log.warning("%s", message)  # in the log only: answers to clients do not contain the store's address
+    return StoreAwayError(message)
 
 
 def _code(error: ClientError) -> str:
     return error.response["Error"].get("Code", "")
 
 
-def _moment(spelled: str) -> datetime:
-    """A time in an answer. botocore's own way takes 0.2 ms, of every key in a listing."""
+def _moment(text: str) -> datetime:
+    """Parse a time in an answer. botocore's own parser takes 0.2 ms, for each key of a listing."""
     try:
-        return datetime.fromisoformat(spelled)
+        return datetime.fromisoformat(text)
     except (TypeError, ValueError):
-        return parse_timestamp(spelled)
+        return parse_timestamp(text)
 
 
 def _begin(context: dict[str, Any], **_: object) -> None:
@@ -390,26 +397,27 @@ def _begin(context: dict[str, Any], **_: object) -> None:
 
 
 def _give_up(request_dict: dict[str, Any], **_: object) -> bool | None:
-    """Keep botocore from repeating a request for too long; None leaves it to botocore."""
+    """Return False to end botocore's retries after :data:`PATIENCE` seconds, or None to let botocore decide."""
     return False if time.monotonic() - request_dict["context"][_BEGUN] >= PATIENCE else None
 
 
 def bound_retries(client: S3Client) -> None:
-    """Let a client repeat a request for :data:`PATIENCE` seconds at most."""
+    """Make a client repeat a request for at most :data:`PATIENCE` seconds."""
     client.meta.events.register("before-call.s3", _begin)
-    veto: Any = _give_up  # the stubs know no handler that answers
+    veto: Any = _give_up  # the stubs have no type for handlers with a return value
     client.meta.events.register_first("needs-retry.s3", veto)
 
 
 def open_bucket(bucket: str, prefix: str, *, endpoint: str | None, scratch: Path, timeout: float) -> S3Store:
-    """Open a store that is known to keep its promises; keys and region are taken from ``AWS_*`` as usual.
+    """Open a store after checking that it honours conditional writes.
 
-    ``timeout`` is how many seconds the store may be silent before it counts as away.
+    boto3 reads credentials and region from its usual sources, such as the ``AWS_*`` variables. ``timeout`` is the
+    number of seconds without data after which a request fails.
 
     Raises:
-        StoreError: there is no such bucket, or no right to use it.
-        UnsafeStoreError: it ignores conditions.
-        StoreAwayError: it does not answer.
+        StoreError: there is no such bucket, or the credentials do not allow its use.
+        UnsafeStoreError: the store does not honour conditional writes.
+        StoreAwayError: the store does not answer.
     """
     config = Config(
         retries={"mode": "standard", "total_max_attempts": TRIES},

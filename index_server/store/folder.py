@@ -1,4 +1,4 @@
-"""The directory store: objects as files below one folder, with fsync and link."""
+"""The object store in a local folder. It uses fsync(2) for durability, and link(2) to create objects atomically."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ _log = logging.getLogger(__name__)
 
 
 class DirectoryStore:
-    """Objects as files below one folder; several processes of one user may share it.
+    """Objects as files below one folder. Several processes of one user may share it.
 
     An object is written to a temporary file, made durable (see :mod:`index_server.store.durable`), and linked to
-    its name: ``link`` fails where the name is taken, so it is the arbiter between writers. A full disk is a
-    :class:`NoSpaceError`, a disk mounted read-only a :class:`ReadOnlyStoreError`, any other failure of the disk a
-    :class:`StoreAwayError`.
+    its name. ``link`` fails if the name exists, so that of several writers one succeeds. The methods raise
+    :class:`NoSpaceError` on a full disk, :class:`ReadOnlyStoreError` on a read-only mount, and
+    :class:`StoreAwayError` on any other disk failure.
     """
 
     look_every = 0.0
@@ -58,8 +58,8 @@ class DirectoryStore:
     def create(self, key: str, data: bytes) -> bool:
         target = self._path(key)
         with _writing(key):
-            if target.exists():  # saves the writing; the link decides
-                self._durable([target.parent])  # its writer may have died before it could
+            if target.exists():  # saves the write; the link decides
+                self._durable([target.parent])  # the writer may have died before it did
                 return False
         with self.stage({key: data}) as staged:
             return staged.create(key)[0]
@@ -134,17 +134,21 @@ class DirectoryStore:
     @contextmanager
     def scratch(self) -> Iterator[Path]:
         with ExitStack() as ends:
-            with _writing(_SCRATCH):  # what the borrower does with it fails by itself
+            with _writing(_SCRATCH):  # errors of the caller's own writes are not converted
                 path = ends.enter_context(self._scratch.file())
             yield path
 
     def exposed(self) -> Iterator[str]:
-        """What of the store other users of the machine may look into; nothing where the top is closed to them."""
+        """Yield a note if the permissions of the store's folder give access to other users."""
         if self.root.stat().st_mode & 0o077:
-            yield f"{self.root}: other users may look into the store; chmod -R go= {self.root}"
+            yield f"{self.root}: other users have access to the store; run chmod -R go= {self.root}"
 
     def _walk(self, top: Path) -> Iterator[Path]:
-        """All files below ``top``. Nothing is passed over: a folder that vanishes or cannot be read is no end."""
+        """Yield all files below ``top``; none if ``top`` does not exist.
+
+        Raises:
+            StoreAwayError: a folder cannot be read. So an incomplete listing never looks complete.
+        """
 
         def fail(error: OSError) -> None:
             if error.filename == str(top) and error.errno in _ABSENT:
@@ -157,9 +161,10 @@ class DirectoryStore:
             yield from (Path(folder, name) for name in names)
 
     def _stat(self, key: str) -> os.stat_result | None:
-        """What the file system says of an object, or of the store's own folder. Pages ask this on every request."""
+        """Return the status of an object's file, or None. An empty key stands for the store's folder."""
         try:
-            return os.stat(f"{self._top}/{key}" if key else self._top)  # noqa: PTH116 - a Path costs more
+            # Every request for a page does this, and a Path is slower.
+            return os.stat(f"{self._top}/{key}" if key else self._top)  # noqa: PTH116 - see above
         except OSError as error:
             if error.errno in _ABSENT:
                 return None
@@ -189,9 +194,9 @@ class DirectoryStore:
         return written
 
     def _make_folders(self, folder: Path) -> list[Path]:
-        """Make a folder below the store's own; give all that must be synced for it to survive a crash.
+        """Make a folder below the store's own. Return the folders to sync so that it survives a crash.
 
-        The store's own folder is made at opening alone: later it would hide that the disk is gone.
+        The store's own folder is made only at opening. Making it later would hide an unmounted disk.
         """
         depth = len(folder.relative_to(self.root).parts)
         below = [folder, *folder.parents][:depth]
@@ -215,7 +220,12 @@ class _Prepared:
 
 @contextmanager
 def _reading(key: str) -> Iterator[None]:
-    """Tell an object that is absent from a disk that fails."""
+    """Convert errors of a read.
+
+    Raises:
+        MissingObjectError: there is no such object.
+        StoreAwayError: the disk fails.
+    """
     try:
         yield
     except OSError as error:
@@ -226,7 +236,13 @@ def _reading(key: str) -> Iterator[None]:
 
 @contextmanager
 def _writing(key: str) -> Iterator[None]:
-    """Turn a disk that is full, read-only, gone or failing into the answer that clients get."""
+    """Convert errors of a write.
+
+    Raises:
+        NoSpaceError: the disk is full.
+        ReadOnlyStoreError: the disk is mounted read-only.
+        StoreAwayError: the disk fails, or is unmounted.
+    """
     try:
         yield
     except OSError as error:

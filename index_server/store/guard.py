@@ -1,8 +1,8 @@
-"""Tells a store that is away from one that is empty.
+"""Distinguishes a store that is away from one that lacks an object.
 
-An unmounted folder and an emptied bucket answer every question: nothing is there. So each store holds
-``store.json`` with a random id, written once. Where an object is absent, or a listing ends, :class:`GuardedStore`
-looks whether that mark is still there before it lets anybody conclude anything.
+An unmounted folder or an emptied bucket reports every object as absent. So each store has an object ``store.json``
+with a random id, which is written once. Before :class:`GuardedStore` reports an object as absent or a listing as
+complete, it checks that this mark still exists.
 """
 
 from __future__ import annotations
@@ -27,22 +27,22 @@ from index_server.model import StoreMark, stamp
 from index_server.store.interface import MARK, ObjectStore, Staged
 from index_server.store.objects import find
 
-BELIEVED = 0.2  # seconds that a store over a network is believed to be there; a folder is asked each time
+BELIEVED = 0.2  # seconds for which a check of a bucket holds; a folder is checked each time
 _log = logging.getLogger(__name__)
 
 
 class Versioned(ObjectStore, Protocol):
-    """A store that can tell whether an object is still the same one."""
+    """A store that can detect whether an object was replaced."""
 
     def version(self, key: str) -> object | None:
-        """What differs between two objects of one key, None where there is none; ``""`` is the store's own place.
+        """Return a value that changes when the object is replaced; None if there is no such object.
 
-        It costs no more than :meth:`size`.
+        An empty key stands for the store's own folder. The call costs no more than :meth:`size`.
         """
 
 
 class GuardedStore:
-    """A store whose word that something is absent counts only while its mark is there."""
+    """A store that reports an object as absent only while the store's mark exists."""
 
     def __init__(self, inner: Versioned, address: str, now: Callable[[], float] = time.monotonic) -> None:
         self.inner = inner
@@ -50,7 +50,9 @@ class GuardedStore:
         self._now = now
         self._believed_until = 0.0
         self.id = self._mark_id()
-        self._witness = MARK if inner.size(MARK) is not None else ""  # "": an old store that cannot be marked
+        self._witness = (
+            MARK if inner.size(MARK) is not None else ""
+        )  # "": an older, read-only store without a mark
         self._version = inner.version(self._witness)
 
     @property
@@ -88,7 +90,7 @@ class GuardedStore:
 
     def keys(self, prefix: str) -> Iterator[str]:
         names = list(self.inner.keys(prefix))
-        self._vouch()  # whatever is not listed is absent
+        self._vouch()  # callers take keys that are not listed as absent
         return iter(names)
 
     def put_hint(self, key: str, data: bytes) -> None:
@@ -107,12 +109,15 @@ class GuardedStore:
         return self.inner.scratch()
 
     def _mark_id(self) -> str | None:
-        """The id of the store; a store without a mark gets one. None where it cannot, or cannot be read."""
+        """Return the id of the store, after writing a mark if there is none.
+
+        Return None if the store is read-only and has no mark, or if the mark is damaged.
+        """
         try:
             mark = find(self.inner, StoreMark, MARK)
             if mark is None:
-                fresh = StoreMark(id=token_hex(16), at=stamp(datetime.now(UTC)))
-                self.inner.create(MARK, fresh.encode())
+                new_mark = StoreMark(id=token_hex(16), at=stamp(datetime.now(UTC)))
+                self.inner.create(MARK, new_mark.encode())
                 mark = find(self.inner, StoreMark, MARK)
         except ReadOnlyStoreError:
             return None
@@ -122,17 +127,17 @@ class GuardedStore:
         return mark.id if mark else None
 
     def _vouch(self) -> None:
-        """Go on if the store is there, and is the one that was opened.
+        """Check that the store is available, and is the one that was opened.
 
         Raises:
-            StoreAwayError: it is not.
+            StoreAwayError: the mark is missing, or belongs to another store.
         """
         if self._now() < self._believed_until:
             return
         asked = self._now()
         version = self.inner.version(self._witness)
         if version is None:
-            raise self._away("its mark is not there; is the disk mounted, is the bucket the right one?")
+            raise self._away("its mark is missing; is the disk mounted, is the bucket the right one?")
         if version != self._version:
             self._recognise()
             self._version = version
@@ -140,7 +145,11 @@ class GuardedStore:
             self._believed_until = asked + BELIEVED
 
     def _recognise(self) -> None:
-        """The mark was written anew: a copied or remounted store has the same id, another store has not."""
+        """Compare the id after the mark was replaced: a copied or remounted store has the same id.
+
+        Raises:
+            StoreAwayError: it is another store.
+        """
         if not self._witness:
             raise self._away("another folder has taken its place")
         try:
@@ -158,16 +167,16 @@ class GuardedStore:
 
 
 def guarded(store: Versioned, address: str, expected: str | None) -> GuardedStore:
-    """Guard a store that was opened; ``expected`` is the id that it must have, None for any.
+    """Return the store with its guard. ``expected`` is the id that it must have; None allows any.
 
     Raises:
-        StoreError: it has another id, or is new.
+        StoreError: an id is expected, and the store has another one or none.
     """
     found = find(store, StoreMark, MARK) if expected else None
     if expected and (found is None or found.id != expected):
         held = "no id" if found is None else f"the id {found.id}"
         raise StoreError(
-            f"{address} has {held}, not {expected} as ARMWHEELS_STORE_ID says: "
+            f"{address} has {held}, and ARMWHEELS_STORE_ID is {expected}: "
             "mount the right disk, name the right bucket, or unset ARMWHEELS_STORE_ID for a new store"
         )
     return GuardedStore(store, address)

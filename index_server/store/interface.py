@@ -1,15 +1,17 @@
-"""The object store: the one thing replicas share.
+"""The interface of the object store, the only state that servers share.
 
-The interface is small so that every kind can keep the same promises:
+Every implementation gives these guarantees:
 
-* ``create`` writes whole objects and never over an existing one; of many writers one alone gets ``True``.
-* What ``create`` acknowledged survives a crash; what it did not acknowledge is there whole or not at all.
-* ``put_hint`` replaces, and only hints may be replaced: nothing depends on their being new.
-* ``scratch`` lends a local file for bytes on their way in; it vanishes with its process.
-* A store that does not answer is a :class:`StoreAwayError`, a full one a :class:`NoSpaceError`. No failure reads as
-  absence; that the store itself may be absent is :mod:`index_server.store.guard`'s concern.
+* ``create`` writes complete objects and never replaces one. Of several writers, only one gets ``True``.
+* An object survives a crash if ``create`` has returned. If ``create`` has not returned, the object is complete or
+  absent.
+* ``put_hint`` replaces an object. Only hints may be replaced: nothing depends on reading the newest one.
+* ``scratch`` provides a local file for bytes that are being received. The file does not outlive its process.
+* The methods raise :class:`StoreAwayError` if the store does not answer, and :class:`NoSpaceError` if it is full.
+  They never report a failure as absence. :mod:`index_server.store.guard` detects that the whole store is absent.
 
-:mod:`index_server.store.folder` has the kind for one machine, :mod:`index_server.store.bucket` the kind for many.
+:mod:`index_server.store.folder` implements it for servers on one machine, :mod:`index_server.store.bucket` for
+servers on several.
 """
 
 from __future__ import annotations
@@ -24,8 +26,8 @@ from typing import Protocol
 
 from index_server.errors import StoreError
 
-CHUNK = 1 << 20  # bytes handed on at a time
-MARK = "store.json"  # the object that says that the store is there
+CHUNK = 1 << 20  # bytes that a read yields at a time
+MARK = "store.json"  # the object that shows that the store is available
 NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _SEGMENT = re.compile(r"[A-Za-z0-9_!+-][A-Za-z0-9_.!+-]{0,254}\Z")
 
@@ -41,17 +43,17 @@ class Staged(Protocol):
 
 
 class ObjectStore(Protocol):
-    """Objects by key. Keys are ``/``-separated segments of letters, digits and ``_.!+-``."""
+    """A map from keys to objects. A key has ``/``-separated segments of letters, digits and ``_.!+-``."""
 
     @property
     def look_every(self) -> float:
-        """Seconds between a reader's looks at a journal's end; 0 where a look costs next to nothing."""
+        """Seconds between two checks whether a journal has new entries; 0 if a check is cheap."""
 
     def create(self, key: str, data: bytes) -> bool:
-        """Write an object unless the key is taken; say whether this call wrote it."""
+        """Write an object unless the key exists. Return whether this call wrote it."""
 
     def create_from(self, key: str, path: Path) -> bool:
-        """The same with the bytes of a closed file from :meth:`scratch`."""
+        """Do the same with the bytes of a closed file from :meth:`scratch`."""
 
     def stage(self, objects: Mapping[str, bytes | Path]) -> AbstractContextManager[Staged]:
         """Prepare several objects, given as bytes or as closed files from :meth:`scratch`.
@@ -60,36 +62,39 @@ class ObjectStore(Protocol):
         """
 
     def get(self, key: str) -> bytes:
-        """The whole object.
+        """Return all bytes of an object.
 
         Raises:
-            MissingObjectError: there is none.
+            MissingObjectError: there is no such object.
         """
 
     def size(self, key: str) -> int | None:
-        """The object's size in bytes, or None where there is none."""
+        """Return an object's size in bytes, or None if there is no such object."""
 
     def read(self, key: str, start: int, stop: int) -> Iterator[bytes]:
-        """The bytes from ``start`` up to ``stop``, in chunks of at most :data:`CHUNK`.
+        """Yield the bytes from ``start`` up to ``stop``, in chunks of at most :data:`CHUNK`.
 
         Raises:
-            MissingObjectError: there is none.
+            MissingObjectError: there is no such object.
         """
 
     def keys(self, prefix: str) -> Iterator[str]:
-        """All keys below ``prefix``, sorted, with what strays there; it ends in ``/``, or is empty for all."""
+        """Return all keys below ``prefix``, sorted, including those of files that the index did not write.
+
+        ``prefix`` ends in ``/``, or is empty for all keys.
+        """
 
     def put_hint(self, key: str, data: bytes) -> None:
-        """Write an object, whether or not the key is taken."""
+        """Write an object, and replace an existing one."""
 
     def remove(self, key: str) -> None:
-        """Take an object away; it being gone already is no error. For collection alone."""
+        """Delete an object, if it exists. Only collecting and trimming may do so."""
 
     def written_at(self, key: str) -> datetime | None:
-        """When the object was written by the store's clock, or None where there is none."""
+        """Return when an object was written, by the store's clock; None if there is no such object."""
 
     def scratch(self) -> AbstractContextManager[Path]:
-        """An empty local file, removed when the context ends."""
+        """Provide an empty local file, which is deleted when the context ends."""
 
 
 class OneByOne:
@@ -117,11 +122,11 @@ def one_by_one(store: ObjectStore, objects: Mapping[str, bytes | Path]) -> Itera
 
 
 def check_key(key: str) -> str:
-    """Give back ``key`` if it is one.
+    """Return ``key`` if it is valid.
 
     Raises:
-        StoreError: a segment is empty, starts with a dot, or holds other characters.
+        StoreError: a segment is empty, starts with a dot, is too long, or has a character that is not allowed.
     """
     if not all(_SEGMENT.match(segment) for segment in key.split("/")):
-        raise StoreError(f"{key!r} cannot be a key")
+        raise StoreError(f"{key!r} is not a valid key")
     return key

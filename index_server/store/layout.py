@@ -1,4 +1,4 @@
-"""Which keys the index writes. What else lies in a store is no object of it: an editor's backup, a README."""
+"""The keys that the index writes. Other files in a store, such as a README or an editor's backup, are ignored."""
 
 from __future__ import annotations
 
@@ -33,5 +33,5 @@ _KEY = re.compile("|".join([r"store\.json", *(f"{top}/(?:{rest})" for top, rest 
 
 
 def is_object(key: str) -> bool:
-    """Whether the index writes objects of such a key."""
+    """Whether the index writes objects under such a key."""
     return _KEY.fullmatch(key) is not None

@@ -1,4 +1,4 @@
-"""Reads the store's JSON objects as what they mean."""
+"""Reads JSON objects of the store into the classes of :mod:`index_server.model`, and lists keys."""
 
 from __future__ import annotations
 
@@ -10,31 +10,31 @@ from index_server.store.layout import is_object
 
 
 def read(store: ObjectStore, model: type[StoredT], key: str) -> StoredT:
-    """The object.
+    """Return the decoded object.
 
     Raises:
-        MissingObjectError: there is none.
-        DamagedError: it is damaged.
+        MissingObjectError: there is no such object.
+        DamagedError: the object is damaged.
     """
     return model.decode(store.get(key), key=key)
 
 
 def find(store: ObjectStore, model: type[StoredT], key: str) -> StoredT | None:
-    """The object, or None where there is none.
+    """Return the decoded object, or None if there is no such object.
 
     Raises:
-        DamagedError: it is damaged.
+        DamagedError: the object is damaged.
     """
-    if store.size(key) is None:  # cheaper than a failed read, and asked on every page
+    if store.size(key) is None:  # cheaper than a failed read; every page does this
         return None
     return read(store, model, key)
 
 
 def keys(store: ObjectStore, prefix: str) -> Iterator[str]:
-    """The keys below a prefix, sorted, without what strays there."""
+    """Return the keys below a prefix, sorted, without those of files that the index did not write."""
     return (key for key in store.keys(prefix) if is_object(key))
 
 
 def strays(store: ObjectStore) -> Iterator[str]:
-    """The keys of the whole store that are none of the index's own."""
+    """Return the keys of all files in the store that the index did not write."""
     return (key for key in store.keys("") if not is_object(key))

@@ -1,4 +1,4 @@
-"""Local files for bytes on their way in; each vanishes with the process that made it."""
+"""Temporary local files for bytes that are being received. They do not outlive the process that made them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ _NOT_OURS = frozenset({errno.EISDIR, errno.EACCES, errno.EPERM, errno.EROFS, err
 class ScratchFolder:
     """A folder of temporary files that several processes may share.
 
-    A file is locked while its process lives; those left by a killed one are swept when a folder is opened.
+    A process keeps a lock on its files. Opening the folder deletes files without a lock, which killed processes
+    left.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -25,7 +26,7 @@ class ScratchFolder:
 
     @contextmanager
     def file(self) -> Iterator[Path]:
-        """An empty file, removed when the context ends."""
+        """Provide an empty file, which is deleted when the context ends."""
         path, lock = self._locked_file()
         try:
             yield path
@@ -34,23 +35,23 @@ class ScratchFolder:
             os.close(lock)
 
     def _locked_file(self) -> tuple[Path, int]:
-        """A new file and the descriptor that holds its lock."""
+        """Return a new file, and the descriptor that holds its lock (flock(2))."""
         while True:
             path = self._folder / secrets.token_hex(12)
             lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             fcntl.flock(lock, fcntl.LOCK_EX)
-            if os.fstat(lock).st_nlink:  # a sweeper may have come between open and lock
+            if os.fstat(lock).st_nlink:  # another process may have deleted it between open and lock
                 return path, lock
             os.close(lock)
 
     def _sweep(self) -> None:
-        """Remove the files whose process is gone; what cannot be removed here is in nobody's way."""
-        if not self._folder.is_dir():  # of a store that is read-only and was never written to
+        """Delete the files whose process has ended. Files that cannot be opened are skipped, and do no harm."""
+        if not self._folder.is_dir():  # the store is read-only and was never written to
             return
         for path in self._folder.iterdir():
             try:
                 lock = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-            except OSError as error:  # a folder, another user's file, a read-only disk, or just gone
+            except OSError as error:  # a folder, another user's file, a read-only disk, or just deleted
                 if error.errno not in _NOT_OURS:
                     raise
                 continue
@@ -58,6 +59,6 @@ class ScratchFolder:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 path.unlink(missing_ok=True)
             except BlockingIOError:
-                pass  # another server is writing it
+                pass  # another process uses it
             finally:
                 os.close(lock)

@@ -84,13 +84,13 @@ def test_several_at_once(start: Start, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("act", "reason"),
     [
-        ("os.kill(os.getpid(), signal.SIGKILL)", r"it ended the process that did so \(-9\)"),
-        ("os.kill(os.getpid(), signal.SIGSEGV)", r"it ended the process that did so \(-11\)"),
-        ("os._exit(3)", r"it ended the process that did so \(3\)"),
+        ("os.kill(os.getpid(), signal.SIGKILL)", r"the worker process failed \(exit code -9\)"),
+        ("os.kill(os.getpid(), signal.SIGSEGV)", r"the worker process failed \(exit code -11\)"),
+        ("os._exit(3)", r"the worker process failed \(exit code 3\)"),
         ("os.kill(os.getpid(), signal.SIGXCPU)", "more than 6 seconds of CPU"),
         ("time.sleep(60)", "more than 0.3 seconds"),
-        ("worker.send(channel, {}, bytes(64 << 20)); time.sleep(60)", "it ended the process that did so"),
-        ("channel.sendall(b'xxxx')", "it ended the process that did so"),
+        ("worker.send(channel, {}, bytes(64 << 20)); time.sleep(60)", "the worker process failed"),
+        ("channel.sendall(b'xxxx')", "the worker process failed"),
     ],
 )
 def test_what_ends_a_worker_is_a_reason(
