@@ -85,7 +85,7 @@ def record_key(project: str, filename: str) -> str:
 
 
 def build_key(wheel_digest: str, project: str) -> str:
-    """Where it lies which wheel of a project was published for a wheel digest."""
+    """The key of the pointer from a wheel digest to the wheel of a project."""
     return f"builds/{wheel_digest}/{project}.json"
 
 
@@ -193,10 +193,10 @@ class Catalog:
     def find_build(self, wheel_digest: str, project: str | None = None) -> Record | None:
         """The record of the wheel of a project that was published for a wheel digest, or None.
 
-        A wheel states its digest itself, so that only a project's own uploaders can be believed about it. Without a
-        project, the newest wheel that states the digest is given.
+        A wheel states its own digest, so that only wheels of the same project can be trusted. Without a project,
+        this returns the newest wheel that states the digest.
         """
-        older = f"builds/{wheel_digest}.json"  # where servers wrote when a digest had one project
+        older = f"builds/{wheel_digest}.json"  # the key that older servers wrote
         places = (
             [build_key(wheel_digest, project)] if project else keys(self.store, f"builds/{wheel_digest}/")
         )
@@ -321,14 +321,14 @@ class Catalog:
             files = self.sessions.files(session)
             if not files:
                 raise NotFoundError("this session holds no file; upload to it or adopt files into it first")
-            fresh = SnapshotRequest(
+            inputs = SnapshotRequest(
                 channel=channel,
                 parent=head.snapshot if head else None,
                 at=stamp(self.now()),
                 files=tuple(files),
                 development=self.development.get(channel),
             )
-            request = self.sessions.pin(session, idempotency_key, fresh)
+            request = self.sessions.pin(session, idempotency_key, inputs)
         if request.channel != channel:
             raise ConflictError(f"this idempotency key was used for channel {request.channel}")
         return request
@@ -364,7 +364,7 @@ class Catalog:
         return merged
 
     def _place(self, request: SnapshotRequest, name: str, projects: dict[str, ShardRef]) -> Snapshot:
-        """Write the snapshot under the first free id of its day, or find it there."""
+        """Write the snapshot under the first free id of its day, unless an earlier attempt wrote it."""
         day = request.at[:10].replace("-", "")
         number = 0
         while True:

@@ -47,15 +47,15 @@ class EvidenceShelf:
         if file is None:
             raise NotFoundError(f"the index has no file with the sha256 {sha256}; upload it first")
         (_, filename), _ = split_key(file)
-        fresh = Evidence(sha256=sha256, kind=kind, at=stamp(self._now()), by=by, body=body)
+        added = Evidence(sha256=sha256, kind=kind, at=stamp(self._now()), by=by, body=body)
         while True:
             number = self._count(sha256, kind)
             newest = self._whole(sha256, kind, number) if number else None
             if newest is None or not _same(newest.body, body):
                 number += 1
-                if not self._store.create(evidence_key(sha256, kind, number), fresh.encode()):
+                if not self._store.create(evidence_key(sha256, kind, number), added.encode()):
                     continue
-                newest = fresh
+                newest = added
             self._judge(parse_name(filename).project, newest, number)
             return newest
 
@@ -75,13 +75,13 @@ class EvidenceShelf:
         if not wanted:
             return found
         with ThreadPoolExecutor(AT_ONCE) as pool:
-            told = chain.from_iterable(pool.map(self.told, sorted(set(files.values()))))
-            for sha256, kind, number, good in told:
+            listed = chain.from_iterable(pool.map(self.told, sorted(set(files.values()))))
+            for sha256, kind, number, good in listed:
                 if sha256 in files and kind in wanted and number > found[sha256].get(kind, (0, False))[0]:
                     found[sha256][kind] = number, good
-            untold = [(sha256, kind) for sha256 in files for kind in wanted if kind not in found[sha256]]
+            absent = [(sha256, kind) for sha256 in files for kind in wanted if kind not in found[sha256]]
             for (sha256, kind), verdict in zip(
-                untold, pool.map(lambda each: self._reckon(files[each[0]], *each), untold), strict=True
+                absent, pool.map(lambda each: self._reckon(files[each[0]], *each), absent), strict=True
             ):
                 if verdict is not None:
                     found[sha256][kind] = verdict
@@ -91,26 +91,27 @@ class EvidenceShelf:
         """All verdicts about a project's files: sha256, kind, number, and whether the file passed."""
         prefix = f"verdicts/{project}/"
         split = (key.removeprefix(prefix).split(".") for key in keys(self._store, prefix))
-        return [(sha256, kind, int(number), said == "passed") for sha256, kind, number, said in split]
+        return [(sha256, kind, int(number), outcome == "passed") for sha256, kind, number, outcome in split]
 
     def read(self, sha256: str, kind: str, number: int) -> Evidence:
-        """One piece of evidence.
+        """Return one piece of evidence.
 
         Raises:
-            MissingObjectError: there is none of this number.
+            MissingObjectError: there is no evidence with this number.
+            DamagedError: the evidence is damaged.
         """
         key = evidence_key(sha256, kind, number)
         return Evidence.decode(self._store.get(key), key=key)
 
     def _whole(self, sha256: str, kind: str, number: int) -> Evidence | None:
-        """A piece of evidence, None where it is damaged: the next one takes its place."""
+        """Return a piece of evidence; None if it is damaged, so that the caller writes another one."""
         try:
             return self.read(sha256, kind, number)
         except DamagedError:
             return None
 
     def sealed(self, project: str, sha256: str, kind: str, number: int, *, good: bool) -> bool:
-        """Whether evidence is the bytes that its verdict was made from; verdicts of older servers cannot tell."""
+        """Whether evidence is unchanged since its verdict was written. Verdicts of older servers have no hash."""
         seal = self._store.get(_verdict_key(project, sha256, kind, number, good=good)).decode(
             "ascii", "replace"
         )
@@ -130,12 +131,12 @@ class EvidenceShelf:
         return good
 
     def _count(self, sha256: str, kind: str) -> int:
-        """The number of the newest evidence; a number that is missing counts too."""
+        """The number of the newest evidence, which is at least the count: numbers can be missing."""
         return max((serial_of(key) for key in keys(self._store, f"evidence/{sha256}/{kind}/")), default=0)
 
 
 def _same(one: object, other: object) -> bool:
-    """Whether two bodies are the same JSON; to Python, ``1`` equals ``True``."""
+    """Whether two bodies are the same JSON. Python's ``==`` would take ``1`` and ``true`` for equal."""
     return orjson.dumps(one, option=orjson.OPT_SORT_KEYS) == orjson.dumps(other, option=orjson.OPT_SORT_KEYS)
 
 
@@ -144,5 +145,5 @@ def _verdict_key(project: str, sha256: str, kind: str, number: int, *, good: boo
 
 
 def evidence_key(sha256: str, kind: str, number: int) -> str:
-    """Where a piece of evidence lies."""
+    """The key of a piece of evidence."""
     return f"evidence/{sha256}/{kind}/{number}.json"

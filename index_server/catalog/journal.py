@@ -1,12 +1,11 @@
 """Append-only journals: one a channel, and one each for yanks and quarantines, leases, and collected files.
 
 A journal is a folder ``journal/<name>/`` of entries 1, 2, 3 and so on without gaps. Each entry holds the sha256 of
-the bytes of the entry before. **Creating an entry is the commit.** Of two writers of one serial, one succeeds and
-the other is told.
+the bytes of the entry before. **Creating an entry is the commit.** Of two writers of one serial, only one succeeds.
 
-Hints (``channels/``) are written after the commit. A missing or old hint costs time and nothing else. A hint ahead
-of its journal says that acknowledged entries are lost: readers use what is left, and writers are refused, since
-they would put other entries in the place of the lost ones. A hint also holds the hash of its entry.
+Hints (``channels/``) are written after the commit. They have the serial and the hash of an entry. A missing or old
+hint only costs time. A hint ahead of its journal means that acknowledged entries are lost. Then readers use the
+remaining entries, and writers are refused, since they would replace the lost entries.
 
 A damaged entry stops only those requests that need it.
 """
@@ -26,7 +25,7 @@ _log = logging.getLogger(__name__)
 
 
 def hint_key(name: str) -> str:
-    """Where the hint of a journal lies."""
+    """The key of a journal's hint."""
     return f"channels/{name}.json"
 
 
@@ -77,7 +76,7 @@ class Journal(Generic[EntryT]):
         """All entries, the oldest first.
 
         Raises:
-            DamagedError: one of them is damaged, or missing.
+            DamagedError: an entry is damaged or missing.
         """
         return [self._entry(serial) for serial in range(1, self.serial + 1)]
 
@@ -86,7 +85,7 @@ class Journal(Generic[EntryT]):
         return [self._readable(serial) for serial in range(1, self.serial + 1)]
 
     def of_nonce(self, nonce: str) -> EntryT | None:
-        """The entry with this nonce, by which a caller finds its own entry after a lost answer; or None."""
+        """The entry with this nonce, or None. A caller finds its own entry by it after a lost answer."""
         return next((entry for entry in reversed(self.readable()) if entry and entry.nonce == nonce), None)
 
     def append(self, entry: EntryT) -> EntryT | None:
@@ -116,41 +115,41 @@ class Journal(Generic[EntryT]):
                 return written
 
     def hint(self) -> None:
-        """Store a hint for later readers: how far the journal goes at least, and the hash of that entry."""
+        """Store a hint for later readers: the serial of the last entry, and its hash."""
         serial = self.serial
         digest = sha256_hex(self._bytes(serial))
         self.store.put_hint(hint_key(self.name), Hint(serial=serial, sha256=digest).encode())
 
     def hinted(self) -> Hint | None:
-        """The hint, if there is one that can be read."""
+        """The hint; None if it is missing or damaged."""
         try:
             return find(self.store, Hint, hint_key(self.name))
-        except DamagedError:  # hints only save steps
+        except DamagedError:  # hints only save time
             return None
 
     def lost(self) -> int | None:
-        """The serial of an entry that was acknowledged and is not there any more, or None."""
+        """The serial of an acknowledged entry that is missing, or None."""
         hint = self.hinted()
         if hint is None or self.store.size(journal_key(self.name, hint.serial)) is not None:
             return None
         return hint.serial
 
     def refuse_loss(self) -> None:
-        """Go on if no entry is known to be lost.
+        """Check that no entry is known to be lost.
 
         Raises:
-            DamagedError: one is.
+            DamagedError: an entry is lost.
         """
         lost = self.lost()
         if lost is not None:
             raise DamagedError(
                 journal_key(self.name, lost),
-                f"it is missing, though {hint_key(self.name)} says that it was written; restore it, or accept the "
-                "loss by removing that hint",
+                f"it is missing, although {hint_key(self.name)} shows that it was written; restore it, or accept "
+                "the loss by removing that hint",
             )
 
     def _begin(self) -> int:
-        """A serial to begin looking from: the hint's, else the last one that is listed."""
+        """The serial to start the search for the last entry from: the hint's, else the last one that is listed."""
         hint = self.hinted()
         if hint is not None and self.store.size(journal_key(self.name, hint.serial)) is not None:
             return hint.serial
@@ -160,7 +159,11 @@ class Journal(Generic[EntryT]):
         return max((serial_of(key) for key in keys(self.store, f"journal/{self.name}/")), default=0)
 
     def _hash(self, serial: int) -> str:
-        """The hash of an entry, for the next one to hold: never of bytes that were not written as they are."""
+        """Return the hash of an entry, for the next one to contain.
+
+        Raises:
+            DamagedError: the entry is damaged, or differs from the hint.
+        """
         key = journal_key(self.name, serial)
         data = self._bytes(serial)
         self._model.decode(data, key=key)

@@ -38,10 +38,10 @@ class StatusBook:
         return self._marks
 
     def shown(self, project: str | None) -> tuple[int, ProjectMarks]:
-        """What pages go by: the serial of the journal, and the marks of a project, or of none.
+        """Return the serial of the journal, and the marks of a project, for pages. Without a project: no marks.
 
         Raises:
-            DamagedError: an entry is damaged that may speak of the project.
+            DamagedError: a damaged entry may be about the project.
         """
         try:
             marks = self.marks()
@@ -55,12 +55,12 @@ class StatusBook:
             return len(entries), marks.of(project) if project else NONE
 
     def _may_speak_of(self, project: str, serial: int) -> bool:
-        """Whether a damaged entry may be about a project: those that were about to write it left their names."""
+        """Whether a damaged entry may be about a project. ``marked/`` has the projects of each serial's writers."""
         if serial not in self._subjects:
             named = (key.removeprefix("marked/").rpartition(".") for key in keys(self._store, "marked/"))
             self._subjects[serial] = frozenset(name for name, _, each in named if int(each) == serial)
         subjects = self._subjects[serial]
-        return not subjects or project in subjects  # an entry of an older server left no name
+        return not subjects or project in subjects  # older servers did not write ``marked/``
 
     def mark(
         self, kind: Mark, *, project: str, filename: str | None, reason: str, by: str, nonce: str

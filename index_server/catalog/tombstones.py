@@ -7,9 +7,9 @@ looked. Generation 0 is stored at the path of its URL, each later one in a folde
   nothing may refer to it again, though its bytes may exist for a while.
 * A ``restored`` entry is written **after** the bytes of the next generation are complete.
 
-Whoever makes files reachable announces it first, by an entry in a session, a lease or an intent to move, and reads
-this journal afterwards. The collector writes this journal first and reads the announcements afterwards. So at least
-one of the two sees the other, and no lock is needed.
+A request that makes files reachable first writes an announcement: an entry in a session, a lease, or an intent to
+move. It reads this journal afterwards. The collector writes this journal first, and reads the announcements
+afterwards. So at least one of the two sees the other, and no lock is needed.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ class Tombstones:
 
 
 def announce(store: ObjectStore, snapshot: str, at: str) -> None:
-    """Announce a move. Every attempt writes an announcement of its own, so that none is too old."""
+    """Announce a move. Each attempt writes a new announcement, since the collector ignores old ones."""
     key = f"intents/{snapshot}/{secrets.token_hex(12)}.json"
     store.create(key, Intent(snapshot=snapshot, at=at).encode())
 

@@ -1,1 +1,1 @@
-"""ASGI middleware in front of pages and API."""
+"""ASGI middleware that runs before pages and API."""

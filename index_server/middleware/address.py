@@ -1,4 +1,4 @@
-"""Addresses that hold a token, addresses below a path of a proxy, and HEAD wherever GET goes."""
+"""Middleware for URLs that contain a token, URLs below a proxy's path, and HEAD requests."""
 
 from __future__ import annotations
 
@@ -11,16 +11,15 @@ from index_server.secret import PREFIX, holds_token
 
 _PREFIX = PREFIX.encode()
 _ADVICE = (
-    "a token stands in this address, where logs keep it; revoke it, make another, and send that"
-    " as password of the user __token__, or as Bearer\n"
+    "the URL contains a token, and logs store URLs; revoke the token, make another one, and send that"
+    " as the password of the user __token__, or as Bearer\n"
 )
 
 
 class NoTokenInAddress:
-    """Answers 400 to a path or query that holds a token.
+    """Answers 400 if the path or query of a URL contains a token.
 
-    Addresses are kept by logs and caches, and repeated by redirects and error pages. The answer does not repeat
-    it.
+    Logs and caches store URLs, and redirects and error pages repeat them. This answer does not repeat the token.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -36,12 +35,12 @@ class NoTokenInAddress:
 
 
 def _suspicious(scope: Scope) -> bool:
-    """Whether a closer look is worth its time."""
+    """Whether the URL may contain a token, by a cheap test."""
     return PREFIX in scope["path"] or b"%" in scope["query_string"] or _PREFIX in scope["query_string"]
 
 
 class BelowPath:
-    """Takes ``root_path`` off the paths of requests, for a proxy that does not; other paths stay as they are."""
+    """Removes ``root_path`` from the start of request paths, for proxies that do not. Other paths are unchanged."""
 
     def __init__(self, app: ASGIApp, root_path: str) -> None:
         self._app = app
@@ -60,11 +59,11 @@ class BelowPath:
 
 
 class HeadAsGet:
-    """Answers HEAD as GET without its body, for routes that have no HEAD of their own (RFC 9110 section 9.3.2)."""
+    """Answers HEAD as GET without the body (RFC 9110 section 9.3.2), for routes that do not handle HEAD."""
 
     def __init__(self, app: ASGIApp, own: tuple[str, ...]) -> None:
         self._app = app
-        self._own = own  # beginnings of paths that have one
+        self._own = own  # path prefixes of routes that handle HEAD
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["method"] != "HEAD" or scope["path"].startswith(self._own):

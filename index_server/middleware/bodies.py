@@ -1,4 +1,4 @@
-"""Bodies of requests: how large, and how slow."""
+"""Middleware that limits how slowly a client may send a request body."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from index_server.errors import SlowBodyError
 
-STEP = 16 << 10  # bytes that must come within the time
+STEP = 16 << 10  # bytes that must arrive within the time
 
 
 class BodyPace:
@@ -38,7 +38,7 @@ class BodyPace:
                     message = await receive()
             except TimeoutError:
                 raise SlowBodyError(
-                    f"less than {STEP} bytes of the body came in {self._seconds:g} seconds; send it again"
+                    f"less than {STEP} bytes of the body arrived in {self._seconds:g} seconds; send it again"
                 ) from None
             left -= loop.time() - begun
             size += len(message.get("body", b""))

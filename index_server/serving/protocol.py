@@ -1,8 +1,8 @@
-"""HTTP/1.1 within limits: uvicorn's protocol, and what it does not have.
+"""uvicorn's HTTP/1.1 protocol with limits on headers and connections.
 
-uvicorn takes another protocol class as ``Config.http``. This one adds limits on the header, a deadline for it,
-and a bound on connections. Of the servers tried (docs/decisions/index-9-http-server.md), none has a header
-deadline beside a long keep-alive, which proxies need. httptools does the parsing as before.
+uvicorn accepts another protocol class as ``Config.http``. This one limits the size of the header, the time until
+it is complete, and the number of connections. No server that was tried (docs/decisions/index-9-http-server.md) has
+a header deadline together with a long keep-alive, which proxies need. httptools still does the parsing.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from uvicorn.server import ServerState
 
 from index_server.limits import SPARE, Limits
 
-LINGER_BYTES = 1 << 20  # read on after a refusal, so that the client gets to read the answer
-LINGER_SECONDS = 2.0
-DISCARDED = 64 << 10  # bytes of an unwanted body that must come within a deadline to extend it
+LINGER_BYTES = 1 << 20  # that are read and discarded after a refusal, so that the client can read the answer
+LINGER_SECONDS = 2.0  # for which they are read
+DISCARDED = 64 << 10  # bytes of a discarded body that must arrive within a deadline to extend it
 _HOST = re.compile(rb"[^\s/?#@\\<>\"]*\Z")  # of RFC 3986 section 3.2.2, without the user part
 QUIET = 5.0  # seconds without progress after which a request may be dropped for a new connection
 
 
 class LimitedConfig(uvicorn.Config):
-    """uvicorn's settings, and the limits."""
+    """uvicorn's configuration with our limits."""
 
     def __init__(self, app: Any, limits: Limits, **options: Any) -> None:
         super().__init__(
@@ -44,14 +44,14 @@ class LimitedConfig(uvicorn.Config):
 
 
 class Clients:
-    """All connections, the one that was quiet longest first."""
+    """All connections, ordered by their last progress, the oldest first."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._quiet: OrderedDict[LimitedProtocol, None] = OrderedDict()
 
     def admit(self, client: LimitedProtocol) -> int:
-        """Add a connection; return how many there are above the limit, after dropping a quiet one for it."""
+        """Add a connection. Above the limit, drop a quiet one. Return the number of connections above the limit."""
         self._quiet[client] = None
         if len(self._quiet) > self._limit:
             quiet = next((each for each in self._quiet if each is not client and each.droppable()), None)
@@ -61,7 +61,7 @@ class Clients:
         return max(len(self._quiet) - self._limit, 0)
 
     def progressed(self, client: LimitedProtocol) -> None:
-        """Note that a client sent something, or took something of an answer."""
+        """Note that a client sent data, or received a part of an answer."""
         if client in self._quiet:
             self._quiet.move_to_end(client)
 
@@ -71,7 +71,7 @@ class Clients:
 
 
 class LimitedProtocol(HttpToolsProtocol):
-    """One connection. A refused request gets a status, and the connection ends."""
+    """One connection. If a request is refused, the client gets a status code and the connection is closed."""
 
     def __init__(
         self,
@@ -85,13 +85,13 @@ class LimitedProtocol(HttpToolsProtocol):
         self._clients = config.clients
         self._deadline: asyncio.TimerHandle | None = None
         self._progress_at = 0.0
-        self._incoming = False  # a request has begun, and has not ended
+        self._incoming = False  # a request has started and is not complete
         self._in_header = False
         self._header_bytes = 0
         self._fields = 0
         self._hosts = 0
-        self._no_body = 0  # bytes read since the last byte of a body: header, trailers, chunk extensions
-        self._discarded = 0  # bytes of a body nobody reads, since the deadline was set
+        self._no_body = 0  # bytes since the last byte of a body: header, trailers, chunk extensions
+        self._discarded = 0  # bytes of a discarded body since the deadline was set
         self._refused: HTTPStatus | None = None
         self._lingered = 0
 
@@ -130,20 +130,20 @@ class LimitedProtocol(HttpToolsProtocol):
         self._note_progress()
         super().resume_writing()
 
-    def send_400_response(self, msg: str) -> None:  # noqa: ARG002  # uvicorn passes its own sentence
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002  # uvicorn passes its own message
         too_large = (
             self._header_bytes > self._limits.header_bytes or self._fields > self._limits.header_fields
         )
         self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE if too_large else HTTPStatus.BAD_REQUEST)
 
     def droppable(self) -> bool:
-        """Whether the connection waits for its client: idle, or quiet in the middle of a request."""
+        """Whether the connection may be dropped: it is idle, or its client made no progress for :data:`QUIET`."""
         if self._idle():
             return True
         waits = self.flow.write_paused or (self.cycle.more_body and not self.flow.read_paused)
         return waits and self.loop.time() - self._progress_at > QUIET
 
-    # What the parser finds
+    # Callbacks of the parser
 
     def on_message_begin(self) -> None:
         self._incoming = self._in_header = True
@@ -201,7 +201,7 @@ class LimitedProtocol(HttpToolsProtocol):
         return self.cycle is None or self.cycle.response_complete
 
     def _expect_header(self) -> None:
-        """Give the client a time for the header that it owes, or for the rest of a body nobody reads."""
+        """Start the deadline for the next header, or for the rest of a discarded body."""
         self._clear_deadline()
         self._discarded = 0
         self._deadline = self.loop.call_later(self._limits.header_seconds, self._too_late)
@@ -223,17 +223,24 @@ class LimitedProtocol(HttpToolsProtocol):
         self._clients.progressed(self)
 
     def _count(self, size: int) -> None:
-        """Stop the parser at too large a header: httptools turns what a callback raises into its own error."""
+        """Count bytes of the header, and stop the parser if the header is too large.
+
+        httptools converts the ValueError into its own error, on which uvicorn calls :meth:`send_400_response`.
+        """
         self._header_bytes += size
         if self._header_bytes > self._limits.header_bytes or self._fields > self._limits.header_fields:
             raise ValueError("too large")
 
     def _refuse(self, status: HTTPStatus) -> None:
-        """Answer, and read on for a moment: data that arrives at a closed socket would discard the answer."""
+        """Send an error status and close the connection after a delay.
+
+        Until then, data is read and discarded. Data that arrives at a closed socket would make the kernel send a
+        reset, and the client could lose the answer.
+        """
         if self._refused is not None or self.transport.is_closing():
             return
         if not self._idle():
-            self.cycle.disconnected = True  # a request before this one: its answer is not sent
+            self.cycle.disconnected = True  # of an earlier request, whose answer is not sent
             self.cycle.message_event.set()
             if self.cycle.response_started:
                 self.transport.abort()
@@ -253,7 +260,7 @@ class LimitedProtocol(HttpToolsProtocol):
 
 
 def _only_health(app: ASGI3Application) -> ASGI3Application:
-    """The app of a connection above the limit: ``/healthz``, and 503 for all else."""
+    """Return an app for connections above the limit. It answers ``/healthz``, and 503 for all other paths."""
 
     async def answer(scope: UvicornScope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
         if scope["type"] == "http" and scope["path"] == "/healthz":

@@ -1,4 +1,4 @@
-"""Listens, serves until a signal, and says when and where it answers."""
+"""Opens the listening socket and runs the server until a signal."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ GRACE = 10  # seconds that running requests get when the server stops
 
 
 def listen(host: str, port: int, send_seconds: float) -> socket.socket:
-    """Bind a socket; connections inherit its options.
+    """Bind a socket. Connections inherit its options.
 
-    A client that takes nothing of an answer for ``send_seconds``, or is gone, loses its connection by the
-    kernel (TCP_USER_TIMEOUT and SO_KEEPALIVE, tcp(7) and socket(7)).
+    The kernel closes a connection whose client acknowledges no data for ``send_seconds`` or has disappeared
+    (TCP_USER_TIMEOUT and SO_KEEPALIVE, tcp(7) and socket(7)).
 
     Raises:
-        PortInUseError: the address is taken, or is not of this machine.
+        PortInUseError: the address is in use, or does not belong to this machine.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family)
@@ -40,7 +40,7 @@ def listen(host: str, port: int, send_seconds: float) -> socket.socket:
     except OSError as error:
         listener.close()
         if error.errno == errno.EADDRINUSE:
-            advice = f"stop what uses it, or take another: armwheels-index serve --port {port + 1}"
+            advice = f"stop the program that uses it, or use another: armwheels-index serve --port {port + 1}"
             raise PortInUseError(f"port {port} on {host} is in use; {advice}") from error
         raise PortInUseError(f"cannot listen on {host} port {port}: {error.strerror}") from error
     return listener
@@ -55,7 +55,10 @@ def serve(
     ready_file: Path | None,
     announce: Callable[[], None],
 ) -> None:
-    """Serve until SIGINT or SIGTERM; ``announce`` is called, and ``ready_file`` written, once it answers."""
+    """Serve until SIGINT or SIGTERM.
+
+    When the server is ready, call ``announce`` and write ``base``, the server's URL, to ``ready_file``.
+    """
     config = LimitedConfig(
         app,
         limits,
@@ -77,7 +80,7 @@ class _Server(uvicorn.Server):
         self._announce = announce
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        # Threads wait for the store; the default of a few a processor would let one slow store stop all pages.
+        # Threads wait for the store. asyncio's default number is small, so that a slow store would block all pages.
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(THREADS, "store"))
         await super().startup(sockets)
         if not self.started:
@@ -88,7 +91,7 @@ class _Server(uvicorn.Server):
 
 
 def _write_whole(path: Path, text: str) -> None:
-    """Write so that a reader sees all of it or nothing."""
+    """Write a file atomically: a reader sees the complete text or no file."""
     partial = path.with_name(f"{path.name}.{os.getpid()}")
     partial.write_text(text, encoding="utf-8")
     partial.replace(path)

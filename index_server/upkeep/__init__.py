@@ -1,1 +1,1 @@
-"""Commands beside the server: check, collect, mirror, trim."""
+"""Maintenance commands, which may run while servers do: check, collect and mirror."""

@@ -1,4 +1,4 @@
-"""Verifies a store: journals chained, snapshots whole, files what their records say. Changes nothing."""
+"""Verifies the journals, snapshots, records and files of a store. Changes nothing."""
 
 from __future__ import annotations
 
@@ -31,45 +31,45 @@ from index_server.store.objects import keys, strays
 
 
 def notes(catalog: Catalog) -> Iterator[str]:
-    """What does no harm and an operator should know: files that are none of the index's, folders open to others."""
+    """Yield notes that are not faults: files that the index did not write, and permissions for other users."""
     for key in strays(catalog.store):
-        yield f"{key.encode('ascii', 'backslashreplace').decode()}: no object of the index; it is passed over"
+        yield f"{key.encode('ascii', 'backslashreplace').decode()}: not an object of the index; it is ignored"
     store = catalog.store.inner if isinstance(catalog.store, GuardedStore) else catalog.store
     if isinstance(store, DirectoryStore):
         yield from store.exposed()
 
 
 def journal_names(catalog: Catalog) -> list[str]:
-    """The channels, and the journals of those that ``channels.toml`` no longer names."""
+    """Return the channels of ``channels.toml``, and former channels whose journals are in the store."""
     found = {key.split("/")[1] for key in keys(catalog.store, "journal/")}
     return sorted(catalog.channels.keys() | {name for name in found if not name.startswith("_")})
 
 
 def journal_faults(catalog: Catalog, channel: str) -> Iterator[str]:
-    """Gaps, broken hashes, moves to nowhere and approvals that nobody gave in a channel's journal."""
+    """Yield the faults of a channel's journal: gaps, wrong hashes, missing snapshots, and missing approvals."""
     snapshots = set(catalog.snapshot_ids())
     for key, move in _chain(catalog, channel, Move):
         if isinstance(move, str):
             yield move
             continue
         if move.channel != channel:
-            yield f"{key}: says it is of {move.channel}"
+            yield f"{key}: states the channel {move.channel}"
         if move.snapshot not in snapshots:
-            yield f"{key}: moves to {move.snapshot}, which is not there"
+            yield f"{key}: moves to {move.snapshot}, which is missing"
         yield from _judgement_faults(catalog, key, move)
 
 
 def status_faults(catalog: Catalog) -> Iterator[str]:
-    """Gaps, broken hashes and unknown files in the journal of yanks and quarantines."""
+    """Yield gaps, wrong hashes and unknown files in the journal of yanks and quarantines."""
     for key, entry in _chain(catalog, STATUS, StatusEntry):
         if isinstance(entry, str):
             yield entry
         elif entry.filename and catalog.store.size(record_key(entry.project, entry.filename)) is None:
-            yield f"{key}: speaks of {entry.filename}, which is not recorded"
+            yield f"{key}: names {entry.filename}, which is not recorded"
 
 
 def _chain(catalog: Catalog, name: str, model: type[EntryT]) -> Iterator[tuple[str, EntryT | str]]:
-    """The entries of a journal by key, and as text what is wrong with the chain itself."""
+    """Yield pairs of a key and its journal entry, or of a key and a fault in the chain of hashes."""
     store = catalog.store
     prefix = f"journal/{name}/"
     serials = {serial_of(key) for key in keys(store, prefix)}
@@ -91,18 +91,18 @@ def _chain(catalog: Catalog, name: str, model: type[EntryT]) -> Iterator[tuple[s
             yield key, str(error)
         else:
             if previous is not None and entry.previous_hash != previous:
-                yield key, f"{key}: does not follow from the entry before it; the journal was rewritten"
+                yield key, f"{key}: does not have the hash of the entry before it; the journal was rewritten"
             if entry.serial != serial:
-                yield key, f"{key}: says it is serial {entry.serial}"
+                yield key, f"{key}: states the serial {entry.serial}"
             yield key, entry
         previous = sha256_hex(data)
 
 
 def _judgement_faults(catalog: Catalog, key: str, move: Move) -> Iterator[str]:
-    """What a move says its gates saw must be there, unchanged, and about the same snapshot."""
+    """Yield faults of a move's judgement and approvals: missing, changed, or about another move."""
     if move.judgement is None:
         if move.approvals:
-            yield f"{key}: names approvals and no judgement"
+            yield f"{key}: has approvals but no judgement"
         return
     place = f"judgements/{move.judgement}.json"
     try:
@@ -111,16 +111,16 @@ def _judgement_faults(catalog: Catalog, key: str, move: Move) -> Iterator[str]:
     except StoreError as error:
         yield f"{key}: {error}"
         return
-    said = (judgement.channel, judgement.snapshot, tuple(each.by for each in judgement.approvals))
-    if sha256_hex(data) != move.judgement or said != (move.channel, move.snapshot, move.approvals):
-        yield f"{key}: its judgement is of something else"
+    judged = (judgement.channel, judgement.snapshot, tuple(each.by for each in judgement.approvals))
+    if sha256_hex(data) != move.judgement or judged != (move.channel, move.snapshot, move.approvals):
+        yield f"{key}: its judgement is about another move"
     for approval in judgement.approvals:
         if approval not in catalog.approvals(move.channel, move.snapshot):
-            yield f"{key}: the approval by {approval.by} is not there"
+            yield f"{key}: the approval by {approval.by} is missing"
 
 
 def snapshot_faults(catalog: Catalog, snapshot_id: str, seen: dict[str, Record]) -> Iterator[str]:
-    """Missing or damaged parts of a snapshot; its records are added to ``seen`` by the key of their file."""
+    """Yield missing or damaged parts of a snapshot. Add its records to ``seen``, by the keys of their files."""
     try:
         snapshot = catalog.find_snapshot(snapshot_id)
     except StoreError as error:
@@ -130,7 +130,7 @@ def snapshot_faults(catalog: Catalog, snapshot_id: str, seen: dict[str, Record])
         key = f"shards/{ref.shard}.json"
         try:
             if sha256_hex(catalog.store.get(key)) != ref.shard:
-                yield f"{key}: its bytes are not what {snapshot_id} names"
+                yield f"{key}: its bytes have changed since {snapshot_id} was made"
             records = catalog.shard(ref.shard).records
         except StoreError as error:
             yield f"{snapshot_id}: {project}: {error}"
@@ -139,13 +139,13 @@ def snapshot_faults(catalog: Catalog, snapshot_id: str, seen: dict[str, Record])
 
 
 def collected_faults(catalog: Catalog) -> Iterator[str]:
-    """Gaps and broken hashes in the journals of collected files and of leases; channels that show what is gone."""
+    """Yield faults in the journals of collected files and of leases, and collected files that channels show."""
     for name, model in ((leases.JOURNAL, LeaseEntry), (tombstones.JOURNAL, TombEntry)):
         for _, entry in _chain(catalog, name, model):
             if isinstance(entry, str):
                 yield entry
     for channel in catalog.channels:
-        with suppress(StoreError):  # which another check tells
+        with suppress(StoreError):  # another check reports it
             collected = catalog.tombs.look()
             head = catalog.head(channel)
             for record in catalog.snapshot_records(catalog.snapshot(head.snapshot)) if head else ():
@@ -154,7 +154,7 @@ def collected_faults(catalog: Catalog) -> Iterator[str]:
 
 
 def verdict_faults(catalog: Catalog) -> Iterator[str]:
-    """Verdicts, by which gates go, that do not follow from their evidence. Reads all evidence."""
+    """Yield verdicts that differ from their evidence. Gates rely on verdicts. Reads all evidence."""
     for project in sorted({key.split("/")[1] for key in keys(catalog.store, "verdicts/")}):
         for sha256, kind, number, good in catalog.evidence.told(project):
             try:
@@ -165,25 +165,25 @@ def verdict_faults(catalog: Catalog) -> Iterator[str]:
             if not catalog.evidence.sealed(project, sha256, kind, number, good=good):
                 yield f"{evidence_key(sha256, kind, number)}: its bytes have changed"
             if passed(body, sha256) != good:
-                yield f"verdicts/{project}/: of {kind} {number} about {sha256} it says what the evidence does not"
+                yield f"verdicts/{project}/: the verdict of {kind} {number} about {sha256} contradicts the evidence"
 
 
 def record_faults(catalog: Catalog, record: Record, *, deep: bool) -> Iterator[str]:
-    """How a record's file, metadata and own object differ from it; ``deep`` reads every byte.
+    """Yield differences between a record and its stored object, file and metadata. ``deep`` also hashes the file.
 
-    Of a collected file the record alone is left.
+    A collected file has only a record.
     """
     store = catalog.store
     key = record_key(record.project, record.filename)
     try:
         if catalog.find_record(record.project, record.filename) != record:
-            yield f"{key}: not the record that snapshots hold"
+            yield f"{key}: differs from the record in snapshots"
     except StoreError as error:
         yield str(error)
-    gone: Container[File] = ()
-    with suppress(DamagedError):  # which another check tells
-        gone = catalog.tombs.look().gone
-    if (record.sha256, record.filename) in gone:
+    collected: Container[File] = ()
+    with suppress(DamagedError):  # another check reports it
+        collected = catalog.tombs.look().gone
+    if (record.sha256, record.filename) in collected:
         return
     file = catalog.stored_key(record.sha256, record.filename)
     size = store.size(file)

@@ -1,14 +1,14 @@
-"""Takes away the bytes that no promise covers any more: mark, look again, sweep.
+"""Deletes the files that no retention rule keeps any longer, in four steps.
 
-1.  Reckon what is kept (see :mod:`index_server.rules.retention`) and list what is stored.
-2.  Mark: write a ``collected`` entry about what is stored and not kept.
-3.  Look again. Whoever made a marked file reachable in between announced it before looking at the marks, so the
-    announcement shows now; or will see the mark and refrain (see :mod:`index_server.catalog.tombstones`).
-4.  Sweep the marked files: what is kept after all is copied to its next generation; all else goes.
+1.  Compute the kept files (see :mod:`index_server.rules.retention`), and list the stored files.
+2.  Mark: write a ``collected`` entry about the stored files that are not kept.
+3.  Compute the kept files again. A publisher announces a file first and reads the marks afterwards. So this step
+    sees the announcement, or the publisher sees the mark and stops (see :mod:`index_server.catalog.tombstones`).
+4.  Sweep the marked files. Files that are kept now are copied to their next generation; all others are deleted.
 
-A run that was killed leaves marks and bytes; the next one begins at step 3 with them. Two runs at once do no
-harm: both take only generations that a mark names, and both looked after the mark. Records, shards, snapshots
-and journals stay for ever: a name never means other bytes again.
+If a run is killed, the next one continues with its marks at step 3. Two runs may work at the same time: each
+deletes only generations that a mark names, and computes the kept files after that mark. Records, shards, snapshots
+and journals are never deleted, so that a file name never refers to other bytes.
 """
 
 from __future__ import annotations
@@ -34,35 +34,35 @@ WHO = "armwheels-index collect"
 
 @dataclass(frozen=True)
 class Reach:
-    """What is kept, and by how much of what."""
+    """The kept files, and the numbers of the objects that keep them."""
 
     files: frozenset[File]
-    promised: frozenset[File]  # of them, those of channels and of what was published
+    promised: frozenset[File]  # those in kept snapshots
     snapshots: int
-    for_ever: int
+    for_ever: int  # of the snapshots
     leases: int
     announced: int
 
 
 @dataclass
 class Report:
-    """What a run did, or would do."""
+    """The result of a run, or of a dry run."""
 
     today: str
     dry_run: bool
-    snapshots: int = 0  # kept, of them
-    for_ever: int = 0
+    snapshots: int = 0  # kept
+    for_ever: int = 0  # of the kept snapshots
     leases: int = 0
     reachable: int = 0  # files
     stored: int = 0  # files
     collected: list[str] = field(default_factory=list)  # file names
     bytes_freed: int = 0
-    spared: list[str] = field(default_factory=list)  # became reachable while the run went on
-    missing: list[str] = field(default_factory=list)  # reachable and not there: must stay empty
+    spared: list[str] = field(default_factory=list)  # file names that became reachable during the run
+    missing: list[str] = field(default_factory=list)  # reachable files that are not stored: a fault
 
 
 class Collector:
-    """One run. ``step`` is told what happens, for people who watch."""
+    """One run of the collector. It calls ``step`` with the name of each step, for progress output."""
 
     def __init__(
         self, catalog: Catalog, terms: Terms, step: Callable[[str], object] = lambda _: None
@@ -74,8 +74,8 @@ class Collector:
         self._today = catalog.now().astimezone(UTC).date().isoformat()
 
     def run(self, *, dry_run: bool = False) -> Report:
-        """Collect what may go; say what was kept and that all of it is there."""
-        self._step("what is kept")
+        """Delete the files that nothing keeps. Report the deleted, kept and missing files."""
+        self._step("computing the kept files")
         collected = self._catalog.tombs.look()
         present = self._present()
         reach = self._reach(present)
@@ -99,8 +99,8 @@ class Collector:
     # Sweep
 
     def _sweep(self, report: Report) -> Reach:
-        """Look again, then take what is marked and still not kept, from this run or from one that was killed."""
-        self._step("looking again")
+        """Compute the kept files again. Delete marked files that are not kept, including those of earlier runs."""
+        self._step("computing the kept files again")
         tombs = self._catalog.tombs
         tombs.look()
         present = self._present()
@@ -113,7 +113,7 @@ class Collector:
                 gone = None
             last = gone.tomb.generation if gone else tombs.known.generation(file) - 1
             doomed = sorted(generation for generation in generations if generation <= last)
-            if gone is not None and doomed:  # else somebody is bringing it back
+            if gone is not None and doomed:  # else a publisher is uploading it again
                 self._note(report, file, doomed)
             for generation in doomed:
                 self._remove(file, generation)
@@ -122,7 +122,7 @@ class Collector:
         return self._reach(self._present())
 
     def _spare(self, tomb: Tomb) -> bool:
-        """Bring a file back under its next generation, unless its bytes are gone already."""
+        """Copy a file to its next generation. Return whether its bytes were still stored."""
         old = generation_key(tomb.file, tomb.generation)
         new = generation_key(tomb.file, tomb.generation + 1)
         with suppress(MissingObjectError), self._store.scratch() as path:
@@ -144,12 +144,12 @@ class Collector:
         self._store.remove(f"{key}.metadata")
 
     def _restored_meanwhile(self, report: Report) -> None:
-        """A publisher may have brought back what this run collected: that is no longer gone."""
-        gone = {filename for _, filename in self._catalog.tombs.look().gone}
-        report.collected = [name for name in report.collected if name in gone]
+        """Remove files from the report that were uploaded again during the run."""
+        collected = {filename for _, filename in self._catalog.tombs.look().gone}
+        report.collected = [name for name in report.collected if name in collected]
 
     def _forget_announcements(self) -> None:
-        """An announcement that keeps nothing any more goes."""
+        """Delete announcements that are too old to keep files."""
         for key, intent in announced(self._store):
             if self._terms.after(intent.at, self._terms.grace) < self._today:
                 self._store.remove(key)
@@ -159,10 +159,10 @@ class Collector:
         for generation in generations:
             report.bytes_freed += self._store.size(generation_key(file, generation)) or 0
 
-    # What is stored, what is kept
+    # Stored and kept files
 
     def _present(self) -> dict[File, set[int]]:
-        """All stored files with the generations of which anything is left."""
+        """Return all stored files with their stored generations; a generation may lack its file or its metadata."""
         found: dict[File, set[int]] = defaultdict(set)
         for key in keys(self._store, "files/"):
             file, generation = split_key(key)
@@ -170,17 +170,17 @@ class Collector:
         return dict(found)
 
     def _refuse_loss(self) -> None:
-        """Go on if no journal is known to have lost entries: they may have promised what nothing else promises.
+        """Check that no journal has lost entries, which may have kept files that nothing else keeps.
 
         Raises:
-            DamagedError: one has.
+            DamagedError: a journal has lost entries.
         """
         hints = {key.split("/")[1].removesuffix(".json") for key in keys(self._store, "channels/")}
         for name in sorted(hints):
             Journal(self._store, name, Move).refuse_loss()
 
     def _reach(self, present: Iterable[File]) -> Reach:
-        """What is kept now, read afresh."""
+        """Compute the kept files from the current journals, leases and announcements."""
         self._refuse_loss()
         catalog = self._catalog
         intents = [
@@ -208,7 +208,7 @@ class Collector:
         )
 
     def _journals(self) -> dict[str, list[tuple[str, str]]]:
-        """The moves of every channel; of one that channels.toml no longer names, everything is kept."""
+        """Return the moves of every channel, including former ones. A former channel keeps all of its snapshots."""
         names = {key.split("/")[1] for key in keys(self._store, "journal/")}
         unknown = {name for name in names if not name.startswith("_")} - self._catalog.channels.keys()
         journals = {name: self._catalog.moves(name) for name in self._catalog.channels}
@@ -221,7 +221,7 @@ class Collector:
         return {(rec.sha256, rec.filename) for shard in shards for rec in self._catalog.shard(shard).records}
 
     def _young(self, files: set[File]) -> set[File]:
-        """Of files in no kept snapshot, those that came to the index, or into a session, not long ago."""
+        """Return those of ``files`` that were written or added to a session within the days of grace (rule 4)."""
         dates = dict(self._session_dates({filename for _, filename in files}))
         for file in files:
             generation = self._catalog.tombs.known.generation(file)
@@ -243,9 +243,9 @@ class Collector:
         yield from latest.items()
 
     def _is_missed(self, file: File, reach: Reach, report: Report) -> bool:
-        """Whether a reachable file is not there, unless an earlier run took it when nothing kept it.
+        """Whether a reachable file is missing without having been collected rightly.
 
-        (So it is when ``retention_days`` was raised later, or when a session names what it was told is gone.)
+        An earlier run may have collected it before ``retention_days`` was raised, or before a session named it.
         """
         collected = self._catalog.tombs.known
         if self._store.size(generation_key(file, collected.generation(file))) is not None:
@@ -254,7 +254,7 @@ class Collector:
 
 
 def _doomed(file: File, reach: Reach, collected: Collected) -> Tomb | None:
-    """The mark for a stored file that nothing keeps."""
+    """Return the mark for a stored file; None if the file is kept or already marked."""
     if file in reach.files or file in collected.gone:
         return None
     sha256, filename = file

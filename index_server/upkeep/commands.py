@@ -32,21 +32,24 @@ err = Console(stderr=True)
 
 def collect(
     *,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would go, and touch nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Report the files, and delete nothing.")] = False,
     cache_days: Annotated[
-        int, typer.Option(min=1, help="Days that objects of the builders' compile cache stay.")
+        int, typer.Option(min=1, help="Days for which objects of the builders' compile cache are kept.")
     ] = 30,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
-    """Take away the files that no promise covers any more, and old objects of the compile cache.
+    """Delete files that no retention rule keeps any longer, and old objects of the compile cache.
 
-    Kept are all files of what stable ever named, of what a lease names, of what a channel shows, and of what it
-    left less than its retention_days ago. Servers may go on meanwhile; a run that was killed is taken up by the
-    next one. Exits with 1 if a file that must be there is not.
+    A channel without retention_days keeps the files of every snapshot that it has shown, such as stable. Other
+    channels keep the files of their current snapshot, and of those that they left less than retention_days ago.
+    Leases keep files, too.
+
+    Servers may run at the same time. After an interruption, the next run continues. The exit code is 1 if a kept
+    file is missing.
     """
     settings = load_settings()
     catalog = Catalog(open_store(settings.store), settings.channels)
-    with err.status("begins") as status:
+    with err.status("starting") as status:
         report = Collector(catalog, load_policy().retention, status.update).run(dry_run=dry_run)
         if not dry_run:
             trim(catalog.store, timedelta(days=cache_days), catalog.now())
@@ -55,40 +58,49 @@ def collect(
     else:
         _print(report)
     if report.missing:
-        raise CheckFailedError(f"{len(report.missing)} files must be there and are not: {report.missing[0]}")
+        raise CheckFailedError(
+            f"{len(report.missing)} kept files are missing; the first is {report.missing[0]}"
+        )
 
 
 def mirror(
-    projects: Annotated[list[str] | None, typer.Argument(help="Projects, with or without versions.")] = None,
+    projects: Annotated[
+        list[str] | None, typer.Argument(help="Projects, optionally with version specifiers.")
+    ] = None,
     *,
-    target: Annotated[str | None, typer.Option(help="The CPU whose view is to be closed.")] = None,
+    target: Annotated[str | None, typer.Option(help="CPU target to resolve the dependencies for.")] = None,
     python: Annotated[
-        str | None, typer.Option(metavar="TAG", help="Which CPython, as in wheel tags.")
+        str | None, typer.Option(metavar="TAG", help="CPython version as in wheel tags, such as cp311.")
     ] = None,
     matrix: Annotated[
-        str | None, typer.Option(help="Every target and Python of this matrix, in place of one each.")
+        str | None,
+        typer.Option(
+            help="Resolve for every target and Python of this matrix, instead of --target and --python."
+        ),
     ] = None,
     requirement: Annotated[
         list[Path] | None,
-        typer.Option("--requirement", "-r", exists=True, help="A requirements file; may be given again."),
+        typer.Option("--requirement", "-r", exists=True, help="Requirements file. Repeatable."),
     ] = None,
     glibc: Annotated[
-        str, typer.Option(metavar="2.N", help="The C library that all of it must run on.")
+        str, typer.Option(metavar="2.N", help="Oldest glibc that all wheels must run on.")
     ] = f"2.{GLIBC}",
-    channel: Annotated[str, typer.Option(help="The channel to close.")] = "nightly",
+    channel: Annotated[str, typer.Option(help="Channel to add the wheels to.")] = "nightly",
 ) -> None:
-    """Take others' wheels that projects need into a channel, so that one --index-url is enough.
+    """Copy the dependencies of projects from another index into a channel.
 
-    Names that are uploaded here are ours: for them no other index is asked. All else comes from the index that
-    pip is set up with on this machine. A run that was stopped goes on where it was.
+    After that, pip needs only one --index-url to install the projects.
+
+    A project with an uploaded file is taken only from this index. All other projects come from the index that pip
+    is configured with on this machine. After an interruption, the next run continues the download.
     """
     settings = load_settings()
     if not projects and not requirement:
-        raise ConfigError("name a project, or a file of requirements with --requirement")
+        raise ConfigError("name a project, or a requirements file with --requirement")
     if matrix is None and (target is None or python is None):
         raise ConfigError("name a target and a Python (--target neoverse-v1 --python cp311), or a --matrix")
     if re.fullmatch(r"2\.(1[789]|[2-9][0-9])", glibc) is None:
-        raise ConfigError(f"{glibc!r} is no glibc that wheels for aarch64 name; write one such as 2.{GLIBC}")
+        raise ConfigError(f"{glibc!r} is not a glibc version of aarch64 wheels; write one such as 2.{GLIBC}")
     minor = int(glibc.removeprefix("2."))
     if matrix is not None:
         environments = [dataclasses.replace(each, glibc=minor) for each in environments_of(matrix)]
@@ -123,12 +135,14 @@ def mirror(
         out.print(f"ours: {name}", highlight=False, markup=False, soft_wrap=True)
     for each in done.closure:
         out.print(f"mirrored: {each.filename}", highlight=False, markup=False, soft_wrap=True)
-    where = f"{channel} shows it in {done.move.snapshot}" if done.move else f"{channel} has it all already"
+    where = (
+        f"{channel} shows them in {done.move.snapshot}" if done.move else f"{channel} already has all wheels"
+    )
     out.print(f"{len(done.closure)} wheels, {decimal(done.downloaded)} downloaded; {where}", highlight=False)
 
 
 def environments_of(matrix: str) -> list[Environment]:
-    """Every target and Python of a matrix of ``matrices.toml``, which index and builder share.
+    """Return every pair of target and Python in a matrix of ``matrices.toml``, which the builder also reads.
 
     Raises:
         ConfigError: there is no such matrix.
@@ -144,7 +158,7 @@ def environments_of(matrix: str) -> list[Environment]:
 
 
 def _print(report: Report) -> None:
-    verb = "would go" if report.dry_run else "collected"
+    verb = "would be collected" if report.dry_run else "collected"
     for name in sorted(report.collected):
         out.print(f"{verb}: {name}", highlight=False, markup=False, soft_wrap=True)
     for name in sorted(report.spared):

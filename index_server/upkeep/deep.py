@@ -1,4 +1,4 @@
-"""Reads every object of a store: each must be whole, in its right place, and agree with those it speaks of."""
+"""Reads every object of a store, and checks that it is intact, has the right key, and agrees with other objects."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ Reader = Callable[[Catalog, str, bytes], Iterator[str]]
 
 
 def deep_faults(catalog: Catalog, seen: Mapping[str, Record]) -> Iterator[str]:
-    """What is wrong with any object; of the files, those that are not in ``seen``, which were read already."""
+    """Yield the faults of all objects, and of the files that are not in ``seen``, which has the checked ones."""
     for key in keys(catalog.store, ""):
         reader = _READERS.get(key.split("/")[0])
         try:
@@ -48,18 +48,18 @@ def deep_faults(catalog: Catalog, seen: Mapping[str, Record]) -> Iterator[str]:
 
 
 def _placed(model: type[StoredT], places: Callable[[StoredT, str], object]) -> Reader:
-    """A reader of objects that say themselves what their key says; ``places`` gives what they say."""
+    """Return a reader of objects that contain their key. ``places`` computes the key from the object."""
 
     def read(_: Catalog, key: str, data: bytes) -> Iterator[str]:
         stored = model.decode(data, key=key)
         if places(stored, key) != key:
-            yield f"{key}: speaks of something else"
+            yield f"{key}: its content belongs to another key"
 
     return read
 
 
 def _named_by_hash(model: type[Stored]) -> Reader:
-    """A reader of objects whose name is the sha256 of their bytes."""
+    """Return a reader of objects whose name is the sha256 of their bytes."""
 
     def read(_: Catalog, key: str, data: bytes) -> Iterator[str]:
         model.decode(data, key=key)
@@ -80,7 +80,7 @@ def _pointer_faults(catalog: Catalog, key: str, data: bytes) -> Iterator[str]:
 def _revocation_faults(catalog: Catalog, key: str, data: bytes) -> Iterator[str]:
     Revocation.decode(data, key=key)
     if catalog.store.size(key.replace("revocations/", "tokens/")) is None:
-        yield f"{key}: of a token that is not there"
+        yield f"{key}: revokes a token that is missing"
 
 
 def _session_faults(catalog: Catalog, key: str, data: bytes) -> Iterator[str]:
@@ -89,7 +89,7 @@ def _session_faults(catalog: Catalog, key: str, data: bytes) -> Iterator[str]:
             file = SessionFile.decode(data, key=key)
             record = catalog.find_record(file.project, file.filename)
             if record is None or record.sha256 != file.sha256 or not key.endswith(f"/{file.filename}.json"):
-                yield f"{key}: names {file.filename}, which is not recorded so"
+                yield f"{key}: names {file.filename}, which is not recorded with this sha256"
         case "requests":
             SnapshotRequest.decode(data, key=key)
         case _:
@@ -97,10 +97,10 @@ def _session_faults(catalog: Catalog, key: str, data: bytes) -> Iterator[str]:
 
 
 def _unseen_faults(catalog: Catalog, key: str, seen: Mapping[str, Record]) -> Iterator[str]:
-    """The record of a file that is in no snapshot, and the file."""
+    """Yield the faults of a record, and of its file if no snapshot contains it."""
     record = Record.decode(catalog.store.get(key), key=key)
     if record_key(record.project, record.filename) != key:
-        yield f"{key}: speaks of something else"
+        yield f"{key}: its content belongs to another key"
     elif file_key(record.sha256, record.filename) not in seen:
         yield from record_faults(catalog, record, deep=True)
 

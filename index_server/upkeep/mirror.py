@@ -1,10 +1,11 @@
-"""Closes a channel over its dependencies: others' wheels, taken once, checked, and served as our own.
+"""Mirrors the dependencies of projects into a channel, so that the channel needs no other index.
 
-uv resolves against two indexes: first our own, as the channel shows it to the target but without what was mirrored
-before; for names that are not ours, the upstream. A name is ours as soon as any file of it was uploaded here, in
-whatever channel or session: from then on no upstream is asked for it, whatever versions it offers. What uv chose
-is downloaded, its hash compared with the one that was resolved, and taken in through the same checks as strangers'
-uploads. All of it appears by one snapshot and one move. When pages and files are served, no upstream is asked.
+uv resolves against two indexes: this index, as the channel shows it to the target but without mirrored projects,
+and an upstream index for all projects that are not ours. A project is ours if any of its files was uploaded to
+this index, in any channel or session. The upstream index is never used for such a project.
+
+The chosen wheels are downloaded, compared with the resolved sha256, and checked (see :mod:`index_server.intake`).
+All of them appear in the channel with one snapshot and one move. The server never contacts the upstream index.
 """
 
 from __future__ import annotations
@@ -43,14 +44,14 @@ from index_server.store.objects import keys
 from index_server.upkeep.resolve import GLIBC, Upstream, Wanted, closure
 
 CHUNK = 1 << 20
-TIMEOUT = (20, 120)  # seconds to connect, and between two pieces
-TRIES = 5  # of the move, each after somebody else moved the channel
-DownloadProgress = Callable[[str, int, int], None]  # file name, bytes had, bytes in all
+TIMEOUT = (20, 120)  # seconds to connect, and between two chunks
+TRIES = 5  # of the move, which fails if the channel was moved meanwhile
+DownloadProgress = Callable[[str, int, int], None]  # file name, downloaded bytes, total bytes
 
 
 @dataclass(frozen=True)
 class Environment:
-    """One cell of what is to be closed; it runs on glibc 2.``glibc``."""
+    """A target, a Python such as ``cp311``, and glibc 2.``glibc``, for which dependencies are resolved."""
 
     target: str
     python: str
@@ -59,17 +60,17 @@ class Environment:
 
 @dataclass(frozen=True)
 class Mirrored:
-    """What came of it."""
+    """The result of a run."""
 
     closure: tuple[Wanted, ...]
-    ours: tuple[str, ...]  # file names that the channel has already, as our own
+    ours: tuple[str, ...]  # file names of our own wheels, which the channel already has
     downloaded: int  # bytes
-    answer: SnapshotAnswer | None  # None: all of it is in the channel already, as our own
+    answer: SnapshotAnswer | None  # None: the closure has only our own wheels
     move: Move | None
 
 
 class Mirror:
-    """One run over one channel."""
+    """One run of mirroring into one channel."""
 
     def __init__(
         self,
@@ -94,12 +95,12 @@ class Mirror:
     def run(
         self, environments: Sequence[Environment], projects: Sequence[str], files: Sequence[Path] = ()
     ) -> Mirrored:
-        """Take the closure of ``projects`` and requirement files for each environment, and publish it.
+        """Resolve ``projects`` and requirement files for each environment, and publish the wheels.
 
         Raises:
             NotFoundError: there is no such channel or target.
-            ResolveError: there is no closed set of wheels.
-            MirrorError: a wheel cannot be had, or is not what was resolved.
+            ResolveError: uv finds no set of wheels.
+            MirrorError: a wheel cannot be downloaded, or differs from the resolved one.
             BadUploadError: a wheel does not pass the checks.
         """
         self._catalog.require_channel(self._channel)
@@ -123,7 +124,9 @@ class Mirror:
                 if each.url.startswith(f"{base}/"):
                     ours.add(each.filename)
                 elif is_ours(self._catalog, each.project):
-                    raise MirrorError(f"{each.project} is ours and was resolved elsewhere; nothing is taken")
+                    raise MirrorError(
+                        f"{each.project} is ours and was resolved from another index; nothing was published"
+                    )
                 else:
                     wanted[each.filename] = each
         session = secrets.token_urlsafe(24)
@@ -133,15 +136,15 @@ class Mirror:
         closed = tuple(wanted[name] for name in sorted(wanted))
         return Mirrored(closed, tuple(sorted(ours)), self._downloaded, answer, move)
 
-    # Bytes
+    # Downloads
 
     def _take(self, wanted: Wanted, session: str) -> None:
-        """Put a wheel into the session: from here if the same bytes are here, else from upstream."""
+        """Add a wheel to the session: the stored file if it has the same bytes, else a download."""
         standing = self._catalog.find_record(wanted.project, wanted.filename)
         if standing is not None and standing.sha256 != wanted.sha256:
             raise MirrorError(
-                f"{wanted.filename}: upstream has other bytes (sha256 {wanted.sha256}) than were mirrored before "
-                f"({standing.sha256}); a name never changes its meaning here"
+                f"{wanted.filename}: upstream has other bytes (sha256 {wanted.sha256}) than the mirrored file "
+                f"({standing.sha256}); a file name never refers to other bytes here"
             )
         collected = self._catalog.tombs.look()
         if standing is not None and (standing.sha256, standing.filename) not in collected.gone:
@@ -175,10 +178,10 @@ class Mirror:
         part.unlink()
 
     def _download(self, wanted: Wanted, part: Path) -> None:
-        """Fetch to ``part``, going on where an earlier run was stopped."""
+        """Download a wheel to ``part``, after the bytes that an interrupted run left there."""
         had = part.stat().st_size if part.exists() else 0
         if wanted.size is not None and had >= wanted.size:
-            return  # whole; its hash is compared next
+            return  # complete; the caller compares the hash
         try:
             headers = {"Range": f"bytes={had}-", "Accept-Encoding": "identity"} if had else {}
             with (
@@ -196,7 +199,7 @@ class Mirror:
                         self._progress(wanted.filename, had, wanted.size or had)
         except requests.RequestException as error:
             raise MirrorError(
-                f"{wanted.filename} cannot be downloaded: {error}; run it again, it goes on where it stopped"
+                f"{wanted.filename} cannot be downloaded: {error}; run the command again to continue the download"
             ) from error
 
     # One snapshot, one move
@@ -245,7 +248,7 @@ class Mirror:
 
 
 def is_ours(catalog: Catalog, project: str) -> bool:
-    """Whether any file of a project came here otherwise than by mirroring."""
+    """Whether any file of a project was uploaded rather than mirrored."""
     for key in keys(catalog.store, f"records/{project}/"):
         filename = key.removesuffix(".json").rpartition("/")[2]
         record = catalog.find_record(project, filename)
@@ -255,9 +258,9 @@ def is_ours(catalog: Catalog, project: str) -> bool:
 
 
 class Ours:
-    """An index of our own projects as a channel shows them: mirrored ones are not found.
+    """An ASGI app that serves a channel's pages of our own projects, and 404 for all others.
 
-    One that is ours and has nothing to show is an empty page, so that a resolver looks no further.
+    A project of ours without files in the channel has an empty page, so that uv does not use the next index.
     """
 
     def __init__(self, catalog: Catalog, settings: Settings, channel: str) -> None:
@@ -300,7 +303,7 @@ async def _whole(send: Callable[[Any], Any], status: int, media: str, body: byte
 
 @contextmanager
 def serving(app: App) -> Iterator[str]:
-    """Serve on a free port of loopback while the context lasts; gives the address."""
+    """Serve ``app`` on a free port of 127.0.0.1 until the context ends. Yield the base URL."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         config = uvicorn.Config(
             app, log_level="error", access_log=False, lifespan="off", timeout_graceful_shutdown=1
@@ -316,17 +319,17 @@ def serving(app: App) -> Iterator[str]:
 
 
 def _way_on(wanted: Wanted) -> str:
-    """What to do about a wheel that cannot be taken."""
+    """Return advice for a wheel that does not pass the checks."""
     release = f"{wanted.project} {wanted.version}"
     return (
-        f"{release} is required by {wanted.via or 'what was asked for'}. Ask for another version "
-        f"({wanted.project}!={wanted.version}, in a file given with --requirement), or upload a mended wheel: "
-        "for a project that is uploaded here, no other index is asked"
+        f"{release} is required by {wanted.via or 'the command line'}. Exclude this version "
+        f"({wanted.project}!={wanted.version}, in a file given with --requirement), or upload a corrected wheel: "
+        "a project with an uploaded file is taken only from this index"
     )
 
 
 def _received(part: Path, path: Path, wanted: Wanted) -> Upload:
-    """Copy a download to where the store takes files from, hashing it on the way."""
+    """Copy a download to a scratch file of the store, and hash it."""
     sha256, blake2 = hashlib.sha256(), hashlib.blake2b(digest_size=32)
     with part.open("rb") as source, path.open("wb") as file:
         while chunk := source.read(CHUNK):

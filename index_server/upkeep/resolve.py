@@ -1,6 +1,6 @@
-"""What a closed world is made of: uv resolves, our own index first, the machine's own index for all else.
+"""Resolves the dependencies of projects with uv, from this index first and from an upstream index otherwise.
 
-No address stands here: the upstream is the index that pip is set up with on this machine, or uv's own default.
+The upstream index is the one that pip is configured with on this machine, or uv's default.
 """
 
 from __future__ import annotations
@@ -25,23 +25,23 @@ from packaging.utils import parse_wheel_filename
 from index_server.errors import ConfigError, ResolveError
 from index_server.model import stamp
 
-GLIBC = 28  # of 2.28: what most of the wheels that are built here run on
-OLDEST_GLIBC = 17  # PEP 599: manylinux2014, the first for aarch64
+GLIBC = 28  # of glibc 2.28, on which most wheels of our recipes run
+OLDEST_GLIBC = 17  # of glibc 2.17 (manylinux2014, PEP 599), the oldest for aarch64
 UV = Path(sys.executable).parent / "uv"
 
 
 @dataclass(frozen=True)
 class Upstream:
-    """Where others' wheels come from."""
+    """The upstream indexes."""
 
-    default: str | None  # None: what uv takes by itself
-    extra: tuple[str, ...] = ()
-    cert: str | None = None
+    default: str | None  # URL; None for uv's default
+    extra: tuple[str, ...] = ()  # URLs
+    cert: str | None = None  # file of CA certificates
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """One wheel of a closure."""
+    """A wheel that uv chose."""
 
     project: str
     version: str
@@ -49,12 +49,12 @@ class Wanted:
     url: str
     sha256: str
     size: int | None
-    uploaded_at: str | None = None  # as upstream states it (PEP 700); None where it does not
-    via: str = ""  # what asks for it, as uv says
+    uploaded_at: str | None = None  # as upstream states it (PEP 700), or None
+    via: str = ""  # the projects and files that require it, in uv's words
 
 
 def upstream_of_pip() -> Upstream:
-    """The indexes that ``pip install`` uses on this machine.
+    """Return the indexes that ``pip install`` uses on this machine.
 
     Raises:
         ConfigError: pip cannot read its own configuration.
@@ -65,10 +65,11 @@ def upstream_of_pip() -> Upstream:
 
 
 def pip_settings() -> dict[str, str]:
-    """The options that files and variables give to ``pip install`` on this machine, by name.
+    """Return the options of ``pip install`` from configuration files and environment variables, by name.
 
-    pip prints each value as a Python literal. Of several files it prints all values, in no useful order, so it is
-    asked again which one counts. A later section overrides an earlier one (pip's user guide, "Configuration").
+    ``pip config list`` prints each value as a Python literal. For an option in several files, it prints all values
+    in no useful order, so ``pip config get`` returns the effective one. A later section overrides an earlier one
+    (pip's user guide, "Configuration").
 
     Raises:
         ConfigError: pip cannot read its own configuration.
@@ -82,7 +83,7 @@ def pip_settings() -> dict[str, str]:
         for key, values in listed.items():
             if key.startswith(section):
                 value = values[0] if len(values) == 1 else _pip_config("get", key).removesuffix("\n")
-                if value:  # pip passes over empty ones, too
+                if value:  # pip ignores empty values, too
                     settings[key.removeprefix(section)] = value
     return settings
 
@@ -104,14 +105,13 @@ def closure(
     upstream: Upstream,
     glibc: int = GLIBC,
 ) -> list[Wanted]:
-    """The wheels that ``projects`` and requirement files need on Linux on Arm with a Python such as ``cp311``.
+    """Return the wheels that ``projects`` and requirement files need on aarch64 Linux with glibc 2.``glibc``.
 
-    They run on glibc 2.``glibc``.
-
-    A name that ``ours`` knows is taken from there alone: ``first-index`` asks no further.
+    ``python`` is a tag such as ``cp311``. ``ours`` is the URL of the first index. With uv's ``first-index``
+    strategy, a project on that index is taken from no other.
 
     Raises:
-        ResolveError: there is no such set of wheels; uv says which project is in the way, and why.
+        ResolveError: there is no such set of wheels; the error has uv's message.
     """
     version = python_version(python)
     world = f"{python} on aarch64 with glibc 2.{glibc}"
@@ -130,7 +130,7 @@ def closure(
         environment = _environment(upstream)
         lock = ("--format", "pylock.toml", "--output-file", answer, "--generate-hashes")
         _uv([*command, *lock], environment, world)
-        # The same again, from the cache, for what a lock file does not say: which project asks for which.
+        # Run again, from the cache, since a lock file does not state which project requires which.
         _uv([*command, "--annotation-style", "line", "--output-file", why], environment, world)
         locked = tomllib.loads(answer.read_text(encoding="utf-8"))
         via = _vias(why.read_text(encoding="utf-8"), {str(asked): "the command line"})
@@ -141,15 +141,15 @@ def _uv(command: Sequence[str | Path], environment: Mapping[str, str], world: st
     """Run uv.
 
     Raises:
-        ResolveError: it finds no set of wheels for ``world``.
+        ResolveError: uv finds no set of wheels. The message names the environment, which is ``world``.
     """
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     if done.returncode != 0:
-        raise ResolveError(f"there is no closed set of wheels for {world}:\n{done.stderr.strip()}")
+        raise ResolveError(f"uv found no set of wheels for {world}:\n{done.stderr.strip()}")
 
 
 def _vias(text: str, spelled: Mapping[str, str]) -> dict[str, str]:
-    """What asks for each project, from uv's annotated list of requirements (``name==1  # via other, -r file``)."""
+    """Return what requires each project, from uv's annotated output (``name==1  # via other, -r file``)."""
     found = {}
     for line in text.splitlines():
         pinned, _, via = line.partition("# via ")
@@ -160,18 +160,18 @@ def _vias(text: str, spelled: Mapping[str, str]) -> dict[str, str]:
 
 
 def python_version(tag: str) -> str:
-    """``cp311`` as ``3.11``.
+    """Return the version of a CPython tag: ``3.11`` for ``cp311``.
 
     Raises:
-        ResolveError: it is no CPython.
+        ResolveError: the tag is not one of CPython 3.
     """
     if not tag.startswith("cp3") or not tag[3:].isdigit():
-        raise ResolveError(f"{tag!r} is no Python; write one as in wheel tags, such as cp311")
+        raise ResolveError(f"{tag!r} is not a CPython tag; write one as in wheel tags, such as cp311")
     return f"3.{tag[3:]}"
 
 
 def _environment(upstream: Upstream) -> dict[str, str]:
-    """This process's environment, without what would add indexes, or change which one comes first."""
+    """Return this process's environment without variables that would add indexes or change their order."""
     dropped = (
         "UV_INDEX",
         "UV_EXTRA",
@@ -184,7 +184,8 @@ def _environment(upstream: Upstream) -> dict[str, str]:
     kept = {
         name: value
         for name, value in os.environ.items()
-        if not name.startswith(dropped) or name == "UV_INDEX_URL"  # as pip's: the one upstream
+        if not name.startswith(dropped)
+        or name == "UV_INDEX_URL"  # it replaces the default index, as pip's does
     }
     if upstream.cert and "SSL_CERT_FILE" not in kept:
         kept["SSL_CERT_FILE"] = upstream.cert
@@ -193,17 +194,21 @@ def _environment(upstream: Upstream) -> dict[str, str]:
 
 
 def _wanted(package: Mapping[str, Any], python: str, glibc: int, vias: Mapping[str, str]) -> Wanted:
-    """The best wheel of a locked package (PEP 751)."""
+    """Return the best wheel of a locked package (PEP 751).
+
+    Raises:
+        ResolveError: the package has no fitting wheel, or the index states no sha256 for it.
+    """
     name, version = str(package["name"]), str(package.get("version", ""))
     wheels = {_filename(wheel): wheel for wheel in package.get("wheels", [])}
     best = best_wheel(wheels, python, glibc)
     if best is None:
         seen = ", ".join(sorted(wheels)) or "no wheel at all"
-        raise ResolveError(f"{name} {version} has no wheel for {python} on aarch64; there is {seen}")
+        raise ResolveError(f"{name} {version} has no wheel for {python} on aarch64; it has {seen}")
     wheel = wheels[best]
     sha256 = wheel.get("hashes", {}).get("sha256")
     if not sha256:
-        raise ResolveError(f"{best}: the index states no sha256, so its bytes cannot be checked")
+        raise ResolveError(f"{best}: the index states no sha256, so that the file cannot be verified")
     uploaded = wheel.get("upload-time")
     return Wanted(
         name,
@@ -218,7 +223,7 @@ def _wanted(package: Mapping[str, Any], python: str, glibc: int, vias: Mapping[s
 
 
 def best_wheel(filenames: Iterable[str], python: str, glibc: int = GLIBC) -> str | None:
-    """The wheel of one version that installers take: the best tag (PEP 425), then the highest build number."""
+    """Return the wheel of one version that installers choose: best tag (PEP 425), then highest build number."""
     select = create_compatible_tags_selector(tags(python, glibc))
     parsed = [(parse_wheel_filename(filename), filename) for filename in filenames]
     parsed.sort(key=lambda each: (each[0][2], each[1]), reverse=True)
@@ -227,7 +232,7 @@ def best_wheel(filenames: Iterable[str], python: str, glibc: int = GLIBC) -> str
 
 @cache
 def tags(python: str, glibc: int) -> tuple[Tag, ...]:
-    """All tags that a CPython takes on Linux on Arm with this glibc, the best first."""
+    """Return all tags that a CPython supports on aarch64 Linux with glibc 2.``glibc``, the best first."""
     version = (3, int(python_version(python).partition(".")[2]))
     platforms = []
     for minor in range(glibc, OLDEST_GLIBC - 1, -1):

@@ -9,7 +9,7 @@ from index_server.store.objects import keys
 
 
 def trim(store: ObjectStore, older_than: timedelta, now: datetime) -> int:
-    """Take away what was kept longer ago; returns how many objects went."""
+    """Delete cache objects that were written longer ago than ``older_than``. Return their number."""
     old = [key for key in keys(store, "cache/") if (at := store.written_at(key)) and now - at > older_than]
     for key in old:
         store.remove(key)

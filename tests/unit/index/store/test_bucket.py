@@ -240,10 +240,10 @@ def test_an_address_opens_a_bucket_or_says_why_not(
     assert list(store.keys("records/")) == ["records/a"]
     assert list(open_store(f"s3://{BUCKET}").keys("some/prefix/records/")) == ["some/prefix/records/a"]
     for address, reason in (
-        ("s3://", "names no store"),
-        ("s3:bucket", "names no store"),
+        ("s3://", "is not a store address"),
+        ("s3:bucket", "is not a store address"),
         ("s3://none-such", "there is no bucket none-such"),
-        (f"s3://{BUCKET}/a//b", "cannot be a key"),
+        (f"s3://{BUCKET}/a//b", "is not a valid key"),
         ("s3://NO_BUCKET!/", "cannot be opened|Invalid bucket name"),
     ):
         with pytest.raises(StoreError, match=reason):

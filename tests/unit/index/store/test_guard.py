@@ -53,7 +53,7 @@ def test_an_emptied_store_is_away_until_it_is_back(inner: ObjectStore, look: str
     store = GuardedStore(inner, "the store", clock)
     store.create("records/a", b"1")
     held = empty(inner)
-    with pytest.raises(StoreAwayError, match="its mark is not there"):
+    with pytest.raises(StoreAwayError, match="its mark is missing"):
         LOOKS[look](store)
     for key, data in held.items():
         inner.create(key, data)

@@ -136,7 +136,7 @@ def test_sweeping_takes_the_files_of_the_dead_alone(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("address", ["", "file:", "s4:bucket", "somewhere"])
 def test_an_address_of_no_known_kind(address: str) -> None:
-    with pytest.raises(StoreError, match="names no store"):
+    with pytest.raises(StoreError, match="is not a store address"):
         open_store(address)
 
 

@@ -63,7 +63,7 @@ def test_collect_fails_where_a_promised_file_is_not_there(
     with pytest.raises(SystemExit) as caught:
         cli.main()
     assert caught.value.code == 1
-    assert "must be there and are not" in capsys.readouterr().err
+    assert "kept files are missing" in capsys.readouterr().err
 
 
 def test_mirror_prints_what_it_took(monkeypatch: pytest.MonkeyPatch) -> None:
