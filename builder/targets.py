@@ -1,14 +1,14 @@
-"""CPU targets: flags, order, and which of them fits a machine. Pure: no I/O, no process.
+"""CPU targets: their flags, features and order, and the target that fits a machine. Pure: no I/O, no process.
 
 Order
-    ``a <= b`` says that every machine of target ``b`` runs wheels made for ``a``. It is a partial order:
-    archspec's, restricted to our targets, plus the ``above`` edges of ``configs/targets.toml``. Loading
-    checks that it agrees with the features, so that no edge can promise what a machine lacks.
+    ``a <= b`` means that every machine of target ``b`` runs wheels for ``a``. The order is partial. It consists of
+    archspec's order, restricted to our targets, and the ``above`` edges of ``configs/targets.toml``. :func:`load`
+    checks that a target has all features of the targets below it.
 Flags
-    One flag family a target, ``-mcpu`` alone.
+    Each target has one flag, ``-mcpu``, for each compiler.
 Features
-    archspec's list with the mends of the file, spelled as Linux spells hardware capabilities
-    (Documentation/arch/arm64/elf_hwcaps).
+    archspec's list with the corrections of ``configs/targets.toml``. The names are those of Linux hardware
+    capabilities (Documentation/arch/arm64/elf_hwcaps).
 """
 
 from __future__ import annotations
@@ -23,22 +23,25 @@ from builder.model.base import Frozen, Name
 from builder.model.target import Cache, Emulator, FlagsFrom, TargetTable, parse_version
 from builder.settings import nearest, validate_tables
 
-# Capabilities that name no instruction a compiler puts into a wheel: kernel services, timers, processor
-# state bits, cache maintenance, the behaviour of unaligned accesses, and hints, which every Armv8 CPU
-# decodes. Hypervisors and kernels differ in what they show of these, so they decide no fit.
+# Capabilities without instructions that a compiler emits: kernel services, timers, processor state bits, cache
+# maintenance, the behaviour of unaligned accesses, and hints, which every Armv8 CPU decodes. They do not affect the
+# choice of a target, since hypervisors and kernels do not all report them.
 NOT_IN_CODE = frozenset(
     {"afp", "bti", "cpuid", "dcpodp", "dcpop", "dgh", "dit", "ecv", "evtstrm", "ssbs", "uscat"}
 )
 
 
 GENERIC = "generic"
-"""The target of a wheel that names none: every 64-bit Arm machine runs it."""
+"""The target of a wheel that names none. Every 64-bit Arm machine runs its wheels."""
 DEFAULT_EMULATED = "neoverse-v1"
-"""The target that commands emulate unless told otherwise: it has SVE, and qemu has a model of it."""
+"""The target that commands emulate by default. It has SVE, and qemu has a model of it."""
 
 
 class Target(Frozen):
-    """One CPU target. ``a <= b``: wheels for ``a`` run on every ``b``; ``"sve" in target``: it has SVE."""
+    """One CPU target.
+
+    ``a <= b`` means that wheels for ``a`` run on every machine of ``b``. ``"sve" in target`` means that it has SVE.
+    """
 
     name: Name
     description: str
@@ -57,14 +60,14 @@ class Target(Frozen):
 
     @field_serializer("features", "below", when_used="json")
     def _sorted(self, value: frozenset[str]) -> list[str]:
-        """Sets in one spelling, since digests are taken over this."""
+        """Return the set as a sorted list, since digests are computed from the JSON."""
         return sorted(value)
 
     def flags(self, compiler: str, version: str) -> tuple[str, ...]:
-        """The machine flags of ``compiler`` (gcc, clang, zig) at ``version``: one ``-mcpu``.
+        """Return the machine flags for a version of ``compiler`` (gcc, clang or zig): one ``-mcpu``.
 
         Raises:
-            ConfigError: the compiler is unknown here, or that version does not know the CPU.
+            ConfigError: the target has no flags for the compiler, or this version does not support the CPU.
         """
         steps = self.compilers.get(compiler)
         if steps is None:
@@ -73,13 +76,13 @@ class Target(Frozen):
                 f"{self.name}: no flags for compiler '{compiler}'; configs/targets.toml has {known}"
             )
         try:
-            asked = parse_version(version)
+            requested = parse_version(version)
         except ValueError as error:
             raise ConfigError(f"{self.name}: {compiler}: {error}") from None
-        fitting = [step for step in steps if parse_version(step.since) <= asked]
+        fitting = [step for step in steps if parse_version(step.since) <= requested]
         if not fitting:
             raise ConfigError(
-                f"{compiler} {version} does not know {self.name} ({self.description}); "
+                f"{compiler} {version} does not support {self.name} ({self.description}); "
                 f"it needs {compiler} {steps[0].since} or later"
             )
         return fitting[-1].flags
@@ -91,7 +94,7 @@ class Target(Frozen):
 
     @property
     def vector_bytes(self) -> int:
-        """Length of the SVE vectors in bytes; 0 without SVE."""
+        """The length of SVE vectors in bytes; 0 without SVE."""
         return self.sve_bits // 8
 
     def __contains__(self, feature: object) -> bool:
@@ -117,17 +120,17 @@ class Target(Frozen):
 
 
 class Targets(Mapping[str, Target]):
-    """All targets in the order of the file; looked up by name or alias."""
+    """All targets in the order of the file, as a mapping by name. Lookups accept aliases, too."""
 
     def __init__(self, targets: Iterable[Target]) -> None:
         self._by_name = {target.name: target for target in targets}
         self._by_alias = {alias: target for target in self._by_name.values() for alias in target.aliases}
 
     def __getitem__(self, name: str) -> Target:
-        """The target of that name or alias.
+        """Return the target with this name or alias.
 
         Raises:
-            ConfigError: there is none; the nearest name is suggested.
+            ConfigError: there is no such target. The message suggests the nearest name.
         """
         key = name.strip().lower().replace("_", "-")
         found = self._by_name.get(key) or self._by_alias.get(key)
@@ -151,15 +154,15 @@ class Targets(Mapping[str, Target]):
         return (*self._by_name, *self._by_alias)
 
     def directly_above(self, target: Target) -> tuple[Target, ...]:
-        """The targets that include ``target`` with no other one between."""
+        """Return the targets above ``target`` that have no other target between."""
         above = [other for other in self.values() if other > target]
         return tuple(one for one in above if not any(other < one for other in above))
 
     def host_fit(self, cpuinfo: str) -> Fit:
-        """Which target fits the machine that wrote ``cpuinfo``, the text of its ``/proc/cpuinfo``.
+        """Return the target that fits a machine. ``cpuinfo`` is the text of its ``/proc/cpuinfo``.
 
-        A target fits when the machine shows every feature that its wheels may contain; of those that fit,
-        the one that the processor's part number names, else the one with the most features.
+        A target fits if the machine has every feature that its wheels may use. If several fit, the result is the
+        one with the processor's part number, or else the one with the most features.
 
         Raises:
             ConfigError: the text is not that of a 64-bit Arm machine.
@@ -168,7 +171,9 @@ class Targets(Mapping[str, Target]):
         named = next((one for one in self.values() if machine.parts & set(one.parts)), None)
         fitting = [one for one in self.values() if one.in_code <= machine.features]
         if not fitting:
-            raise ConfigError("this machine shows less than Armv8-A with floating point: no wheel fits it")
+            raise ConfigError(
+                "this machine lacks features of Armv8-A with floating point: no wheel runs on it"
+            )
         best = max(fitting, key=lambda one: (one == named, len(one.in_code), len(one.below)))
         return Fit(
             target=best,
@@ -180,7 +185,7 @@ class Targets(Mapping[str, Target]):
 
 
 class Fit(Frozen):
-    """The target that fits a machine, and what its part number says it is."""
+    """The target that fits a machine, and the target with its part number, if there is one."""
 
     target: Target
     named: Target | None
@@ -189,7 +194,7 @@ class Fit(Frozen):
     next_better: tuple[Target, ...]
 
     def why_not(self, target: Target) -> tuple[str, ...]:
-        """The features of ``target`` that the machine does not show, sorted; empty: its wheels run."""
+        """Return the features of ``target`` that the machine lacks, sorted. If there is none, its wheels run."""
         return tuple(sorted(target.in_code - self.features))
 
 
@@ -199,11 +204,11 @@ class _Machine(Frozen):
 
 
 def load(data: Mapping[str, object], *, origin: str = "configs/targets.toml") -> Targets:
-    """Make targets of the parsed file ``data``; ``origin`` names it in messages.
+    """Make targets from the parsed file ``data``, which messages call ``origin``.
 
     Raises:
-        ConfigError: with every fault of the tables; or names that clash or are missing, an order that
-            disagrees with features, or an ``also_runs`` list that disagrees with the order.
+        ConfigError: a table is not valid, names clash or are missing, the order disagrees with the features, or an
+            ``also_runs`` list disagrees with the order. The message has every fault of one of these kinds.
     """
     tables = validate_tables(TargetTable, data, origin=origin)
     faults = _name_faults(tables)
@@ -212,7 +217,7 @@ def load(data: Mapping[str, object], *, origin: str = "configs/targets.toml") ->
     below = _order(tables)
     targets = [_target(name, table, below[name]) for name, table in tables.items()]
     faults += [
-        f"{target}: sve_bits must be given exactly where the features have sve"
+        f"{target}: sve_bits must be given if and only if the features have sve"
         for target in targets
         if (target.sve_bits > 0) != ("sve" in target)
     ]
@@ -258,12 +263,10 @@ def _name_faults(tables: Mapping[str, TargetTable]) -> list[str]:
             parts.setdefault(part, name)
         if table.archspec not in archspec.cpu.TARGETS:
             advice = nearest(table.archspec, archspec.cpu.TARGETS)
-            faults.append(
-                f"{name}.archspec: archspec knows no '{table.archspec}'; {advice}".removesuffix("; ")
-            )
+            faults.append(f"{name}.archspec: archspec has no '{table.archspec}'; {advice}".removesuffix("; "))
         if table.archspec in nodes:
             faults.append(
-                f"{name}.archspec: archspec's {table.archspec} already stands for {nodes[table.archspec]}"
+                f"{name}.archspec: {nodes[table.archspec]} already uses archspec's {table.archspec}"
             )
         nodes.setdefault(table.archspec, name)
         faults += [
@@ -276,7 +279,7 @@ def _name_faults(tables: Mapping[str, TargetTable]) -> list[str]:
 
 
 def _order(tables: Mapping[str, TargetTable]) -> dict[str, frozenset[str]]:
-    """For each target, the names of all at or below it: archspec's order and our edges, closed."""
+    """Return the names at or below each target: the transitive closure of archspec's order and our edges."""
     node = {name: archspec.cpu.TARGETS[table.archspec] for name, table in tables.items()}
     below = {
         name: {other for other in tables if node[other] <= node[name]} | {*table.above}
@@ -301,14 +304,14 @@ def _order_faults(targets: Mapping[str, Target]) -> list[str]:
                 faults.append(f"{target} and {other} each include the other")
             elif other < target and not other.in_code <= target.in_code:
                 lacking = ", ".join(sorted(other.in_code - target.in_code))
-                faults.append(f"{target} is said to include {other}, but lacks {lacking}")
+                faults.append(f"{target} is above {other} in the order, but lacks its {lacking}")
         listed = [targets[name] for name in target.also_runs]
         faults += [
-            f"{target}: also_runs names {one}, which is not below it" for one in listed if not one < target
+            f"{target}: also_runs has {one}, which is not below it" for one in listed if not one < target
         ]
         for position, one in enumerate(listed):
             faults += [
-                f"{target}: also_runs puts {one} before the better {later}"
+                f"{target}: also_runs lists {one} before {later}, which is not below it"
                 for later in listed[position + 1 :]
                 if one <= later
             ]
@@ -316,9 +319,9 @@ def _order_faults(targets: Mapping[str, Target]) -> list[str]:
 
 
 def _parse_cpuinfo(text: str) -> _Machine:
-    """Parts and features of a ``/proc/cpuinfo``; of unlike cores, what all of them have.
+    """Return the part numbers of all cores, and the features that all cores have.
 
-    The kernel prints one block a core; a process may run on any of them (arch/arm64/kernel/cpuinfo.c).
+    ``/proc/cpuinfo`` has one block per core (arch/arm64/kernel/cpuinfo.c), and a process may run on any core.
     """
     fields = [
         (key.strip(), value.strip())

@@ -1,7 +1,7 @@
-"""Read-only verdicts about a wheel, ours or another project's.
+"""Audits of wheels, built by Armwheels or by others.
 
-:func:`audit_wheel` reads one file and answers with an :class:`AuditReport`; it changes nothing. What a recipe
-expects of its wheels is an :class:`Expectations`.
+:func:`audit_wheel` reads one wheel and returns an :class:`AuditReport`. It changes nothing. The
+:class:`~builder.model.expectations.Expectations` of a recipe are its requirements on the wheel.
 """
 
 from builder.audit.archive import WheelFile, open_wheel

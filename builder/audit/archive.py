@@ -27,7 +27,7 @@ _READ_BYTES = 1 << 20
 
 @dataclass(frozen=True)
 class WheelFile:
-    """A wheel file: what its name says, what it holds. Bytes are read when asked for."""
+    """A wheel: the parts of its file name, and its members, whose bytes are read on demand."""
 
     path: Path
     sha256: str
@@ -40,19 +40,21 @@ class WheelFile:
     dist_info: str
 
     def read(self, name: str) -> bytes:
-        """The bytes of one member.
+        """Return the bytes of one member.
 
         Raises:
-            AuditError: the member is damaged, encrypted or packed in a way zipfile does not know.
+            AuditError: the member is damaged, encrypted, or compressed by a method that zipfile does not support.
         """
         with self._reading(name), zipfile.ZipFile(self.path) as archive:
             return archive.read(name)
 
     def binaries(self) -> Iterator[tuple[str, bytes]]:
-        """Path and bytes of every ELF file, told by its first bytes, and of every object in a static archive.
+        """Yield the path and bytes of every ELF file, and of every ELF object in a static archive.
+
+        The first bytes of a member identify both kinds.
 
         Raises:
-            AuditError: as :meth:`read`.
+            AuditError: as for :meth:`read`.
         """
         with self._reading("directory"), zipfile.ZipFile(self.path) as archive:
             for info in archive.infolist():
@@ -76,7 +78,7 @@ class WheelFile:
             zipfile.BadZipFile,
             zlib.error,
             EOFError,
-            NotImplementedError,  # zipfile: a compression method that it does not know
+            NotImplementedError,  # zipfile: an unsupported compression method
             RuntimeError,
             OSError,
         ) as error:
@@ -84,33 +86,37 @@ class WheelFile:
 
     @property
     def platforms(self) -> frozenset[str]:
-        """The platform parts of the file name's tags."""
+        """The platforms of the file name's tags."""
         return frozenset(tag.platform for tag in self.tags)
 
     @property
     def is_pure(self) -> bool:
-        """Whether the file name claims every platform."""
+        """Whether the file name has the platform ``any``."""
         return self.platforms == {"any"}
 
     @cached_property
     def metadata_tags(self) -> frozenset[Tag]:
-        """The ``Tag`` lines of ``WHEEL``, expanded."""
+        """The ``Tag`` lines of ``WHEEL``, as single tags.
+
+        Raises:
+            AuditError: a line is not a tag.
+        """
         text = self.read(f"{self.dist_info}/WHEEL").decode("utf-8", errors="replace")
         values = HeaderParser().parsestr(text).get_all("Tag", [])
         try:
             return frozenset().union(*(parse_tag(value.strip()) for value in values))
         except ValueError as error:
-            raise AuditError(f"{self.path.name}: WHEEL has a line that is no tag: {error}") from error
+            raise AuditError(f"{self.path.name}: WHEEL has a Tag line that is not a tag: {error}") from error
 
     @cached_property
     def requirements(self) -> tuple[str, ...]:
-        """The ``Requires-Dist`` lines of ``METADATA``, as they stand (core metadata specification)."""
+        """The ``Requires-Dist`` lines of ``METADATA``, unchanged (core metadata specification)."""
         text = self.read(f"{self.dist_info}/METADATA").decode("utf-8", errors="replace")
         return tuple(HeaderParser().parsestr(text).get_all("Requires-Dist", []))
 
     @cached_property
     def recorded(self) -> frozenset[str]:
-        """The members that ``RECORD`` lists: those that installers, and auditwheel, look at."""
+        """The members that ``RECORD`` lists. Installers and auditwheel use only these."""
         text = self.read(f"{self.dist_info}/RECORD").decode("utf-8", errors="replace")
         return frozenset(row[0] for row in csv.reader(text.splitlines()) if row)
 
@@ -119,7 +125,7 @@ class WheelFile:
         """The parsed ``armwheels.json``; ``None`` for a wheel that others built.
 
         Raises:
-            AuditError: it is there, but is no JSON object.
+            AuditError: the file is not a JSON object.
         """
         name = f"{self.dist_info}/armwheels.json"
         if name not in self.names:
@@ -134,31 +140,31 @@ class WheelFile:
 
     @property
     def sbom(self) -> str:
-        """Where our repair puts its bill of materials (PEP 770)."""
+        """The path at which our repair step writes the software bill of materials (PEP 770)."""
         return f"{self.dist_info}/sboms/armwheels.cdx.json"
 
     @property
     def grafts(self) -> tuple[str, ...]:
-        """Files in the top-level ``*.libs`` folder: shared libraries copied in by a repair."""
+        """Files in the top-level ``*.libs`` folder, which are shared libraries that a repair tool copied in."""
         return tuple(n for n in self.names if is_graft(n) and not n.endswith("/"))
 
 
 def is_graft(name: str) -> bool:
-    """Whether a member lies in the top-level ``*.libs`` folder, where auditwheel puts what it copies in."""
+    """Whether a member lies in the top-level ``*.libs`` folder, into which auditwheel copies libraries."""
     parts = PurePosixPath(name).parts
     return len(parts) > 1 and parts[0].endswith(".libs")
 
 
 def open_wheel(path: Path) -> WheelFile:
-    """Read name, directory and hash of the wheel at ``path``.
+    """Read the file name, member names and sha256 of the wheel at ``path``.
 
     Raises:
-        AuditError: it is missing, no zip file, or not named or laid out as a wheel.
+        AuditError: the file is missing, is not a zip file, or does not have the name or layout of a wheel.
     """
     try:
         project, version, build, tags = parse_wheel_filename(path.name)
     except InvalidWheelFilename as error:
-        raise AuditError(f"{path.name}: not the name of a wheel: {error}") from error
+        raise AuditError(f"{path.name}: not a wheel's file name: {error}") from error
     digest = hashlib.sha256()
     try:
         with path.open("rb") as stream:
@@ -169,7 +175,7 @@ def open_wheel(path: Path) -> WheelFile:
     except (OSError, zipfile.BadZipFile) as error:
         raise AuditError(f"{path}: not a readable wheel: {error}") from error
     if len(names) != len(set(names)):
-        raise AuditError(f"{path.name}: holds two members of one name")
+        raise AuditError(f"{path.name}: has two members with the same name")
     folders = {PurePosixPath(name).parts[0] for name in names if PurePosixPath(name).parts}
     infos = sorted(folder for folder in folders if folder.endswith(".dist-info"))
     if len(infos) != 1:
@@ -191,7 +197,7 @@ def open_wheel(path: Path) -> WheelFile:
 
 
 def _archive_objects(archive: str, data: bytes) -> Iterator[tuple[str, bytes]]:
-    """The ELF objects of a static archive (System V and GNU layout of ar(5))."""
+    """Yield the names and bytes of the ELF objects in a static archive (System V and GNU variants of ar(5))."""
     position, long_names = len(ARCHIVE_MAGIC), b""
     while position + 60 <= len(data):
         header = data[position : position + 60]

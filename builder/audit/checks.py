@@ -1,4 +1,4 @@
-"""Checks of single ELF files and of the archive: machine, alignment, search paths, size."""
+"""Checks of the machine, alignment and search paths of ELF files, and of the size of the wheel."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from builder.audit.archive import WheelFile
 from builder.audit.elf import Elf
 from builder.audit.verdicts import Verdict, counted, failed, not_applicable, passed, sized
 
-# Linux on Arm may run with pages of 4, 16 or 64 KiB; only a file aligned to the largest loads on all.
+# Linux on Arm uses pages of 4, 16 or 64 KiB. Only files aligned to 64 KiB load with all of them.
 LARGEST_PAGE_BYTES = 65536
 _ORIGIN = re.compile(r"^\$(?:ORIGIN|\{ORIGIN\})(?=/|$)")
 _DATA_SCHEME = re.compile(r"^[^/]+\.data/(?:platlib|purelib)/")
@@ -19,10 +19,10 @@ _SHOWN = 5
 
 
 def check_machine(wheel: WheelFile, elves: Iterable[Elf], malformed: Mapping[str, str]) -> Verdict:
-    """Every ELF file is 64-bit little-endian Arm, and the tag says whether there should be any.
+    """Check that every ELF file is 64-bit little-endian Arm with a section table, and is listed in ``RECORD``.
 
-    A wheel for a platform holds at least one shared library; one for ``any`` platform holds no ELF file. All
-    are listed in ``RECORD``, since auditwheel looks at no others.
+    auditwheel only analyses files in ``RECORD``. A wheel with the platform ``any`` must have no ELF file. Any other
+    wheel must have at least one shared library.
     """
     check = "machine"
     everything = list(elves)
@@ -33,30 +33,30 @@ def check_machine(wheel: WheelFile, elves: Iterable[Elf], malformed: Mapping[str
             machine = one.machine.removeprefix("EM_").lower()
             faults.append(f"{one.member}: {one.bits}-bit {order}-endian {machine}, not 64-bit Arm")
         elif not one.has_sections:
-            faults.append(f"{one.member}: no section table, so that its code cannot be told from its data")
+            faults.append(f"{one.member}: no section table, so that code and data cannot be distinguished")
     names = [one.member.partition("(")[0] for one in everything]
     faults += [f"{name}: not listed in RECORD" for name in dict.fromkeys(names) if name not in wheel.recorded]
     shared = [one.member for one in everything if one.kind == "ET_DYN"]
     if wheel.is_pure and (everything or malformed):
         faults.append(
-            f"tagged for any platform, yet holds {counted(len(everything) + len(malformed), 'ELF file')}"
+            f"tagged for any platform, but has {counted(len(everything) + len(malformed), 'ELF file')}"
         )
     elif not wheel.is_pure and not shared:
-        faults.append("tagged for a platform, yet holds no shared library")
+        faults.append("tagged for a platform, but has no shared library")
     data = {"files": len(everything), "shared": len(shared)}
     if faults:
         return failed(check, _lines(faults), **data, faults=faults)
     if wheel.is_pure:
-        return passed(check, "no machine code, as its tag says", **data)
+        return passed(check, "no machine code, in agreement with the tag", **data)
     return passed(check, f"{counted(len(everything), 'ELF file')}, all 64-bit little-endian Arm", **data)
 
 
 def check_alignment(elves: Iterable[Elf]) -> Verdict:
-    """Every LOAD segment is aligned to 64 KiB, and its offset and address agree modulo that."""
+    """Check that every LOAD segment is aligned to 64 KiB, and that its offset and address agree modulo 64 KiB."""
     check = "alignment"
     loadable = [one for one in elves if one.is_loadable]
     if not loadable:
-        return not_applicable(check, "nothing that is loaded")
+        return not_applicable(check, "no loadable file")
     faults = []
     for one in loadable:
         if not one.segments:
@@ -75,7 +75,7 @@ def check_alignment(elves: Iterable[Elf]) -> Verdict:
 
 
 def check_rpath(elves: Iterable[Elf]) -> Verdict:
-    """Every search path starts at ``$ORIGIN`` and stays inside the folder that the wheel unpacks to."""
+    """Check that every RPATH and RUNPATH starts at ``$ORIGIN`` and stays inside the installation folder."""
     check = "rpath"
     found = [
         (one.member, kind, entry) for one in elves for kind, text in one.rpaths for entry in text.split(":")
@@ -91,7 +91,7 @@ def check_rpath(elves: Iterable[Elf]) -> Verdict:
 
 
 def check_size(wheel: WheelFile, limit: int | None) -> Verdict:
-    """The file is no larger than the recipe's limit (bytes)."""
+    """Check that the wheel is not larger than ``limit``, the recipe's limit in bytes."""
     check = "size"
     summary = sized(wheel.size)
     if limit is None:

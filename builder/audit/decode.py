@@ -1,4 +1,4 @@
-"""Asks LLVM's machine-code tool which instruction words a CPU can decode."""
+"""Determines with ``llvm-mc`` which instruction words a CPU decodes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from builder.errors import AuditError
 Words = NDArray[np.uint32]
 Mask = NDArray[np.bool_]
 
-# Words a run: the text of a run is 20 bytes a word, the answer as long again where all is refused.
+# Words per run of the tool. Its input has 20 bytes per word; its output is as long again if it refuses all words.
 _CHUNK = 1_000_000
 
 _REFUSED = re.compile(rb"^<stdin>:(\d+):\d+: warning: invalid instruction encoding", re.MULTILINE)
@@ -26,17 +26,17 @@ _BYTE = (
 
 
 class Decoder(Protocol):
-    """Tells which instruction words a CPU knows."""
+    """Determines which instruction words a CPU decodes."""
 
     def decodable(self, words: Words, cpu: str, attributes: tuple[str, ...] = ()) -> Mask:
-        """For each word whether ``cpu`` with ``attributes`` (LLVM's names, signed) decodes it."""
+        """Return for each word whether ``cpu`` decodes it. ``attributes`` are LLVM's, such as ``+sve``."""
 
 
 class LlvmMc:
     """A :class:`Decoder` that runs ``llvm-mc --disassemble``.
 
     Args:
-        tool: path of llvm-mc; version 19 or later, since older ones do not know every target.
+        tool: path of llvm-mc, version 19 or later. Older versions do not support every target.
     """
 
     def __init__(self, tool: Path) -> None:
@@ -46,7 +46,7 @@ class LlvmMc:
         """Decode each word once.
 
         Raises:
-            AuditError: the tool does not run, or does not know the CPU or an attribute.
+            AuditError: the tool does not run, or does not support the CPU or an attribute.
         """
         parts = [
             self._run(words[start : start + _CHUNK], cpu, attributes)
@@ -77,15 +77,15 @@ class LlvmMc:
 
 
 def spell(words: Words) -> bytes:
-    """The words as llvm-mc reads them: four bytes in memory order, one word a line."""
+    """Return the words in llvm-mc's input format: four bytes in memory order, one word per line."""
     text = _BYTE[words.astype("<u4").view(np.uint8)].reshape(len(words), 20)
     text[:, 19] = ord("\n")
     return text.tobytes()
 
 
 def refused_lines(stderr: bytes) -> NDArray[np.intp]:
-    """Line numbers, from 0, that llvm-mc's warnings name as no instruction.
+    """Return the line numbers, from 0, of words that llvm-mc reports as invalid.
 
-    A potentially undefined encoding is only unpredictable, not unknown, and does not count.
+    Its warning about a potentially undefined encoding is ignored, since that word is an instruction.
     """
     return np.array([int(line) - 1 for line in _REFUSED.findall(stderr)], dtype=np.intp)

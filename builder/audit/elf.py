@@ -1,7 +1,7 @@
-"""Reads what an audit needs of one ELF file: kind, load segments, dynamic section, flags, code, symbols.
+"""Reads the parts of an ELF file that an audit needs: type, segments, dynamic section, flags, code, symbols.
 
-Tables are read with numpy, since a mathematics library holds a hundred thousand symbols and ten million
-instructions. Layouts are those of the System V ABI and of the ELF for the Arm 64-bit Architecture.
+Symbols and instructions are read with numpy, since a mathematics library can have 100,000 symbols and 10 million
+instructions. The layouts are those of the System V ABI and of ELF for the Arm 64-bit Architecture.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ _SYMBOL = np.dtype(
 _STT_NOTYPE, _STT_FUNC, _STT_FILE, _STT_GNU_IFUNC = 0, 2, 4, 10
 _STT_MASK = 0xF
 _STB_LOCAL = 0
-# Where pyelftools puts the string of a dynamic tag.
+# The attribute in which pyelftools stores the string of a dynamic tag.
 _TAG_TEXT = {"DT_NEEDED": "needed", "DT_RPATH": "rpath", "DT_RUNPATH": "runpath"}
-# Objects of a static archive have no addresses yet: each section gets a range of its own.
+# Objects of a static archive have no addresses yet. So each section gets its own range.
 _OBJECT_SECTION_SHIFT = 40
 
 
 class MalformedElfError(Exception):
-    """The file starts as an ELF file but does not hold together."""
+    """A file with the ELF magic number and malformed content."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Segment:
 
 @dataclass(frozen=True)
 class Code:
-    """Instruction words of one executable section, and which of them mapping symbols call data."""
+    """The words of one executable section, and which of them mapping symbols mark as data."""
 
     section: str
     address: int
@@ -60,7 +60,7 @@ class Code:
 
 @dataclass(frozen=True)
 class Symbols:
-    """Function symbols, sorted by address; ``units`` names the source file of those that are local to one."""
+    """Function symbols, sorted by address. ``units`` has the source files of local symbols, and None for others."""
 
     starts: Addresses
     ends: Addresses
@@ -68,7 +68,7 @@ class Symbols:
     units: tuple[str | None, ...]
 
     def at(self, addresses: Addresses) -> NDArray[np.intp]:
-        """For each address the index of the function that holds it, or -1."""
+        """Return for each address the index of the function that contains it, or -1."""
         if not len(self.starts):
             return np.full(len(addresses), -1, dtype=np.intp)
         index = np.searchsorted(self.starts, addresses, side="right") - 1
@@ -98,19 +98,19 @@ class Elf:
 
     @property
     def is_aarch64(self) -> bool:
-        """Whether it is 64-bit little-endian Arm."""
+        """Whether the file is for 64-bit little-endian Arm."""
         return self.machine == "EM_AARCH64" and self.bits == 64 and self.little_endian
 
     @property
     def is_loadable(self) -> bool:
-        """Whether the dynamic loader maps it (an object of a static archive is only linked)."""
+        """Whether the dynamic loader can load the file. Objects of static archives are only linked."""
         return self.kind in {"ET_DYN", "ET_EXEC"}
 
     def code(self) -> tuple[Code, ...]:
-        """The executable sections, with what ``$d`` mapping symbols mark as data.
+        """Return the executable sections, with the words that ``$d`` mapping symbols mark as data.
 
         Raises:
-            MalformedElfError: a section lies outside the file.
+            MalformedElfError: a section extends beyond the file.
         """
         with _parsing(self.member):
             elf = ELFFile(io.BytesIO(self.image))
@@ -132,10 +132,10 @@ class Elf:
         )
 
     def symbols(self) -> Symbols:
-        """Functions by address: of the symbol table, else of the dynamic one.
+        """Return the functions of ``.symtab``, or of ``.dynsym`` if there is no ``.symtab``.
 
         Raises:
-            MalformedElfError: a table lies outside the file.
+            MalformedElfError: a table extends beyond the file.
         """
         with _parsing(self.member):
             elf = ELFFile(io.BytesIO(self.image))
@@ -143,7 +143,7 @@ class Elf:
             if not len(table.entries):
                 table = _symbol_table(elf, self.image, ".dynsym")
         kinds, bindings = table.entries["info"] & _STT_MASK, table.entries["info"] >> 4
-        # Hand-written assembly may leave a function's type out: a label that other files see is one.
+        # Assembly code may omit the type of a function. So a global symbol without a type counts as one.
         labels = (kinds == _STT_NOTYPE) & (bindings != _STB_LOCAL)
         functions = (kinds == _STT_FUNC) | (kinds == _STT_GNU_IFUNC) | labels
         chosen = np.flatnonzero(functions & (table.entries["section"] != 0))
@@ -153,7 +153,7 @@ class Elf:
             starts += entries["section"].astype(np.uint64) << np.uint64(_OBJECT_SECTION_SHIFT)
         order = np.argsort(starts, kind="stable")
         starts, sizes = starts[order], entries["size"][order]
-        # It may leave the size out, too: such a function reaches to the next one.
+        # It may omit the size, too. Such a function extends to the next one.
         following = np.append(starts[1:], np.uint64(2**64 - 1)) if len(starts) else starts
         ends = np.where(sizes == 0, following, starts + sizes)
         names = tuple(table.name(int(offset)) for offset in entries["name"][order])
@@ -161,10 +161,10 @@ class Elf:
 
 
 def read(member: str, data: bytes) -> Elf:
-    """Read the ELF file ``data``; of a foreign machine only what it is.
+    """Read the ELF file ``data``. For machines other than aarch64, read only the header.
 
     Raises:
-        MalformedElfError: its tables contradict each other or leave the file.
+        MalformedElfError: the tables contradict each other, or extend beyond the file.
     """
     with _parsing(member):
         elf = ELFFile(io.BytesIO(data))
@@ -180,7 +180,7 @@ def read(member: str, data: bytes) -> Elf:
 
 @contextmanager
 def _parsing(member: str) -> Iterator[None]:
-    """Whatever the parser stumbles over becomes one error that names the member."""
+    """Convert exceptions of the parser into a :class:`MalformedElfError` that names the member."""
     try:
         yield
     except (ELFError, ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
@@ -231,7 +231,7 @@ def _dynamic_facts(facts: Elf, elf: ELFFile, data: bytes) -> Elf:
 def _bytes(data: bytes, section: Section) -> memoryview:
     start, size = section["sh_offset"], section["sh_size"]
     if start + size > len(data):
-        raise MalformedElfError(f"section {section.name} leaves the file")
+        raise MalformedElfError(f"section {section.name} extends beyond the file")
     return memoryview(data)[start : start + size]
 
 
@@ -257,10 +257,10 @@ def _symbol_table(elf: ELFFile, image: bytes, name: str) -> _Table:
 
 
 def _units(table: _Table, chosen: NDArray[np.intp]) -> list[str | None]:
-    """For each chosen symbol the source file it is local to.
+    """Return the source file of each chosen local symbol; None for other symbols.
 
-    A symbol of type ``STT_FILE`` stands before the local ones of its file (System V ABI, "Symbol Table"); behind a
-    nameless one the linker puts those that it made local itself, being hidden, of whatever file.
+    A symbol of type ``STT_FILE`` precedes the local symbols of its file (System V ABI, "Symbol Table"). After one
+    with an empty name, the linker places hidden symbols of any file, which it made local.
     """
     kinds, bindings = table.entries["info"] & _STT_MASK, table.entries["info"] >> 4
     files = np.flatnonzero(kinds == _STT_FILE)
@@ -273,7 +273,7 @@ def _units(table: _Table, chosen: NDArray[np.intp]) -> list[str | None]:
 
 
 def _data_mask(table: _Table, section: int, base: int, count: int) -> NDArray[np.bool_]:
-    """Which of a section's words lie between a ``$d`` mapping symbol and the next ``$x``."""
+    """Return which words of a section lie between a ``$d`` mapping symbol and the next ``$x`` (AAELF64)."""
     mask = np.zeros(count, dtype=np.bool_)
     entries = table.entries
     own = entries[(entries["section"] == section) & (entries["info"] & _STT_MASK == _STT_NOTYPE)]

@@ -1,7 +1,7 @@
-"""Reads back which machine flags reached the compiler.
+"""Reads the machine flags that each compile unit of a wheel was compiled with.
 
-GCC (``-frecord-gcc-switches``), clang (``-frecord-command-line``) and our own wrappers leave the command line
-of each compile unit in a section ``.GCC.command.line``, as strings that end with a zero byte.
+GCC (``-frecord-gcc-switches``), clang (``-frecord-command-line``) and our compiler wrappers record the command
+line of each compile unit in the section ``.GCC.command.line``, as strings that end with a zero byte.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ _SHOWN = 3
 
 
 def units(one: Elf) -> tuple[str, ...]:
-    """The command lines of a file's compile units.
+    """Return the command lines of a file's compile units.
 
-    GCC before 11 records every switch as a string of its own, which the linker merges: such a section says
-    what was used, not where, and stands for one unit.
+    GCC before 11 records each switch as a separate string, and the linker merges equal strings. Such a section has
+    the switches of all units, and counts as one unit.
     """
     lines = one.command_lines
     if lines and all(" " not in line for line in lines):
@@ -32,14 +32,14 @@ def units(one: Elf) -> tuple[str, ...]:
 
 
 def machine_flags(command_lines: Iterable[str]) -> tuple[str, ...]:
-    """The distinct ``-mcpu``, ``-march`` and ``-mtune`` flags of the command lines, sorted."""
+    """Return the distinct ``-mcpu``, ``-march`` and ``-mtune`` flags of the command lines, sorted."""
     return tuple(
         sorted({flag for line in command_lines for flag in line.split() if flag.startswith(_MACHINE_FLAGS)})
     )
 
 
 def observed_flags(path: Path) -> tuple[str, ...]:
-    """The distinct machine flags in the wheel at ``path``, for its passport; grafts are left out.
+    """Return the distinct machine flags of the wheel at ``path``, for its passport. Grafted libraries are ignored.
 
     Raises:
         AuditError: the wheel or one of its binaries cannot be read.
@@ -60,12 +60,16 @@ def check_flags(
     observed: tuple[str, ...] | None,
     baseline: tuple[str, ...] | None = None,
 ) -> Verdict:
-    """Every compile unit carries the expected machine flags and none of another family.
+    """Check that every compile unit has the expected machine flags and no others.
 
-    ``expected`` are the passport's or the recipe's flags, ``None`` for a wheel of unknown build. An extension
-    suffix (``-mcpu=neoverse-v1+nosve``) is the same flag. ``observed`` is what the passport says was read
-    back. With ``baseline`` a unit may carry those flags instead, but not every unit. Grafts were compiled by
-    others and are not asked; every other loadable file must have a record.
+    Every loadable file must have recorded command lines. Grafted libraries are ignored, since others compiled them.
+
+    Args:
+        elves: the ELF files of the wheel.
+        expected: the flags of the recipe or the passport; ``None`` if they are unknown. A flag with an extension
+            suffix (``-mcpu=neoverse-v1+nosve``) counts as the same flag.
+        observed: the flags that the passport lists as observed; ``None`` without such a list.
+        baseline: flags that some units, but not all, may have instead.
     """
     check = "flags"
     own = [one for one in elves if not is_graft(one.member)]
@@ -79,7 +83,7 @@ def check_flags(
             if lines
             else "none recorded"
         )
-        return not_applicable(check, f"no flags are promised; {summary}", **data)
+        return not_applicable(check, f"no flags are expected; {summary}", **data)
     silent = [one.member for one in own if one.is_loadable and not recorded[one.member]]
     faults = [f"{member}: no record of its compiler's command line" for member in silent]
     for member, each in recorded.items():
@@ -90,7 +94,7 @@ def check_flags(
         ]
     if observed is not None and observed != found:
         faults.append(
-            f"the passport says {' '.join(observed) or 'none'}, the files say {' '.join(found) or 'none'}"
+            f"the passport has {' '.join(observed) or 'none'}, the files have {' '.join(found) or 'none'}"
         )
     if faults:
         shown = "".join(f"\n{fault}" for fault in faults[:_SHOWN])
@@ -107,7 +111,7 @@ def check_flags(
 
 
 def _fault(line: str, expected: tuple[str, ...]) -> str | None:
-    """What is wrong with one command line; ``None`` if nothing."""
+    """Return the fault of one command line, or ``None``."""
     used = machine_flags([line])
     allowed = {flag for flag in used if any(flag == want or flag.startswith(f"{want}+") for want in expected)}
     missing = [
@@ -116,4 +120,4 @@ def _fault(line: str, expected: tuple[str, ...]) -> str | None:
     if missing:
         return f"{' '.join(missing)} is missing"
     strange = sorted(set(used) - allowed)
-    return f"{' '.join(strange)} stands beside it" if strange else None
+    return f"{' '.join(strange)} is not expected" if strange else None

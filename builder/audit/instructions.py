@@ -1,9 +1,10 @@
-"""Which instructions a wheel holds beyond Armv8.0-A, where they stand, and whether the target has them.
+"""Finds the instructions of a wheel beyond Armv8.0-A, and checks whether the target has them.
 
-Method: every word of executable sections is decoded as plain Armv8-A, each distinct word once. Of the few
-that are refused, LLVM tells which the target's CPU decodes and which any CPU at all does; the rest is data
-within code. Two kinds of code may hold more than the target has, since they look before they leap: what a
-recipe allows by name, and the atomics of libgcc and compiler-rt, which test a flag first.
+LLVM decodes each distinct word of the executable sections as Armv8.0-A. For the words that it refuses, LLVM tells
+whether the target's CPU decodes them, and whether any CPU does. Words that no CPU decodes are data within code.
+
+Two kinds of code may have instructions that the target lacks, since they test the CPU at run time: functions that a
+recipe allows by name, and the outline atomics of libgcc and compiler-rt.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ from builder.model.expectations import AllowedCode
 from builder.model.extensions import BLIND, DATA, EXTENSIONS, OTHER, SCALABLE_SPACES, SPACE_MASK, SPACE_SHIFT
 from builder.targets import Target
 
-# The outline atomics' test, as lse.S of libgcc and compiler-rt has it: adrp x16; ldrb w16, [x16, #n];
-# cbz w16. The instruction after it runs only where the flag says that it may.
+# The test of the outline atomics in lse.S of libgcc and compiler-rt: adrp x16; ldrb w16, [x16, #n]; cbz w16. The
+# next instruction runs only on CPUs with LSE.
 _GUARD = ((3, 0x9F00001F, 0x90000010), (2, 0xFFC003FF, 0x39400210), (1, 0xFF00001F, 0x34000010))
 _OUTLINE_PREFIXES = ("__aarch64_cas", "__aarch64_swp", "__aarch64_ld")
 OUTLINE = "outline atomics"
@@ -33,7 +34,7 @@ _SYMBOL_SHOWN = 60
 
 @dataclass(frozen=True)
 class Finding:
-    """Occurrences of one extension in one function: ``symbol`` is ``None`` where no symbol covers it."""
+    """The instructions of one extension in one function. ``symbol`` is ``None`` if no symbol covers them."""
 
     member: str
     symbol: str | None
@@ -45,13 +46,13 @@ class Finding:
 
     @property
     def where(self) -> str:
-        """Symbol, or address where there is none."""
+        """The symbol, or the address if there is none."""
         return self.symbol or f"0x{self.address:x}"
 
 
 @dataclass(frozen=True)
 class Survey:
-    """All findings of a wheel, and how much code there was."""
+    """All findings of a wheel, and the numbers of its instructions and data words."""
 
     instructions: int
     data_words: int
@@ -60,7 +61,7 @@ class Survey:
 
 @dataclass(frozen=True)
 class _Beyond:
-    """Where a member goes beyond Armv8-A; arrays run in step."""
+    """The words of a member beyond Armv8-A. The arrays have one element per word."""
 
     member: str
     addresses: NDArray[np.uint64]
@@ -71,11 +72,11 @@ class _Beyond:
 
 
 def survey(elves: Iterable[Elf], target: Target, allow: tuple[AllowedCode, ...], decoder: Decoder) -> Survey:
-    """Count what goes beyond Armv8-A in all ``elves``, by member, function and extension.
+    """Count the instructions beyond Armv8-A in all ``elves``, by member, function and extension.
 
     Raises:
         AuditError: the decoder does not run.
-        MalformedElfError: a section leaves its file.
+        MalformedElfError: a section extends beyond its file.
     """
     codes = [(elf, code) for elf in elves for code in elf.code()]
     words = _distinct(code.words[~code.data] for _, code in codes)
@@ -96,9 +97,9 @@ def survey(elves: Iterable[Elf], target: Target, allow: tuple[AllowedCode, ...],
 
 
 def classify(words: Words, target: Target, decoder: Decoder) -> tuple[list[str], Mask]:
-    """For each distinct word the extension it belongs to, and whether ``target`` has it.
+    """Return for each word the extension that it belongs to, and whether ``target`` has it.
 
-    Words that no CPU decodes are called data; those are not legal, and no instruction either.
+    Words that no CPU decodes get the kind :data:`~builder.model.extensions.DATA`, and are not legal.
     """
     kinds = np.full(len(words), OTHER, dtype=object)
     legal = decoder.decodable(words, target.llvm_cpu, target.llvm_attributes)
@@ -121,7 +122,7 @@ def classify(words: Words, target: Target, decoder: Decoder) -> tuple[list[str],
 
 
 def _distinct(parts: Iterable[Words]) -> Words:
-    """The distinct words of all parts, sorted."""
+    """Return the distinct words of all parts, sorted."""
     each = [np.unique(part) for part in parts]
     return np.unique(np.concatenate(each)) if each else np.zeros(0, dtype=np.uint32)
 
@@ -134,7 +135,7 @@ def _is_blind(words: Words) -> Mask:
 
 
 def _beyond(elf: Elf, code: Code, strange: Words) -> tuple[NDArray[np.intp], _Beyond]:
-    """Where ``code`` holds one of the ``strange`` words, and which one each is."""
+    """Return the places of ``strange`` words in ``code``, and the index of each into ``strange``."""
     slot = np.searchsorted(strange, code.words)
     known = np.append(strange, np.uint32(0))[slot] == code.words
     index = np.flatnonzero(known & (slot < len(strange)) & ~code.data)
@@ -152,7 +153,7 @@ def _beyond(elf: Elf, code: Code, strange: Words) -> tuple[NDArray[np.intp], _Be
 
 
 def _guarded(words: Words, index: NDArray[np.intp]) -> Mask:
-    """Which of the words at ``index`` stand right behind the outline atomics' test."""
+    """Return which of the words at ``index`` directly follow the test of the outline atomics."""
     guarded = index >= len(_GUARD)
     for back, mask, value in _GUARD:
         before = words[np.maximum(index - back, 0)]
@@ -163,7 +164,7 @@ def _guarded(words: Words, index: NDArray[np.intp]) -> Mask:
 def _group(
     one: _Beyond, names: list[str], kinds: NDArray[np.int64], legal: Mask, allow: tuple[AllowedCode, ...]
 ) -> list[Finding]:
-    """Findings of a member: one for each function, extension and kind of permission."""
+    """Return the findings of a member: one for each function, extension and kind of permission."""
     key = ((one.symbols + 1) * len(names) + kinds) * 4 + one.guarded * 2 + legal
     values, first, counts = np.unique(key, return_index=True, return_counts=True)
     findings = []
@@ -186,14 +187,14 @@ def _permission(
     extension: str,
     allow: tuple[AllowedCode, ...],
 ) -> str | None:
-    """Why code may hold more than the target has; ``None`` where nothing permits it."""
+    """Return the reason why code may have instructions that the target lacks; ``None`` if nothing permits it."""
     if extension == "lse" and (guarded or (symbol or "").startswith(_OUTLINE_PREFIXES)):
         return OUTLINE
     return next((rule.why for rule in allow if rule.covers(member, symbol, unit)), None)
 
 
 def check_instructions(found: Survey, target: Target) -> Verdict:
-    """Every instruction is one that the target's CPU has, or stands where a choice at run time guards it."""
+    """Check that the target has every instruction, except in code that tests the CPU at run time."""
     check = "instructions"
     allowed: Counter[str] = Counter()
     for one in found.findings:
@@ -238,7 +239,7 @@ def _short(symbol: str) -> str:
 
 
 def check_tuned(found: Survey, promises: tuple[str, ...]) -> Verdict:
-    """Each promised extension is seen at least once outside code chosen at run time."""
+    """Check that each promised extension occurs at least once outside code that tests the CPU at run time."""
     check = "tuned-code"
     plain: Counter[str] = Counter()
     chosen: Counter[str] = Counter()
@@ -259,7 +260,7 @@ def check_tuned(found: Survey, promises: tuple[str, ...]) -> Verdict:
     if missing:
         only = [name for name in missing if chosen[name]]
         hint = f" ({', '.join(only)} only in code chosen at run time)" if only else ""
-        return failed(check, f"promised but not seen: {', '.join(missing)}{hint}; seen: {seen}", **data)
+        return failed(check, f"promised but not found: {', '.join(missing)}{hint}; found: {seen}", **data)
     if not promises:
-        return not_applicable(check, f"nothing was promised; seen: {seen}", **data)
-    return passed(check, f"seen: {seen}", **data)
+        return not_applicable(check, f"nothing was promised; found: {seen}", **data)
+    return passed(check, f"found: {seen}", **data)

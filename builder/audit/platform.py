@@ -1,4 +1,4 @@
-"""Does the platform tag hold? auditwheel's policies and symbol analysis, and nothing of our own, decide."""
+"""Checks the platform tag with auditwheel's policies and symbol analysis."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ from builder.audit.elf import Elf
 from builder.audit.verdicts import Verdict, failed, not_applicable, passed
 from builder.model.expectations import Supplied
 
-# PEP 600's names, and PEP 599's older one for glibc 2.17.
+# The tags of PEP 600 and PEP 656, and the older tag of PEP 599 for glibc 2.17.
 _TAG = re.compile(r"^(manylinux|musllinux)_(\d+)_(\d+)_aarch64$")
 _LEGACY = {"manylinux2014_aarch64": "manylinux_2_17_aarch64"}
 _VERSIONED = ("GLIBC", "GLIBCXX", "CXXABI", "GCC")
-# What auditwheel raises of its own and lets through for wheels that do not hold together.
+# Exceptions that auditwheel raises for malformed wheels.
 _CANNOT = (AuditwheelError, ELFError, RuntimeError, ValueError, AssertionError, LookupError, OSError)
 _NUMBERS = re.compile(r"\d+")
 
 
 @dataclass(frozen=True)
 class Claim:
-    """A platform tag: which C library, and the version it asks for."""
+    """A platform tag, with the C library and the version that it requires."""
 
     tag: str
     libc: str
@@ -42,7 +42,7 @@ class Claim:
 
 
 def claims(wheel: WheelFile) -> tuple[list[Claim], list[str]]:
-    """The file name's platform tags as claims, lowest first; and those that are none."""
+    """Return the platform tags of the file name as claims, lowest first, and the tags that are not claims."""
     found, strange = [], []
     for tag in sorted(wheel.platforms):
         match = _TAG.match(_LEGACY.get(tag, tag))
@@ -54,23 +54,21 @@ def claims(wheel: WheelFile) -> tuple[list[Claim], list[str]]:
 
 
 def check_tag(wheel: WheelFile) -> Verdict:
-    """The file name's tags are those of ``WHEEL``, and each is a platform that Arm wheels may claim."""
+    """Check that file name and ``WHEEL`` have the same tags, and that each is a platform tag for aarch64."""
     check = "tag"
     name, metadata = ({str(tag) for tag in tags} for tags in (wheel.tags, wheel.metadata_tags))
     data = {"filename": sorted(name), "metadata": sorted(metadata)}
     if name != metadata:
         return failed(
             check,
-            f"file name says {_some(name - metadata)}, WHEEL says {_some(metadata - name)} instead",
+            f"file name has {_some(name - metadata)}, WHEEL has {_some(metadata - name)} instead",
             **data,
         )
     if wheel.is_pure:
         return passed(check, "any platform, in file name and WHEEL", **data)
     found, strange = claims(wheel)
     if strange:
-        return failed(
-            check, f"{', '.join(strange)} promises no C library on 64-bit Arm that could be checked", **data
-        )
+        return failed(check, f"{', '.join(strange)}: not a manylinux or musllinux tag for 64-bit Arm", **data)
     if len({one.libc for one in found}) > 1:
         return failed(check, "claims glibc and musl at once", **data)
     return passed(check, f"{', '.join(one.tag for one in found)}, in file name and WHEEL", **data)
@@ -79,16 +77,19 @@ def check_tag(wheel: WheelFile) -> Verdict:
 def check_platform(
     wheel: WheelFile, elves: Iterable[Elf], supplied: Supplied | None = None
 ) -> tuple[Verdict, Verdict]:
-    """Verdicts ``symbols`` and ``libraries``: what the binaries need is what the lowest claimed tag grants.
+    """Check the binaries against auditwheel's policy for the lowest claimed tag.
 
-    ``symbols``: no symbol version newer than the tag's policy. ``libraries``: every needed library lies in
-    the wheel, is granted by the policy, or is ``supplied`` by a distribution that the wheel requires.
+    Return two verdicts:
+
+    * ``symbols``: no symbol version is newer than the policy allows.
+    * ``libraries``: every needed library is in the wheel, is allowed by the policy, or is ``supplied`` by a
+      distribution that the wheel requires.
     """
     if wheel.is_pure:
         return not_applicable("symbols", "no machine code"), not_applicable("libraries", "no machine code")
     found, strange = claims(wheel)
     if strange or not found:
-        why = "no manylinux or musllinux tag to hold it against"
+        why = "no manylinux or musllinux tag to check against"
         return failed("symbols", why), failed("libraries", why)
     binaries = list(elves)
     try:
@@ -100,8 +101,8 @@ def check_platform(
 
 
 def _analyze(wheel: WheelFile, elves: list[Elf], libc: str, supplied: Supplied | None) -> WheelAbIInfo:
-    # auditwheel unpacks all of a wheel and looks at its ELF files alone: given only those, a wheel of ten
-    # thousand headers and sources takes a fraction of the time.
+    # auditwheel unpacks all files of a wheel, and analyses only the ELF files. So it gets a wheel with only these,
+    # which saves most of the time for a wheel with ten thousand headers.
     with TemporaryDirectory(prefix="armwheels-audit-") as folder:
         path = Path(folder) / wheel.path.name
         files = {one.member: one.image for one in elves if one.is_loadable}
@@ -117,14 +118,14 @@ def _analyze(wheel: WheelFile, elves: list[Elf], libc: str, supplied: Supplied |
                 frozenset(supplied.libraries if supplied else ()),
                 disable_isa_ext_check=True,
                 allow_graft=False,
-                args_ldpaths="",  # the libraries of this machine say nothing about an Arm one
+                args_ldpaths="",  # this machine's libraries must not be used
             )
         finally:
-            get_wheel_elfdata.cache_clear()  # it remembers by path, and this one is gone
+            get_wheel_elfdata.cache_clear()  # its keys are paths, and this file is deleted
 
 
 def _quoted(name: str) -> str:
-    """A field of RECORD as CSV spells it."""
+    """Return a field of RECORD in CSV quotes."""
     return '"' + name.replace('"', '""') + '"'
 
 
@@ -150,9 +151,11 @@ def _symbols(lowest: Claim, info: WheelAbIInfo, elves: list[Elf]) -> Verdict:
         for library, version in one.versions
         if (parts := version.partition("_"))[0] in symbols and parts[2] not in symbols[parts[0]]
     ]
-    promise = f"{proven} is the best they allow" if least else "no manylinux tag allows them"
+    allowed = (
+        f"{proven} is the lowest tag that they allow" if least else "no manylinux tag allows the symbols"
+    )
     return failed(
-        check, "\n".join([f"{lowest.tag} is claimed, but {promise}: {summary}", *where[:3]]), **data
+        check, "\n".join([f"{lowest.tag} is claimed, but {allowed}: {summary}", *where[:3]]), **data
     )
 
 
@@ -165,36 +168,36 @@ def _libraries(lowest: Claim, info: WheelAbIInfo, wheel: WheelFile, supplied: Su
     data = {"policy": granted.policy.name, "missing": foreign, "forbidden": forbidden}
     if foreign:
         return failed(
-            check, f"neither in the wheel nor granted by {lowest.tag}: {', '.join(foreign)}", **data
+            check, f"neither in the wheel nor allowed by {lowest.tag}: {', '.join(foreign)}", **data
         )
     if forbidden:
         return failed(check, f"symbols that {lowest.tag} forbids, of {', '.join(forbidden)}", **data)
     if supplied is None:
-        return passed(check, f"all in the wheel or granted by {granted.policy.name}", **data)
-    asked = Requirement(supplied.requirement)
-    if not any(_same(asked, line) for line in wheel.requirements):
+        return passed(check, f"all in the wheel or allowed by {granted.policy.name}", **data)
+    requirement = Requirement(supplied.requirement)
+    if not any(_same(requirement, line) for line in wheel.requirements):
         others = ", ".join(wheel.requirements) or "nothing"
-        why = f"{', '.join(supplied.libraries)} would come with {asked}, yet METADATA requires {others}"
+        why = f"{requirement} supplies {', '.join(supplied.libraries)}, but METADATA requires {others}"
         return failed(check, why, **data)
     return passed(
         check,
-        f"all in the wheel, granted by {granted.policy.name} or with {asked}, which it requires",
+        f"all in the wheel, allowed by {granted.policy.name}, or supplied by {requirement}, which it requires",
         **data,
     )
 
 
-def _same(asked: Requirement, line: str) -> bool:
-    """Whether a ``Requires-Dist`` line asks for the very same, on every machine."""
+def _same(requirement: Requirement, line: str) -> bool:
+    """Whether a ``Requires-Dist`` line is the same requirement, without an environment marker."""
     try:
         found = Requirement(line)
     except InvalidRequirement:
         return False
-    names = {canonicalize_name(one.name) for one in (asked, found)}
-    return len(names) == 1 and found.specifier == asked.specifier and found.marker is None
+    names = {canonicalize_name(one.name) for one in (requirement, found)}
+    return len(names) == 1 and found.specifier == requirement.specifier and found.marker is None
 
 
 def _granted(lowest: Claim, info: WheelAbIInfo) -> ExternalReference | None:
-    """The best policy that the claimed tag includes, with what the wheel needs beyond it."""
+    """Return auditwheel's references beyond the best policy that the claimed tag includes; ``None`` without one."""
     fitting = [
         (version, reference)
         for reference in info.external_refs.values()
@@ -204,7 +207,7 @@ def _granted(lowest: Claim, info: WheelAbIInfo) -> ExternalReference | None:
 
 
 def _version(policy: str) -> tuple[int, int] | None:
-    """The C library's version in a policy's name; ``None`` for the plain ``linux`` policy."""
+    """Return the C library version in a policy's name; ``None`` for the ``linux`` policy."""
     match = _TAG.match(policy)
     return (int(match[2]), int(match[3])) if match else None
 

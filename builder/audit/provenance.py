@@ -1,8 +1,8 @@
-"""Checks of what a wheel says of itself: licences of what was copied in, and the passport.
+"""Checks of a wheel's passport, and of the licences of grafted libraries.
 
-The rule for grafts, which our repair follows: ``*.dist-info/sboms/armwheels.cdx.json`` (CycloneDX) has for
-every file in ``*.libs/`` a component with the property ``armwheels:file`` set to the file's path in the wheel
-and with at least one licence; and ``*.dist-info/licenses/<component name>/`` holds the text.
+Our repair step writes ``*.dist-info/sboms/armwheels.cdx.json`` (CycloneDX, PEP 770). It has a component for every
+file in ``*.libs/``. The component has the property ``armwheels:file``, which is the file's path in the wheel, and
+at least one licence. The licence text is in ``*.dist-info/licenses/<component name>/``.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ FILE_PROPERTY = "armwheels:file"
 
 
 def check_licences(wheel: WheelFile) -> Verdict:
-    """Every grafted library has a licence in the bill of materials, and its text in the wheel."""
+    """Check that every grafted library has a licence in the bill of materials, and a licence text in the wheel."""
     check = "licences"
     if not wheel.grafts:
-        return not_applicable(check, "nothing was copied in from elsewhere")
+        return not_applicable(check, "no grafted libraries")
     if wheel.passport is None:
         return not_applicable(
             check,
-            f"{counted(len(wheel.grafts), 'file')} copied in by another project, without proof of licences",
+            f"{counted(len(wheel.grafts), 'file')} grafted by another project, without proof of licences",
         )
     try:
         components = _components(wheel)
@@ -40,11 +40,11 @@ def check_licences(wheel: WheelFile) -> Verdict:
     data = {"grafts": list(wheel.grafts), "faults": faults}
     if faults:
         return failed(check, "\n".join(faults), **data)
-    return passed(check, f"licences are there for {counted(len(wheel.grafts), 'file')} copied in", **data)
+    return passed(check, f"complete for {counted(len(wheel.grafts), 'grafted file')}", **data)
 
 
 def check_passport(wheel: WheelFile, target: Target, schema: Mapping[str, Any]) -> Verdict:
-    """The passport keeps its schema, agrees with the file name, and names ``target`` or a lesser one."""
+    """Check the passport by its schema and against the file name. Its target must be ``target`` or one below it."""
     check = "passport"
     passport = wheel.passport
     if passport is None:
@@ -63,16 +63,20 @@ def check_passport(wheel: WheelFile, target: Target, schema: Mapping[str, Any]) 
         if passport["target"] != target.name and passport["target"] not in target.below:
             faults.append(f"is for {passport['target']}, whose wheels do not run on every {target}")
         if wheel.sbom not in wheel.names:
-            faults.append(f"stands without its bill of materials {wheel.sbom}")
+            faults.append(f"its bill of materials {wheel.sbom} is missing")
     if faults:
         return failed(check, "\n".join(faults), faults=faults)
     return passed(check, f"{passport['build']}, agrees with the file name", build=passport["build"])
 
 
 def _components(wheel: WheelFile) -> dict[str, dict[str, Any]]:
-    """The bill's components by the file each describes."""
+    """Return the components of the bill of materials, by the file that each describes.
+
+    Raises:
+        AuditError: the bill of materials is missing or malformed.
+    """
     if wheel.sbom not in wheel.names:
-        raise AuditError(f"libraries were copied in, but there is no {wheel.sbom}")
+        raise AuditError(f"the wheel has grafted libraries, but no {wheel.sbom}")
     try:
         bill = json.loads(wheel.read(wheel.sbom))
         return {
@@ -82,14 +86,14 @@ def _components(wheel: WheelFile) -> dict[str, dict[str, Any]]:
             if entry["name"] == FILE_PROPERTY
         }
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise AuditError(f"{wheel.sbom} is no CycloneDX document: {error}") from error
+        raise AuditError(f"{wheel.sbom} is not a CycloneDX document: {error}") from error
 
 
 def _graft_fault(wheel: WheelFile, name: str, component: Mapping[str, Any] | None) -> str | None:
     if component is None:
-        return f"{name}: no component of the bill of materials names it"
+        return f"{name}: the bill of materials has no component for it"
     if not component.get("licenses"):
-        return f"{name}: its component '{component.get('name')}' states no licence"
+        return f"{name}: its component '{component.get('name')}' has no licence"
     folder = f"{wheel.dist_info}/licenses/{component.get('name')}/"
     if not any(member.startswith(folder) and not member.endswith("/") for member in wheel.names):
         return f"{name}: no licence text under {folder}"

@@ -1,4 +1,4 @@
-"""Audits one wheel: reads it once and puts all verdicts together."""
+"""Audits one wheel with all checks."""
 
 from __future__ import annotations
 
@@ -30,12 +30,13 @@ def audit_wheel(
     expectations: Expectations | None = None,
     llvm_mc: Path,
 ) -> AuditReport:
-    """All verdicts about the wheel at ``path``, which is only read.
+    """Audit the wheel at ``path``, without changing it.
 
-    Without ``target`` the passport's is taken, else ``generic``. ``llvm_mc`` is the tool of LLVM 19 or later.
+    The default of ``target`` is the passport's target, or ``generic`` without a passport. ``llvm_mc`` is the path
+    of llvm-mc, version 19 or later.
 
     Raises:
-        AuditError: the wheel cannot be read at all, or llvm-mc does not run.
+        AuditError: the wheel cannot be read, or llvm-mc does not run.
         ConfigError: the passport's schema is missing.
     """
     wheel = open_wheel(path)
@@ -44,21 +45,21 @@ def audit_wheel(
 
 
 def passport_target(wheel: WheelFile) -> str | None:
-    """The target that the wheel's passport names; ``None`` without a passport.
+    """Return the target in the wheel's passport; ``None`` without a passport.
 
     Raises:
-        AuditError: the passport is unreadable or names none.
+        AuditError: the passport cannot be read, or has no target.
     """
     if wheel.passport is None:
         return None
     name = wheel.passport.get("target")
     if not isinstance(name, str):
-        raise AuditError(f"{wheel.path.name}: its passport names no target; say one with --target")
+        raise AuditError(f"{wheel.path.name}: its passport has no target; give one with --target")
     return name
 
 
 def judge(wheel: WheelFile, target: Target, expectations: Expectations, decoder: Decoder) -> AuditReport:
-    """All verdicts about an opened wheel.
+    """Run all checks on an opened wheel.
 
     Raises:
         AuditError: a member cannot be read, or the decoder does not run.

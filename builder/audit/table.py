@@ -1,4 +1,4 @@
-"""Draws an audit for people: one line a check, the reason under each that failed."""
+"""Renders an audit report for the terminal: one line per check, with the reasons below failed ones."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _MARKS: dict[Outcome, tuple[str, str]] = {
 
 
 def draw(report: AuditReport) -> RenderableType:
-    """The report as a table with its judgement below."""
+    """Return the report as a table, with the overall result below."""
     table = Table(box=None, pad_edge=False, show_header=False, padding=(0, 2, 0, 0))
     table.add_column(width=1)
     table.add_column(no_wrap=True)

@@ -1,4 +1,4 @@
-"""What an audit is given and what it answers: expectations, verdicts, the report. Frozen data, no I/O."""
+"""The results of an audit: verdicts and the report. Frozen data, no I/O."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Outcome = Literal["pass", "fail", "not-applicable"]
 
 
 class Verdict(Frozen):
-    """The answer of one check: a sentence for people, ``data`` for machines."""
+    """The result of one check. ``detail`` is text for people, and ``data`` is for programs."""
 
     check: str
     outcome: Outcome
@@ -21,7 +21,7 @@ class Verdict(Frozen):
 
 
 class AuditReport(Frozen):
-    """All verdicts about one wheel file. ``size`` is in bytes; it passed when no check failed."""
+    """All verdicts about one wheel. ``size`` is in bytes. ``passed`` is true if no check failed."""
 
     filename: str
     sha256: str
@@ -31,7 +31,7 @@ class AuditReport(Frozen):
     verdicts: tuple[Verdict, ...]
 
     def verdict(self, check: str) -> Verdict:
-        """The verdict of that check.
+        """Return the verdict of a check.
 
         Raises:
             KeyError: there is no such check.
@@ -43,25 +43,25 @@ class AuditReport(Frozen):
 
 
 def passed(check: str, detail: str, **data: Any) -> Verdict:
-    """A verdict of agreement."""
+    """Return a verdict that the check passed."""
     return Verdict(check=check, outcome="pass", detail=detail, data=data)
 
 
 def failed(check: str, detail: str, **data: Any) -> Verdict:
-    """A verdict of refusal; ``detail`` is the reason."""
+    """Return a verdict that the check failed; ``detail`` is the reason."""
     return Verdict(check=check, outcome="fail", detail=detail, data=data)
 
 
 def not_applicable(check: str, detail: str, **data: Any) -> Verdict:
-    """A verdict that nothing could be said, with the reason."""
+    """Return a verdict that the check does not apply; ``detail`` is the reason."""
     return Verdict(check=check, outcome="not-applicable", detail=detail, data=data)
 
 
 def counted(count: int, noun: str) -> str:
-    """``1 file``, ``2 files``."""
+    """Return a number with its noun: ``1 file``, ``2 files``."""
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
 def sized(count: int) -> str:
-    """A number of bytes in KiB or MiB."""
+    """Return a number of bytes in KiB or MiB."""
     return f"{count / 2**20:.1f} MiB" if count >= 2**20 else f"{count / 2**10:.1f} KiB"
