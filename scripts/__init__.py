@@ -1,1 +1,1 @@
-"""Programs for measuring and trying, run from a clone: `python -m scripts.NAME`. None of them is installed."""
+"""Programs for measurements and experiments, run from a clone with `python -m scripts.NAME`. None is installed."""

@@ -1,9 +1,10 @@
-"""What a page costs: CPU microseconds of the server a request, beside pypiserver in the same run.
+"""Measure the server's CPU microseconds per request of a page, for the index and for pypiserver.
 
     .venv/bin/python -m scripts.bench_pages --files 2000
 
-One project of FILES wheels and one of 40 are published to an index in a temporary folder and laid into a folder
-for pypiserver (fetched by uv). Each server then answers the same requests over one kept connection.
+The script publishes a project of FILES wheels and one of 40 wheels to an index in a temporary folder. It also
+copies them into a folder for pypiserver, which uv downloads. Each server then answers the same requests over one
+connection.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ SMALL = 40  # files of the small project
 
 
 def wheel(project: str, number: int) -> tuple[str, bytes]:
-    """A small sound wheel."""
+    """Return a small valid wheel."""
     info = f"{project}-{number}.0.dist-info"
     files = {
         f"{project}/__init__.py": b"",
@@ -59,7 +60,7 @@ def wheel(project: str, number: int) -> tuple[str, bytes]:
 
 
 def publish(home: Path, folder: Path, count: int) -> None:
-    """The same wheels for both servers."""
+    """Give both servers the same wheels."""
     os.environ["ARMWHEELS_HOME"] = str(home)
     settings = load_settings()
     catalog = Catalog(open_store(settings.store), settings.channels)
@@ -88,7 +89,7 @@ def publish(home: Path, folder: Path, count: int) -> None:
 
 @contextmanager
 def running(command: list[str], url: str) -> Iterator[psutil.Process]:
-    """A server that answers at ``url``."""
+    """Run a server until the context ends. Wait until it answers at ``url``."""
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         try:
             for _ in range(600):
@@ -105,13 +106,13 @@ def running(command: list[str], url: str) -> Iterator[psutil.Process]:
 
 
 def spent(process: psutil.Process) -> float:
-    """CPU seconds of a process and its children."""
+    """Return the CPU seconds of a process and its children."""
     times = [each.cpu_times() for each in (process, *process.children(recursive=True))]
     return sum(each.user + each.system for each in times)
 
 
 def measure(process: psutil.Process, url: str, seconds: float, headers: dict[str, str]) -> tuple[float, int]:
-    """CPU microseconds a request, and the bytes of one answer."""
+    """Return the CPU microseconds per request, and the size of one answer in bytes."""
     with httpx2.Client(headers=headers, timeout=120) as client:
         size = int(client.get(url).headers.get("content-length", 0))
         count, before, end = 0, spent(process), time.monotonic() + seconds

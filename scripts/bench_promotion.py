@@ -1,12 +1,12 @@
-"""What a promotion costs: seconds of one move through all gates, for a snapshot of many wheels.
+"""Measure the time of a promotion: one move through all gates, for a snapshot of many wheels.
 
     .venv/bin/python -m scripts.bench_promotion --files 1000
     .venv/bin/python -m scripts.bench_promotion --files 1000 --store s3
 
-Records, evidence and one nightly snapshot of FILES wheels with passports are laid into the store: a temporary
-folder, or a SeaweedFS of its own, or an empty store named by ARMWHEELS_STORE. A fresh server then answers
-``POST .../moves``: first with nothing in its memory, then to a snapshot of one wheel more, then back. Printed are
-seconds on the client's clock, and the processor's seconds, user and system, of the server and of the store.
+The script writes records, evidence and one nightly snapshot of FILES wheels with passports to a store. This is a
+temporary folder, a new SeaweedFS, or the empty store that ARMWHEELS_STORE names. A new server then answers three
+``POST .../moves``: with empty caches, to a snapshot with one more wheel, and back. The script prints the elapsed
+seconds at the client, and the CPU seconds (user and system) of the server and the store.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ approvals = 1
 
 
 def record(number: int, of_project: int) -> Record:
-    """The record of one small wheel with a passport; a project has ``of_project`` of them."""
+    """Return the record of a small wheel with a passport. Each project has ``of_project`` wheels."""
     project, digest = f"project-{number // of_project}", sha256_hex(f"{number}".encode())
     upstream = f"1.{number % of_project}"
     tags = f"1_{digest[:8]}-cp311-cp311-manylinux_2_28_aarch64"
@@ -86,7 +86,7 @@ def record(number: int, of_project: int) -> Record:
 
 
 def fill(catalog: Catalog, store: ObjectStore, files: int, of_project: int) -> list[str]:
-    """A snapshot of ``files`` wheels, and one with one wheel more; both shown by ``nightly``."""
+    """Write a snapshot of ``files`` wheels and one with one more wheel. ``nightly`` shows both in turn."""
 
     def put(number: int, session: str) -> None:
         each = record(number, of_project)
@@ -108,7 +108,7 @@ def fill(catalog: Catalog, store: ObjectStore, files: int, of_project: int) -> l
 
 
 def required(files: int, of_project: int) -> dict[str, list[str]]:
-    """The versions of each project, for ``matrices.toml``."""
+    """Return the versions of each project, for ``matrices.toml``."""
     found: dict[str, list[str]] = {}
     for number in range(files):
         found.setdefault(f"project-{number // of_project}", []).append(f"1.{number % of_project}")
@@ -116,7 +116,7 @@ def required(files: int, of_project: int) -> dict[str, list[str]]:
 
 
 def configure(folder: Path, files: int, of_project: int) -> None:
-    """Configs in which every one of the wheels is required."""
+    """Write configuration files that require every wheel."""
     for path in (ROOT / "configs").glob("*.*"):
         (folder / path.name).write_bytes(path.read_bytes())
     (folder / "channels.toml").write_text(GATES)
@@ -129,13 +129,13 @@ def configure(folder: Path, files: int, of_project: int) -> None:
 
 
 def token(name: str) -> str:
-    """A token that may move ``stable``."""
+    """Make a token that may move ``stable``."""
     command = [str(BIN / "armwheels-index"), "token", "--name", name, "--scope", "move:stable"]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
 
 def cpu(process: psutil.Process | None) -> float:
-    """Seconds of processor time, user and system, that a process has used."""
+    """Return the CPU seconds, user and system, of a process."""
     if process is None:
         return 0.0
     used = process.cpu_times()
@@ -143,7 +143,7 @@ def cpu(process: psutil.Process | None) -> float:
 
 
 def main() -> None:
-    """Fill, serve, move, and print what each move took."""
+    """Run the benchmark and print the time of each move."""
     options = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -163,7 +163,7 @@ def main() -> None:
 
 
 def measure(home: Path, files: int, of_project: int, store_process: psutil.Process | None) -> None:
-    """Fill the store of the environment, and time three moves of a fresh server over it."""
+    """Fill the store that the environment names, and time three moves with a new server."""
     configure(home, files, of_project)
     os.environ |= {"ARMWHEELS_HOME": str(home), "ARMWHEELS_CONFIGS": str(home)}
     settings = load_settings()

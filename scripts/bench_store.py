@@ -1,9 +1,9 @@
-"""What a large wheel costs a running index: seconds up and down, and the server's peak memory.
+"""Measure the upload and download times of a large wheel, and the peak memory of a running index.
 
     ARMWHEELS_TOKEN=... .venv/bin/python -m scripts.bench_store --url http://127.0.0.1:8080 --pid PID --mib 1024
 
-The wheel is one stored member of random-looking bytes. It is uploaded as twine would, then fetched whole from
-``/files/`` and compared by its sha256. The figures are printed as JSON.
+The wheel has one stored member of pseudo-random bytes. The script uploads it as twine does, downloads it from
+``/files/``, and compares the sha256. It prints the results as JSON.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ MIB = 1 << 20
 
 
 def make_wheel(folder: Path, mib: int) -> Path:
-    """A wheel with one member of ``mib`` MiB; the member's header states its size, as the index asks."""
+    """Make a wheel with one member of ``mib`` MiB. The local header states the size, as the index requires."""
     path, seed = folder / NAME, secrets.token_bytes(MIB)
     digest = hashlib.sha256()
     for number in range(mib):
@@ -56,24 +56,24 @@ def make_wheel(folder: Path, mib: int) -> Path:
 
 
 def block(seed: bytes, number: int) -> bytes:
-    """A MiB that no other block equals."""
+    """Return a MiB that differs from all other blocks."""
     return number.to_bytes(8, "big") + seed[8:]
 
 
 def digest_of(path: Path) -> str:
-    """The sha256 of a file."""
+    """Return the sha256 of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def peak_kib(pid: int) -> int:
-    """The most memory that a process ever had resident (VmHWM)."""
+    """Return the peak resident memory of a process in KiB (VmHWM, proc(5))."""
     status = Path(f"/proc/{pid}/status").read_text()
     return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM"))
 
 
 def upload(url: str, token: str, wheel: Path, sha256: str) -> None:
-    """Send the wheel."""
+    """Upload the wheel."""
     with wheel.open("rb") as content:
         answer = httpx2.post(
             f"{url}/upload/?session={secrets.token_urlsafe(24)}",
@@ -87,7 +87,7 @@ def upload(url: str, token: str, wheel: Path, sha256: str) -> None:
 
 
 def download(url: str, sha256: str) -> str:
-    """Fetch the wheel; gives the sha256 of what came."""
+    """Download the wheel and return its sha256."""
     digest = hashlib.sha256()
     with httpx2.stream("GET", f"{url}/files/{sha256}/{NAME}", timeout=600) as answer:
         answer.raise_for_status()
@@ -97,10 +97,12 @@ def download(url: str, sha256: str) -> str:
 
 
 def main() -> int:
-    """Make, send, fetch, compare, print."""
-    parser = argparse.ArgumentParser(description="What a large wheel costs a running index.")
+    """Run the benchmark and print the results."""
+    parser = argparse.ArgumentParser(description="Measure the cost of a large wheel for a running index.")
     parser.add_argument("--url", required=True)
-    parser.add_argument("--pid", required=True, type=int, help="of the server, to read its peak memory")
+    parser.add_argument(
+        "--pid", required=True, type=int, help="process id of the server, to read its peak memory"
+    )
     parser.add_argument("--mib", type=int, default=1024, help="size of the wheel")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:

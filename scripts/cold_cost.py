@@ -1,10 +1,10 @@
-"""Estimates what a build would cost without the compile cache, from a sample of its units.
+"""Estimate the CPU time of a build without the compile cache, from a sample of its units.
 
     .venv/bin/python -m scripts.cold_cost WORK [--one-in 20]
 
-WORK is the work folder of a build that CMake and ninja made, below the state folder. Every so many compile
-commands are run again without ccache, their objects thrown away, and their CPU time is scaled up; beside it stands
-the spread of that estimate (one standard error). Links, code generation and configuring are not in it.
+WORK is the work folder of a build with CMake and ninja, below the state folder. The script runs one in N compile
+commands again without ccache, discards the objects, and scales up their CPU time. It prints the estimate and its
+standard error. The estimate does not include links, code generation and configuring.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("work", type=Path, help="a work folder, with src/build/build.ninja in it")
-    parser.add_argument("--one-in", type=int, default=20, help="how sparse the sample is")
+    parser.add_argument("work", type=Path, help="a work folder with src/build/build.ninja")
+    parser.add_argument("--one-in", type=int, default=20, help="run one of this many compile commands")
     asked = parser.parse_args()
     [ninja] = (asked.work.parents[1] / "envs").glob("pytorch-*/bin/ninja")
     folder = asked.work / "src/build"

@@ -1,4 +1,4 @@
-"""What the scripts about torch wheels share: install a wheel in an emulated Python and run a program on it."""
+"""Installs torch wheels in an emulated Python and runs programs with them, for other scripts."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _MOST_SECONDS = 3600.0
 
 
 def output_of(wheels: Sequence[Path], target: str, program: str) -> list[str]:
-    """What ``program`` prints on each of the wheels, on the emulated CPU of a target.
+    """Return the output of ``program`` with each of the wheels, on the emulated CPU of a target.
 
     Raises:
-        SystemExit: pip does not take the wheel, or the program fails; with the end of what it complained about.
+        SystemExit: pip cannot install a wheel, or the program fails. The message is the end of its error output.
     """
     project = Project()
     emulated = EmulatedPython(project.toolbox, PYTHON, model_of(project.targets[target]).cpu)

@@ -1,11 +1,11 @@
-"""Fuzz what reads uploads: archive, METADATA, WHEEL, RECORD, passport, multipart form, file name.
+"""Fuzz the parsers of uploads: archive, METADATA, WHEEL, RECORD, passport, multipart form, file name.
 
     pip install atheris
     .venv/bin/python -m scripts.fuzz_intake --seconds 60
 
-Each target runs in a process of its own under libFuzzer, with the code under test instrumented. A target fails
-where an exception escapes that is no refusal, or where one input takes more than 10 seconds or more than 1 GiB.
-libFuzzer prints that input. Inputs that reach new code are kept in the folder of ``--corpus`` for the next run.
+Each target runs in a separate process under libFuzzer, with instrumented code. A target fails if it raises an
+exception other than a refusal, or if one input takes more than 10 seconds or 1 GiB. Then libFuzzer prints the
+input. Inputs that reach new code are stored in the folder of ``--corpus`` for the next run.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ PASSPORT = (
 
 
 def packed(**members: bytes) -> bytes:
-    """A wheel whose files in the dist-info folder are these."""
+    """Return a wheel with these files in its ``.dist-info`` folder."""
     files = {"METADATA": METADATA, "WHEEL": WHEEL, "RECORD": RECORD, **members}
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -138,9 +138,9 @@ def run(target: str, arguments: list[str]) -> None:
 
 
 def main() -> None:
-    """Run the targets one after another; exits with 1 where one failed."""
+    """Run the targets one after another. The exit code is 1 if one failed."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("targets", nargs="*", default=list(SEEDS), help=f"of {', '.join(SEEDS)}")
+    parser.add_argument("targets", nargs="*", default=list(SEEDS), help=f"one or more of {', '.join(SEEDS)}")
     parser.add_argument("--seconds", type=int, default=60, help="for each target")
     parser.add_argument("--corpus", type=Path, default=Path("var/fuzz"), help="folder of inputs")
     if sys.argv[1:2] == ["--one"]:  # a process of its own for a target; the other arguments are libFuzzer's

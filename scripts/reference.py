@@ -1,9 +1,9 @@
-"""Writes docs/reference from the code that it describes; `make docs` runs it.
+"""Generate docs/reference from the code. `make docs` runs this script.
 
     .venv/bin/python -m scripts.reference            # write the pages
     .venv/bin/python -m scripts.reference --check    # write nothing; exit code 1 if a page differs
 
-The builder and the index server must not import each other, so this script stands outside both.
+The builder and the index server must not import each other, so this script belongs to neither.
 """
 
 from __future__ import annotations
@@ -215,7 +215,7 @@ LAYOUT: tuple[tuple[str, type[stored.Stored] | str], ...] = (
 
 
 def openapi() -> dict[str, Any]:
-    """The server's OpenAPI document."""
+    """Return the server's OpenAPI document."""
 
     async def ask(store: DirectoryStore) -> dict[str, Any]:
         transport = httpx2.ASGITransport(app=create_app(store, load_settings()))

@@ -1,4 +1,4 @@
-"""Markdown, and JSON Schemas as Markdown tables: what `scripts/reference.py` writes its pages with."""
+"""Markdown helpers of `scripts/reference.py`, which also convert JSON Schemas to tables."""
 
 from __future__ import annotations
 
@@ -31,20 +31,20 @@ def _cell(text: str) -> str:
 
 
 def link(text: str, heading: str) -> str:
-    """A link to a heading of the same page, by the anchor that GitHub gives it."""
+    """Return a link to a heading of the same page, with GitHub's anchor."""
     anchor = re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
     return f"[{text}](#{anchor})"
 
 
 def markdown(docstring: str | None) -> str:
-    """A docstring (reStructuredText) as Markdown."""
+    """Convert a docstring from reStructuredText to Markdown."""
     text = re.sub(r":pep:`(\d+)`", r"PEP \1", (docstring or "").strip())
     text = re.sub(r":\w+:`~?([^`]+)`", r"`\1`", text)
     return text.replace("``", "`")
 
 
 def summary(docstring: str | None) -> str:
-    """The first paragraph."""
+    """Return the first paragraph of a docstring."""
     return markdown(docstring).partition("\n\n")[0]
 
 
@@ -52,7 +52,7 @@ def summary(docstring: str | None) -> str:
 
 
 def json_type(schema: Schema) -> str:
-    """The type of a value, in words; an object with a section of its own is a link to it."""
+    """Return the type of a value in words. An object with its own section becomes a link to it."""
     if "$ref" in schema:
         name = schema["$ref"].rpartition("/")[2]
         return link(name, name)
@@ -68,12 +68,12 @@ def json_type(schema: Schema) -> str:
 
 
 def several(kind: str) -> str:
-    """The plural of a type, if it is a word."""
+    """Return the plural of a type, if the type is one word."""
     return f"{kind}s" if kind.isalpha() else kind
 
 
 def meaning(field: Schema) -> str:
-    """What a key means, with its limits."""
+    """Return the description of a key, with its limits."""
     limits = [
         f"{words} {field[key]:g}"
         for key, words in (("minimum", "at least"), ("exclusiveMinimum", "above"), ("maximum", "at most"))
@@ -85,7 +85,7 @@ def meaning(field: Schema) -> str:
 
 
 def object_section(name: str, schema: Schema) -> str:
-    """The fields of a request body or a stored object."""
+    """Return a section with the fields of a request body or a stored object."""
     required = schema.get("required", ())
     rows = [
         (f"`{key}`", json_type(field), "" if key in required else "optional", meaning(field))
@@ -95,10 +95,10 @@ def object_section(name: str, schema: Schema) -> str:
 
 
 class Keys:
-    """The keys of a TOML file: a section for each table, its keys in the order of the model.
+    """The keys of a TOML file: a section for each table, with its keys in the order of the model.
 
     Raises:
-        ValueError: a key has no description; the message names every such key.
+        ValueError: keys have no description. The message names them.
     """
 
     def __init__(self, model: type[BaseModel], root: str = "") -> None:
@@ -111,7 +111,7 @@ class Keys:
             raise ValueError(f"{model.__name__}: no description of {', '.join(self._missing)}")
 
     def _sections(self, schema: Schema, path: str, heading: str) -> Iterator[str]:
-        """The section of a table, then those of the tables below it that have none yet."""
+        """Yield the section of a table, then those of the tables below it that have none yet."""
         below: dict[str, str] = {}  # definition -> path
         rows = []
         for key, field in schema.get("properties", {}).items():
@@ -127,7 +127,7 @@ class Keys:
             yield from self._sections(self._definitions[definition], place, self._headings[definition])
 
     def _described(self, field: Schema) -> Schema:
-        """The field with its table's description, which pydantic leaves out of a field that has the same one."""
+        """Return the field with a description. Without its own, it gets that of its table."""
         if "$ref" not in field or "description" in field:
             return field
         return {
@@ -136,7 +136,7 @@ class Keys:
         }
 
     def _type(self, field: Schema, path: str, below: dict[str, str]) -> str:
-        """A type in TOML's words; a table is a link to its section."""
+        """Return a type in TOML's words. A table becomes a link to its section."""
         values = field.get("additionalProperties") or next(
             iter(field.get("patternProperties", {}).values()), None
         )

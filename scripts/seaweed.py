@@ -1,6 +1,6 @@
-"""SeaweedFS, from its wheel, as a real S3 server on loopback: for trying, and for the tests.
+"""Runs SeaweedFS, from its wheel, as an S3 server on loopback, for experiments and tests.
 
-Its keys are no secret: nothing but this machine reaches it.
+Its keys are not secret, since only this machine can connect to it.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ PARTS = ("master", "volume", "filer", "s3", "admin")
 
 
 class Seaweed:
-    """One SeaweedFS on a folder of its own."""
+    """A SeaweedFS server with its own folder."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -43,11 +43,11 @@ class Seaweed:
         self._process: subprocess.Popen[bytes] | None = None
 
     def environment(self, prefix: str = "") -> dict[str, str]:
-        """What makes ``armwheels-index`` keep its objects here."""
+        """The environment variables with which ``armwheels-index`` uses this server."""
         return {**KEYS, "ARMWHEELS_STORE": f"s3://{BUCKET}/{prefix}", "ARMWHEELS_S3_ENDPOINT": self.endpoint}
 
     def start(self) -> None:
-        """Start and wait until objects can be written."""
+        """Start the server and wait until objects can be written."""
         ports = [f"-{part}.port={port}" for part, port in self._ports.items()]
         with (self._folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
@@ -64,17 +64,17 @@ class Seaweed:
 
     @property
     def pid(self) -> int:
-        """Of the running process; 0 where there is none."""
+        """The id of the running process; 0 if there is none."""
         return self._process.pid if self._process is not None else 0
 
     def kill(self) -> None:
-        """As a crash would: no goodbye."""
+        """Kill the server, as a crash would."""
         if self._process is not None:
             self._process.send_signal(signal.SIGKILL)
             self._process.wait(30)
 
     def stop(self) -> None:
-        """In order; killed if that takes more than 20 seconds."""
+        """Terminate the server, and kill it if that takes more than 20 seconds."""
         if self._process is not None:
             self._process.terminate()
             try:
@@ -102,7 +102,7 @@ class Seaweed:
 
 
 def s3_client(attempts: int = 4, **place: str) -> S3Client:
-    """A client as the store makes it; the description of S3, which takes half a second, is read once."""
+    """Return a client like the store's. botocore's description of S3, which loads in 0.5 s, is loaded once."""
     config = Config(
         retries={"mode": "standard", "total_max_attempts": attempts}, connect_timeout=2, read_timeout=10
     )
@@ -115,7 +115,7 @@ def _session() -> boto3.session.Session:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports that are free and whose neighbours 10,000 above, which SeaweedFS takes for gRPC, are too."""
+    """Return free ports. The ports 10,000 above, which SeaweedFS uses for gRPC, are free, too."""
     found: list[int] = []
     while len(found) < count:
         port = 20000 + secrets.randbelow(10000)

@@ -1,10 +1,10 @@
-"""Serves the index from a real S3 server on loopback: SeaweedFS.
+"""Serve the index from an S3 server on loopback: SeaweedFS.
 
     make serve STORE=s3
-    . var/seaweedfs/environment     # in another shell: what the commands need to find the same store
+    . var/seaweedfs/environment     # in another shell: variables with which commands use the same store
     .venv/bin/armwheels-index token --name me
 
-The objects stay in ``ARMWHEELS_HOME/seaweedfs``.
+SeaweedFS stores the objects in ``ARMWHEELS_HOME/seaweedfs``.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from scripts.seaweed import Seaweed
 
 
 def main() -> int:
-    """Start SeaweedFS, serve the index from it, end both."""
+    """Start SeaweedFS and serve the index from it until interrupted."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # end in order, as by Ctrl-C
     home = Path(os.environ.get("ARMWHEELS_HOME") or "var").resolve()
     store = Seaweed(home / "seaweedfs")

@@ -1,8 +1,8 @@
-"""Computes what builder/wheel_tests/*_wheel.json store: python scripts/stored_results.py
+"""Compute the expected results in builder/wheel_tests/*_wheel.json: python scripts/stored_results.py
 
-Whole numbers are exact; the rest is computed to 50 digits, or, for the two small networks, in float64. A package
-never computes its own results. Needs mpmath, which is not among the project's own requirements; the files are
-written once.
+Integers are exact. Other results are computed to 50 digits, or in float64 for the two small networks. No result is
+computed by the package that it tests. The script needs mpmath, which is not a requirement of the project, since the
+files are written only once.
 """
 
 import json
@@ -38,7 +38,7 @@ def eigenvalues() -> list[float]:
 
 
 def numpy_results() -> dict[str, Any]:
-    """Pure Python and mpmath: NumPy must not vouch for itself."""
+    """Compute NumPy's expected results with pure Python and mpmath."""
     a = [[(i * 7 + j * 3) % 11 - 5 for j in range(128)] for i in range(128)]
     b = [[(i * 5 + j * 2) % 13 - 6 for j in range(128)] for i in range(128)]
     columns = list(zip(*b, strict=True))
@@ -55,7 +55,7 @@ def numpy_results() -> dict[str, Any]:
 
 
 def spread(shape: Sequence[int], seed: int, span: int) -> Array:
-    """Whole numbers around zero, by the formula that stands in torch_wheel.py too."""
+    """Return integers around zero, by the same formula as in torch_wheel.py."""
     n = np.arange(int(np.prod(shape)), dtype=np.int64)
     return ((3 * n * n + seed * n) % 65521 % span - span // 2).reshape(shape)
 
@@ -74,7 +74,7 @@ def rows_of(matrix: mp.matrix) -> list[list[float]]:
 
 
 def rounded(values: Array) -> Any:
-    """Ten digits, which no order of summation changes."""
+    """Round to ten digits, which do not depend on the order of summation."""
     return np.vectorize(lambda value: float(f"{value:.10g}"))(values).tolist()
 
 
@@ -87,7 +87,7 @@ def conv(
     dilation: Sequence[int] = (1, 1),
     groups: int = 1,
 ) -> Array:
-    """Convolution by its definition; whole numbers stay whole numbers."""
+    """Compute a convolution by its definition. Integers stay integers."""
     x = np.pad(x, ((0, 0), (0, 0), (padding[0],) * 2, (padding[1],) * 2))
     height, width = (
         (x.shape[2 + d] - dilation[d] * (weight.shape[2 + d] - 1) - 1) // stride[d] + 1 for d in (0, 1)
@@ -129,7 +129,7 @@ def conv2d_cases() -> list[dict[str, Any]]:
 
 
 def conv2d_gradients() -> list[list[int]]:
-    """Of sum(conv2d(x, weight) * g), stride 2 and padding 1: every product is passed back to both its factors."""
+    """Compute the gradients of sum(conv2d(x, weight) * g), with stride 2 and padding 1, product by product."""
     x, weight = (
         np.pad(spread((2, 3, 9, 8), 711, 9), ((0, 0), (0, 0), (1, 1), (1, 1))),
         spread((4, 3, 3, 3), 922, 7),
@@ -179,7 +179,7 @@ def quantised_linear() -> dict[str, Any]:
 
 
 def autograd() -> dict[str, Any]:
-    """The chain rule by hand, for mean((tanh(x w1 + b1) w2 + b2 - t)^2)."""
+    """Compute the gradients of mean((tanh(x w1 + b1) w2 + b2 - t)^2) by the chain rule."""
     x, t = exactly(spread((6, 4), 31, 17), 8), exactly(spread((6, 3), 32, 17), 8)
     shapes = ((4, 5), (1, 5), (5, 3), (1, 3))
     w1, b1, w2, b2 = (exactly(spread(shape, 33 + i, 17), 16) for i, shape in enumerate(shapes))
@@ -226,7 +226,7 @@ def classifier() -> Any:
 
 
 def overlap_of(a: Array, b: Array) -> float:
-    """Intersection over union of two boxes given by their corners."""
+    """Return the intersection over union of two boxes, which are given by their corners."""
     sides = np.maximum(np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2]), 0)
     shared = float(sides[0] * sides[1])
     return shared / (float(np.prod(a[2:] - a[:2])) + float(np.prod(b[2:] - b[:2])) - shared)

@@ -1,9 +1,9 @@
-"""Builds an extension of a torch wheel by torch.utils.cpp_extension itself, with the cross compiler, and runs it.
+"""Build and run an extension of a torch wheel with torch.utils.cpp_extension and the cross compiler.
 
     .venv/bin/python -m scripts.torch_cpp_extension WHEEL
 
-torch runs under emulation and asks for a compiler by name, as on an Arm machine; what answers is the cross compiler
-of this one. Ends with 0 if the extension was built, loaded, and right.
+torch runs under emulation and calls a compiler by name, as on an Arm machine. That name runs this machine's cross
+compiler. The exit code is 0 if the extension was built and loaded, and returns the right result.
 """
 
 from __future__ import annotations

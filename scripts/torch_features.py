@@ -1,8 +1,8 @@
-"""Puts what two torch wheels can do side by side, as a Markdown table: which features each was built with.
+"""Compare the build features of torch wheels in a Markdown table.
 
     .venv/bin/python -m scripts.torch_features WHEEL [WHEEL…]
 
-Both are installed and asked under emulation, on the CPU that --target names; nothing is taken from build files.
+The script installs each wheel and queries it under emulation, on the CPU of --target. It does not read build files.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Which library's kernel a torch wheel calls for which operation and data type, as a Markdown table.
+"""List the kernels that torch wheels call for each operation and data type, as a Markdown table.
 
     .venv/bin/python -m scripts.torch_kernels WHEEL [WHEEL…]
 
-Each wheel is installed and run under emulation, with oneDNN's verbose log switched on around one call: the table
-names the implementation that the log does. Where the log is silent, the kernel is BLAS's or PyTorch's own.
+The script installs each wheel and runs it under emulation, with oneDNN's verbose log enabled for one call. The
+table has the implementation in the log. If the log is empty, the kernel is from BLAS or from PyTorch.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def main() -> int:
 
 
 def read(log: str) -> dict[tuple[str, str], str]:
-    """What each case called, by operation and data type."""
+    """Return the kernel that each case called, by operation and data type."""
     found = {}
     for lines, told in _CASE.findall(log):
         operation, kind, fault = json.loads(told)

@@ -1,9 +1,9 @@
-"""Runs a wheel's tests where it promises to run: bullseye's C library (2.31) and libstdc++ (GLIBCXX_3.4.28).
+"""Run a wheel's tests with Debian bullseye's C library (2.31) and libstdc++ (GLIBCXX_3.4.28).
 
     .venv/bin/python -m scripts.try_on_bullseye WHEEL
 
-The emulated userland of every other test is newer. Bullseye's own Python is 3.9, so a CPython 3.11 is first
-cross-compiled against bullseye, once. Ends with 0 if every check passed.
+All other tests use a newer emulated userland. Bullseye has Python 3.9, so the first run cross-compiles CPython 3.11
+against bullseye. The exit code is 0 if every check passed.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("wheel", type=Path, help="a wheel of ours for cp311, by the GNU compiler")
+    parser.add_argument("wheel", type=Path, help="an Armwheels wheel for cp311, built with GCC")
     asked = parser.parse_args()
     project = Project()
     passport = read_passport(asked.wheel)
@@ -91,7 +91,7 @@ def main() -> int:
 
 
 def read_passport(wheel: Path) -> dict[str, str]:
-    """What a wheel says of itself."""
+    """Return the passport of a wheel."""
     with zipfile.ZipFile(wheel) as archive:
         [name] = [name for name in archive.namelist() if name.endswith(".dist-info/armwheels.json")]
         passport: dict[str, str] = json.loads(archive.read(name))
@@ -99,7 +99,7 @@ def read_passport(wheel: Path) -> dict[str, str]:
 
 
 def userland(build: Build, toolbox: Toolbox) -> Path:
-    """A root with bullseye's libraries and a CPython built against them; made once."""
+    """Return a root with bullseye's libraries and a CPython built against them. The first call makes it."""
     parts = [toolbox.ensure(part) for part in ("sysroot-bullseye", "bullseye-libraries")]
     final = toolbox.home / "out" / f"bullseye-python-{PYTHON}-{parts[0].name[-12:]}-{parts[1].name[-12:]}"
     if final.is_dir():

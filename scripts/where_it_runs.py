@@ -1,15 +1,14 @@
-"""Where a torch wheel's workloads run: in units tuned for its target, or in those that all targets share.
+"""Measure which instructions of a torch wheel's workloads run in tuned units, and which in shared baseline units.
 
     .venv/bin/python -m scripts.where_it_runs WHEEL TREE [--patterns 0.99]
 
-TREE is the source tree that WHEEL was compiled in: `work/…/src` of the state folder, or a copy of it (`cp -al`)
-taken after libtorch_cpu.so was linked, since a build that ends takes it away. The workloads of `armwheels bench`
-are run under the same emulator with a plugin that counts each block of code. libtorch_cpu.so is linked once more
-for the linker's map, which tells the unit that a block came from. The share of the units compiled for the baseline
-is all that tuning every unit could change.
+TREE is the source tree that WHEEL was compiled in: `work/…/src` of the state folder. A finished build deletes it,
+so copy it (`cp -al`) after libtorch_cpu.so is linked. The script runs the workloads of `armwheels bench` under the
+same emulator, with a plugin that counts each block of code. It links libtorch_cpu.so again to get the linker's
+map, which has the unit of each block. Tuning all units could only change the share of the baseline units.
 
-`--patterns SHARE` prints, for a recipe's `hot_paths`, the units that hold that share of each workload's
-instructions outside the tuned ones.
+`--patterns SHARE` prints units for a recipe's `hot_paths`: those that execute this share of each workload's
+instructions outside the tuned units.
 """
 
 from __future__ import annotations
@@ -61,14 +60,14 @@ _SECTION = re.compile(r"^ (?:\S+)?\s+0x([0-9a-f]+)\s+0x([0-9a-f]+) (\S+\.o\)?)$"
 
 @dataclass(frozen=True)
 class Unit:
-    """A unit of libtorch_cpu.so, named by its source, and whether it is one of the recipe's hot paths."""
+    """A compile unit of libtorch_cpu.so, by its source. ``hot`` units are in the recipe's hot paths."""
 
     name: str
     hot: bool
 
 
 class Map:
-    """Which unit an address of libtorch_cpu.so came from, by the linker's map."""
+    """The units of libtorch_cpu.so by address, from the linker's map."""
 
     def __init__(self, text: str, units: dict[str, Unit]) -> None:
         sections = sorted(
@@ -132,7 +131,7 @@ def main() -> int:
 
 
 def link_map(toolbox: Toolbox, tree: Path, folder: Path) -> Map:
-    """Link libtorch_cpu.so once more with a map; the first link's own command, into another file."""
+    """Link libtorch_cpu.so again with the same command, but with a map and into another file."""
     [ninja] = (toolbox.home / "envs").glob("pytorch-*/bin/ninja")
     build = tree / "build"
     kept = folder / "libtorch_cpu.map"
@@ -167,7 +166,7 @@ def link_map(toolbox: Toolbox, tree: Path, folder: Path) -> Map:
 def run(
     project: Project, machine: CountingMachine, site: Path, folder: Path
 ) -> tuple[dict[str, Counter[int]], list[tuple[int, int, int, str]]]:
-    """Instructions by block of the last warm call of each workload, and what was mapped where."""
+    """Return the instructions per block of the last warm call of each workload, and the memory mappings."""
     script = script_of("torch")
     if script is None:
         raise SystemExit("no workloads for torch")
@@ -198,7 +197,7 @@ def run(
 
 
 def between_marks(path: Path) -> Iterator[tuple[int, Counter[int]]]:
-    """The plugin's lines: each mark with what was executed since the one before, by address of the block."""
+    """Parse the plugin's output: each mark, and the instructions since the mark before by block address."""
     blocks: Counter[int] = Counter()
     mark: int | None = None
     with path.open(encoding="ascii") as lines:
@@ -217,7 +216,7 @@ def between_marks(path: Path) -> Iterator[tuple[int, Counter[int]]]:
 def place(
     address: int, maps: list[tuple[int, int, int, str]], files: dict[str, Elf], site: Path, linked: Map
 ) -> tuple[str, str]:
-    """Which part of :data:`PARTS` an address belongs to, and the unit or the file it is in."""
+    """Return the part of :data:`PARTS` that an address belongs to, and its unit or file."""
     mapping = next((one for one in maps if one[0] <= address < one[1]), None)
     if mapping is None:
         # In no file: oneDNN's and XNNPACK's generators write code for the CPU that they find.
@@ -241,9 +240,9 @@ def place(
 
 
 def patterns(table: dict[str, Counter[tuple[str, str]]], share: float) -> set[str]:
-    """The fewest units that hold ``share`` of each workload's instructions outside the tuned ones.
+    """Return the fewest units with ``share`` of each workload's instructions outside the tuned units.
 
-    Objects that are no unit of the tree (the C library's, a compiler's) are named by full paths.
+    Objects from outside the tree, such as those of the C library or the compiler, have full paths.
     """
     chosen: set[str] = set()
     for found in table.values():

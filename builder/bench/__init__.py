@@ -1,4 +1,5 @@
-"""Wheels side by side with PyPI's of the same version: size, libraries, and what their workloads cost.
+"""Compares wheels with PyPI's wheel of the same version: size, libraries, and the cost of workloads.
 
-Under emulation the cost is instructions, counted by a plugin of our own; on a real Arm machine it is time.
+Under emulation, the cost is the number of instructions, which our qemu plugin counts. On an Arm machine, it is
+time.
 """

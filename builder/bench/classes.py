@@ -1,8 +1,8 @@
-"""Which kind of instruction a word is: the table that the counting plugin reads, first fitting row first.
+"""The table by which the counting plugin classifies instruction words. The first matching row counts.
 
-Encodings: Arm Architecture Reference Manual for A-profile (DDI 0487), chapter C4 for the spaces and chapters C7
-and C8 for the dot-product and matrix instructions. A word that fits no row is scalar: integer arithmetic, scalar
-loads and stores, branches. What each row catches is held against LLVM's assembler by a test.
+The encodings are from the Arm Architecture Reference Manual for A-profile (DDI 0487): chapter C4 for the encoding
+groups, and chapters C7 and C8 for the dot-product and matrix instructions. A word that matches no row is scalar:
+integer arithmetic, scalar loads and stores, branches. A test compares each row with LLVM's assembler.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from typing import NamedTuple
 CLASSES = ("sve-dot", "sve", "neon-dot", "neon", "fp", "sme")
 """Class names, in the order of the plugin's counters.
 
-``*-dot`` are the dot-product and matrix instructions of int8 and bfloat16, which tuned kernels for these types
-are made of; ``sve`` and ``neon`` the other vector instructions, loads and stores of whole vectors included;
-``fp`` scalar floating point.
+``*-dot`` are dot-product and matrix instructions, which tuned int8 and bfloat16 kernels mostly use. ``sve`` and
+``neon`` are the other vector instructions, including loads and stores of whole vectors. ``fp`` is scalar floating
+point.
 """
 
 
 class Row(NamedTuple):
-    """Words with ``word & mask == value`` belong to class ``kind``."""
+    """A row of the table: words with ``word & mask == value`` belong to class ``kind``."""
 
     kind: str
     mask: int
@@ -68,10 +68,10 @@ TABLE: tuple[Row, ...] = (
 
 
 def classify(word: int) -> str | None:
-    """The class of an instruction word; ``None`` for a scalar one."""
+    """Return the class of an instruction word; ``None`` for a scalar one."""
     return next((row.kind for row in TABLE if word & row.mask == row.value), None)
 
 
 def plugin_table() -> str:
-    """The table as ``count.c`` reads it: a line a row, class number, mask and value."""
+    """Return the table in the format of ``count.c``: one line per row, with class number, mask and value."""
     return "".join(f"{CLASSES.index(row.kind)} {row.mask:08x} {row.value:08x}\n" for row in TABLE)

@@ -1,4 +1,4 @@
-"""The emulated machine: dynamic instruction counts by a plugin of our own, compiled when it is first needed."""
+"""The emulated machine: qemu with a plugin that counts executed instructions. The plugin is compiled on demand."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from builder.whole import create_once
 EMULATOR = "qemu-plugins"
 SOURCE = Path(__file__).with_name("count.c")
 CALLS = 3
-"""Warm calls counted for each workload; the least of them is compared, their spread is told."""
+"""Warm calls that are counted for each workload. The lowest count is compared, and the spread is reported."""
 
 _PLUGIN_TARGET = "x86_64-linux-gnu.2.17"
 _GLIBC_MINOR = 36  # of the emulated userland, Debian 12
@@ -31,10 +31,10 @@ _OWN_MODELS = frozenset({"a64fx", "cortex-a57", "cortex-a72", "cortex-a76", "neo
 
 
 def counting_cpu(target: Target) -> tuple[str, int]:
-    """The emulator's ``-cpu`` for a target and the SVE vector length in bits (0: no SVE).
+    """Return the emulator's ``-cpu`` option for a target, and the SVE vector length in bits (0 without SVE).
 
-    The vector length is always given: it decides the count of every SVE loop, and the emulator's default is not
-    that of any server.
+    The option always has the vector length, since it determines the count of every SVE loop. No server CPU has the
+    emulator's default length.
     """
     own = target.emulator is not None and target.emulator.cpu in _OWN_MODELS
     if "sve" not in target:
@@ -45,7 +45,7 @@ def counting_cpu(target: Target) -> tuple[str, int]:
 
 
 class CountingMachine:
-    """Runs a wheel under qemu 7.2 on one thread and counts what it executes."""
+    """Runs a wheel under qemu 7.2 with one thread, and counts the executed instructions."""
 
     def __init__(self, toolbox: Toolbox, target: Target, tag: str) -> None:
         self._toolbox = toolbox
@@ -62,8 +62,8 @@ class CountingMachine:
         note = (
             f"the emulator's own model of {target}"
             if own
-            else f"no model of {target} takes plugins: a CPU with every feature stands for it, and OpenBLAS is "
-            "told its core; other code that asks for features or part numbers may choose otherwise on a real one"
+            else f"the emulator with plugins has no model of {target}: it uses a CPU with every feature, and tells "
+            "OpenBLAS the core; other code that tests features or part numbers may behave differently on a real CPU"
         )
         self.machine = Machine(
             target=target.name,
@@ -77,14 +77,15 @@ class CountingMachine:
         )
 
     def platforms(self) -> list[str]:
-        """manylinux tags of the emulated userland's glibc and older, best first."""
+        """Return the manylinux tags of the emulated userland's glibc and older ones, the best first."""
         tags = [f"manylinux_2_{minor}_aarch64" for minor in range(_GLIBC_MINOR, 16, -1)]
         return [*tags, "manylinux2014_aarch64", "linux_aarch64"]
 
     def install(self, wheel: Path, site: Path, beside: Sequence[str] = ()) -> None:
-        """Install by uv for the foreign platform, and compile to bytecode by this machine's Python of the same tag.
+        """Install a wheel with uv for the emulated platform, and compile all modules to bytecode.
 
-        Without bytecode an import would be a count of the compiler. The standard library needs it too.
+        This machine's Python of the same tag compiles them, and the standard library. Otherwise, the count of an
+        import would include the compiler.
         """
         python = self._toolbox.build_python(self._tag)
         install(
@@ -105,11 +106,12 @@ class CountingMachine:
         """Count ``CALLS`` warm calls of each workload.
 
         Raises:
-            ToolboxError: the plugin cannot be compiled. VerifyError: the emulator cannot be started.
+            ToolboxError: the plugin cannot be compiled.
+            VerifyError: the emulator cannot be started.
         """
         marks: dict[str, tuple[Mapping[int, Counts], int]] = {}
         plugin = compile_plugin(self._toolbox)
-        # A fixed name, not a temporary one: the length of each path is in the counts.
+        # A fixed name, since the length of a path affects the counts.
         scratch = site.parent / "scratch"
         scratch.mkdir(exist_ok=True)
         (scratch / "table").write_text(plugin_table(), encoding="ascii")
@@ -143,7 +145,7 @@ class CountingMachine:
         ]
 
     def _variables(self, site: Path, scratch: Path) -> dict[str, str]:
-        """A small environment, the same for everybody: its size shifts the stack."""
+        """Return a small environment that is equal on all machines, since its size shifts the stack."""
         return {
             "HOME": str(scratch),
             "LANG": "C.UTF-8",
@@ -155,21 +157,21 @@ class CountingMachine:
 
 
 class Counts(dict[str, int]):
-    """Instructions so far, by class, and under ``all`` their sum."""
+    """Executed instructions at a mark, by class, and their sum under ``all``."""
 
 
 def parse_marks(text: str) -> tuple[dict[int, Counts], int]:
-    """The plugin's lines: counts at each mark, and the most CPUs (threads) that had been seen.
+    """Parse the plugin's output. Return the counts at each mark, and the maximum number of CPUs (threads).
 
     Raises:
-        VerifyError: a line is not what the plugin writes.
+        VerifyError: a line does not have the plugin's format.
     """
     marks: dict[int, Counts] = {}
     seen = 0
     for line in text.splitlines():
         fields = line.split()
         if len(fields) != 3 + len(CLASSES) or not all(field.isdigit() for field in fields):
-            raise VerifyError(f"the counting plugin wrote a line that is none of its own: {line[:80]}")
+            raise VerifyError(f"the counting plugin's output has a malformed line: {line[:80]}")
         number, cpus, total, *classes = map(int, fields)
         marks[number] = Counts(zip(CLASSES, classes, strict=True), all=total)
         seen = max(seen, cpus)
@@ -177,9 +179,9 @@ def parse_marks(text: str) -> tuple[dict[int, Counts], int]:
 
 
 def counted_row(answer: Line, marks: tuple[Mapping[int, Counts], int] | None) -> Row:
-    """A row from a script's answer and the marks it named; pure.
+    """Return the row of a workload, from its line and the counts at its marks. Pure.
 
-    Counters are exact for one thread: where more were seen the row says so.
+    The counts are exact for one thread only. With more threads, ``detail`` states this.
     """
     name, state = answer["workload"], answer["state"]
     if state != "ran" or marks is None:
@@ -187,23 +189,23 @@ def counted_row(answer: Line, marks: tuple[Mapping[int, Counts], int] | None) ->
     counts, cpus = marks
     at = [counts[number] for number in answer["marks"] if number in counts]
     if len(at) != len(answer["marks"]) or len(at) < 2:
-        return Row(workload=name, state="failed", detail="the plugin saw none of its marks")
+        return Row(workload=name, state="failed", detail="the plugin's output lacks marks of this workload")
     calls = [{key: after[key] - before[key] for key in after} for before, after in pairwise(at)]
     least = min(calls, key=lambda call: call["all"])
     return Row(
         workload=name,
         state="ran",
-        detail="" if cpus == 1 else f"{cpus} threads ran: not exact",
+        detail="" if cpus == 1 else f"{cpus} threads ran, so the counts are not exact",
         instructions=tuple(call["all"] for call in calls),
         classes={key: least[key] for key in CLASSES if least[key]},
     )
 
 
 def compile_plugin(toolbox: Toolbox, source: Path = SOURCE) -> Path:
-    """A plugin as a shared object for this machine's emulator, compiled by zig once for each source.
+    """Return the path of the compiled plugin. zig compiles it once for each content of ``source``.
 
     Raises:
-        ToolboxError: zig refuses it.
+        ToolboxError: the source does not compile.
     """
     named = hashlib.sha256(source.read_bytes() + toolbox.pins.digest("zig").encode()).hexdigest()[:12]
     final = toolbox.home / "bench" / f"{source.stem}-{named}.so"

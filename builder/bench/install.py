@@ -1,4 +1,4 @@
-"""Wheels to compare: PyPI's wheel of the same version, the content of a wheel, and its installation by uv."""
+"""Fetches the reference wheel from PyPI, reads facts about wheels, and installs wheels with uv."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _LIBRARY = re.compile(r"^lib[^/]*\.so(\.[0-9]+)*$")
 
 
 def choose(listed: Iterable[Listed], version: str, tags: Sequence[Tag]) -> Listed | None:
-    """The wheel of exactly this public version that fits ``tags`` best; ``None`` if none does. Pure."""
+    """Return the wheel of exactly this public version with the best of ``tags``, or ``None``. Pure."""
     tagged = []
     for file in listed:
         try:
@@ -38,9 +38,9 @@ def choose(listed: Iterable[Listed], version: str, tags: Sequence[Tag]) -> Liste
 
 
 def fetch_reference(project: str, version: str, tags: list[Tag], downloads: Path) -> Path | None:
-    """PyPI's wheel of a version by way of pip's own index, checked against that index's sha256.
+    """Download the reference wheel from the index that pip is configured with, and verify its sha256.
 
-    ``None`` where it has no wheel of that version for these tags, as for a nightly.
+    Return ``None`` if the index has no wheel of this version for these tags, as for a nightly version.
 
     Raises:
         ToolboxError: the index does not answer, or the file does not match its hash.
@@ -56,10 +56,10 @@ def fetch_reference(project: str, version: str, tags: list[Tag], downloads: Path
 
 
 def facts(path: Path, label: str | None = None) -> WheelFacts:
-    """The facts about a wheel that need no run: sizes, libraries and target.
+    """Return the sizes, libraries and target of a wheel.
 
     Raises:
-        AuditError: the file is no readable wheel.
+        AuditError: the file is not a readable wheel.
     """
     wheel = open_wheel(path)
     target = str(wheel.passport["target"]) if wheel.passport else None
@@ -82,10 +82,10 @@ def facts(path: Path, label: str | None = None) -> WheelFacts:
 
 
 def python_of(path: Path, known: list[str]) -> str:
-    """Which of the ``known`` CPython tags to run a wheel on: its own, else the first that may install it.
+    """Return the CPython tag to run a wheel with: its own, or else the first of ``known`` that can install it.
 
     Raises:
-        ConfigError: no known Python takes it.
+        ConfigError: no known Python can install the wheel.
     """
     _, _, _, tags = parse_wheel_filename(path.name)
     platforms = sorted({tag.platform for tag in tags})
@@ -93,14 +93,14 @@ def python_of(path: Path, known: list[str]) -> str:
     own = [python for python in fitting if any(tag.interpreter == python for tag in tags)]
     if fitting:
         return (own or fitting)[0]
-    raise ConfigError(f"{path.name} is for none of the Pythons there are: {', '.join(known)}")
+    raise ConfigError(f"no known Python can install {path.name}; known are {', '.join(known)}")
 
 
 def install(wheel: Path, site: Path, options: list[str]) -> None:
-    """Install a wheel with its dependencies into ``site`` by uv, from pip's own indexes.
+    """Install a wheel and its dependencies into ``site`` with uv, from the indexes that pip is configured with.
 
     Raises:
-        VerifyError: uv finds no fitting set, with its reasons.
+        VerifyError: uv fails; the error has the end of its output.
     """
     first, *extra = pip_indexes()
     indexes = {"UV_DEFAULT_INDEX": first} if first else {}
@@ -121,6 +121,6 @@ def install(wheel: Path, site: Path, options: list[str]) -> None:
 
 
 def installed(site: Path) -> dict[str, str]:
-    """Name and version of every distribution in ``site``."""
+    """Return the name and version of every distribution in ``site``."""
     found = {canonicalize_name(one.metadata["Name"]): one.version for one in distributions(path=[str(site)])}
     return dict(sorted(found.items()))

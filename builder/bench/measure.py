@@ -1,4 +1,4 @@
-"""Runs a bench script and reads its JSON lines; a workload that ends the process does not end the others."""
+"""Runs a bench script and reads its JSON lines. If a workload kills the process, the others still run."""
 
 from __future__ import annotations
 
@@ -21,59 +21,60 @@ SILENCE_SECONDS = 900.0
 StepReport = Callable[[str], None]
 Line = dict[str, Any]
 Ask = Callable[[Sequence[str]], tuple[list[Line], str]]
-"""Runs the named workloads in one process; gives the lines said and how the process ended (empty: well)."""
+"""Runs the named workloads in one process. Returns its lines, and how it ended (empty after success)."""
 
 
 class Bencher(Protocol):
-    """A machine that runs aarch64 wheels: emulated and counting, or real and timing."""
+    """A machine that runs aarch64 wheels. An emulated one counts instructions, a real one measures time."""
 
     @property
     def machine(self) -> Machine: ...
 
     def platforms(self) -> list[str]:
-        """Platform tags of wheels that run there, best first."""
+        """Return the platform tags of wheels that run on this machine, the best first."""
 
     def install(self, wheel: Path, site: Path, beside: Sequence[str] = ()) -> None:
-        """Install a wheel and what it depends on into ``site``; ``beside`` are further requirements (PEP 508)."""
+        """Install a wheel, its dependencies, and the requirements in ``beside`` (PEP 508) into ``site``."""
 
     def measure(
         self, script: Path, workloads: Sequence[str], site: Path, progress: StepReport
     ) -> tuple[Row, ...]:
-        """Run workloads on what is installed in ``site``; ``import`` comes first of the rows."""
+        """Run workloads with the packages in ``site``. Return a row for ``import`` first, then one per workload."""
 
 
 def script_of(project: str) -> Path | None:
-    """The bench script of a project (any spelling of its name), or ``None``."""
+    """Return the bench script of a project, or ``None``. The name need not be normalized."""
     path = SCRIPTS / f"{project.lower().replace('-', '_').replace('.', '_')}_bench.py"
     return path if path.is_file() else None
 
 
 def parse_lines(text: Iterable[str]) -> list[Line]:
-    """The JSON lines in the output of a script; libraries may print other lines in between."""
+    """Return the JSON lines in the output of a script. Lines that libraries print are ignored."""
     lines = []
-    for said in text:
-        if said.startswith('{"workload"'):
+    for line in text:
+        if line.startswith('{"workload"'):
             try:
-                lines.append(json.loads(said))
+                lines.append(json.loads(line))
             except ValueError:
-                continue  # cut short, as when the process was killed while it wrote
+                continue  # incomplete, since the process was killed while it wrote
     return lines
 
 
 def workloads_of(script: Path) -> tuple[Workload, ...]:
-    """What a script lists, asked on this machine's own Python: listing imports nothing that is measured."""
-    said = subprocess.run(
+    """Return the workloads of a script. This Python can list them, since listing does not import the package."""
+    output = subprocess.run(
         [sys.executable, str(script), "list"], capture_output=True, text=True, check=True
     ).stdout
     return tuple(
-        Workload(name=line["workload"], about=line["about"]) for line in parse_lines(said.splitlines())
+        Workload(name=line["workload"], about=line["about"]) for line in parse_lines(output.splitlines())
     )
 
 
 def collect(names: Sequence[str], ask: Ask) -> dict[str, Line]:
-    """One answer a workload, ``import`` first: a process that dies is started anew without what it died of.
+    """Run workloads with ``ask`` until each has a line. Return the lines by workload, ``import`` first.
 
-    A line that says ``started`` and has no successor names the culprit.
+    If the process dies, the workload with the state ``started`` has killed it. The next process runs the remaining
+    workloads without that one.
     """
     answers: dict[str, Line] = {}
     waiting = list(names)
@@ -88,13 +89,13 @@ def collect(names: Sequence[str], ask: Ask) -> dict[str, Line]:
             answers[culprit] = {
                 "workload": culprit,
                 "state": "died",
-                "detail": ending or "it stopped silently",
+                "detail": ending or "it ended without a message",
             }
         importable = answers.get(IMPORT, {}).get("state") == "ran"
         waiting = [name for name in waiting if name not in answers]
         if not waiting or not importable or culprit is None:
             break
-    why = answers.get(IMPORT, {}).get("detail") or ending or "the script said nothing"
+    why = answers.get(IMPORT, {}).get("detail") or ending or "the script printed nothing"
     for name in (IMPORT, *waiting):
         answers.setdefault(name, {"workload": name, "state": "failed", "detail": f"did not start: {why}"})
     return {name: answers[name] for name in (IMPORT, *names)}
@@ -104,13 +105,14 @@ def converse(
     command: Sequence[str],
     environment: Mapping[str, str],
     cwd: Path,
-    heard: Callable[[Line], None],
+    on_line: Callable[[Line], None],
     *,
     silence: float = SILENCE_SECONDS,
 ) -> tuple[list[Line], str]:
-    """Run a bench script, hear each line as it comes, and tell how it ended: empty for an ordinary end.
+    """Run a bench script. Return its lines, and how it ended (empty after success).
 
-    A script that prints nothing for ``silence`` seconds is killed.
+    ``on_line`` is called with each line when it is printed. A script that prints nothing for ``silence`` seconds is
+    killed.
 
     Raises:
         VerifyError: the program cannot be started.
@@ -131,21 +133,21 @@ def converse(
         except OSError as error:
             raise VerifyError(f"{command[0]} could not be started: {error}") from error
         with _Patience(process, silence) as patience:
-            for said in process.stdout or ():
+            for text in process.stdout or ():
                 patience.renew()
-                for line in parse_lines([said]):
+                for line in parse_lines([text]):
                     lines.append(line)
-                    heard(line)
+                    on_line(line)
             process.wait()
         complaints.seek(0)
         last = [line.strip() for line in complaints.read().splitlines() if line.strip()][-1:]
     if patience.lost:
-        return lines, f"stopped after {silence:.0f} s of silence"
+        return lines, f"killed after {silence:.0f} s without output"
     return lines, how_it_ended(process.returncode, last[0] if last else "")
 
 
 class _Patience:
-    """Kills a process after a long silence, and in any case at the end of the block."""
+    """Kills a process after ``seconds`` without :meth:`renew`, and in any case at the end of the block."""
 
     def __init__(self, process: subprocess.Popen[str], seconds: float) -> None:
         self._process = process
@@ -173,11 +175,11 @@ class _Patience:
 
 
 def how_it_ended(code: int, last_words: str) -> str:
-    """A sentence about an exit code; qemu-user dies of its guest's own signal. Empty for 0."""
+    """Describe an exit code; empty for 0. qemu-user ends with the signal that ended its guest."""
     if code == 0:
         return ""
     number = -code if code < 0 else code - 128
     if number in {one.value for one in signal.Signals}:
         name = signal.Signals(number).name
         return "ended by SIGILL, an illegal instruction" if name == "SIGILL" else f"ended by {name}"
-    return f"ended with {code}: {last_words[:200] or 'it said nothing'}"
+    return f"ended with {code}: {last_words[:200] or 'no message'}"

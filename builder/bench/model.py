@@ -1,4 +1,4 @@
-"""What a bench run found: frozen, and as JSON the evidence that is kept and sent on."""
+"""The results of a bench run: frozen models, whose JSON is stored and uploaded as evidence."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ from pydantic import Field
 from builder.model.base import Frozen
 
 BENCH_VERSION = 1
-"""Raised by hand when workloads or the way of measuring change, so that results are compared with their like."""
+"""Increase this when workloads or measurements change. Results are comparable only within one version."""
 
 IMPORT = "import"
-"""The workload every script runs first: importing the package."""
+"""The first workload of every script, which imports the package."""
 
 State = Literal["ran", "unavailable", "failed", "died"]
 
 
 class Workload(Frozen):
-    """A workload as its script lists it."""
+    """A workload in the list of a bench script."""
 
     name: str
     about: str
 
 
 class Row(Frozen):
-    """One workload on one wheel.
+    """The result of one workload with one wheel.
 
-    ``instructions`` holds a count for each of several warm calls (``import``: its only one); ``classes`` is the
-    part of the least of them that falls in each class of :mod:`builder.bench.classes`. ``seconds`` holds, by
-    number of threads, seconds a call. ``detail`` says why nothing was measured.
+    ``instructions`` has a count for each warm call, or for the only call of ``import``. ``classes`` divides the
+    lowest count by class of :mod:`builder.bench.classes`. ``seconds`` has the seconds per call of each sample, by
+    number of threads. ``detail`` has the reason if a measurement is missing or not exact.
     """
 
     workload: str
@@ -42,32 +42,32 @@ class Row(Frozen):
 
     @property
     def count(self) -> int | None:
-        """The least number of instructions a call took."""
+        """The lowest number of instructions of a call."""
         return min(self.instructions, default=None)
 
     @property
     def spread(self) -> float:
-        """How far apart the calls were: 0 where each took the same, 0.01 where one took 1 % more than another."""
+        """The relative difference between highest and lowest count: 0.01 if one call took 1 % more than another."""
         return max(self.instructions) / min(self.instructions) - 1 if self.instructions else 0.0
 
     def best(self, threads: int) -> float | None:
-        """The least seconds a call took."""
+        """The lowest number of seconds per call."""
         return min(self.seconds.get(threads, ()), default=None)
 
     def middle(self, threads: int) -> float | None:
-        """The median seconds a call took."""
+        """The median number of seconds per call."""
         return median(self.seconds[threads]) if self.seconds.get(threads) else None
 
 
 class Library(Frozen):
-    """A shared library a wheel brings along; bytes unpacked."""
+    """A shared library in a wheel, with its unpacked size in bytes."""
 
     name: str
     bytes: int
 
 
 class WheelFacts(Frozen):
-    """A wheel as a file. ``target`` is its passport's, ``None`` for wheels that others built."""
+    """Facts about a wheel file. ``target`` is the passport's, or ``None`` for wheels that others built."""
 
     label: str
     filename: str
@@ -79,7 +79,7 @@ class WheelFacts(Frozen):
 
 
 class Measured(Frozen):
-    """One wheel with all its rows; ``packages`` are the distributions that were installed for it, by version."""
+    """One wheel with all its rows. ``packages`` has the versions of the installed distributions by name."""
 
     wheel: WheelFacts
     packages: dict[str, str]
@@ -90,7 +90,10 @@ class Measured(Frozen):
 
 
 class Machine(Frozen):
-    """What the wheels ran on. ``emulator`` is ``None`` on a real machine; ``vector_bits`` is 0 without SVE."""
+    """The machine on which the wheels ran.
+
+    ``emulator`` is ``None`` on a real machine. ``vector_bits`` is 0 without SVE, and ``None`` on a real machine.
+    """
 
     target: str
     cpu: str
@@ -103,9 +106,9 @@ class Machine(Frozen):
 
 
 class BenchReport(Frozen):
-    """Wheels of one version side by side; the first is the reference where there are two or more.
+    """The comparison of wheels of one version. If there are two or more, the first is the reference.
 
-    ``reference_note`` says where the reference came from, or why there is none.
+    ``reference_note`` states the origin of the reference, or why there is none.
     """
 
     bench: int = BENCH_VERSION
@@ -119,11 +122,11 @@ class BenchReport(Frozen):
 
     @property
     def pairs(self) -> tuple[tuple[Measured | None, Measured], ...]:
-        """Each wheel with the reference to hold it against; one wheel alone has none."""
+        """Each wheel with its reference, which is ``None`` if there is only one wheel."""
         first, *others = self.measured
         return tuple((first, other) for other in others) if others else ((None, first),)
 
     def about(self, sha256: str) -> BenchReport:
-        """The part that concerns one wheel: itself and the reference, as evidence beside that file."""
+        """Return the report with only the reference and one wheel, as evidence about that wheel."""
         chosen = tuple(m for m in self.measured if m is self.measured[0] or m.wheel.sha256 == sha256)
         return self.model_copy(update={"measured": chosen})

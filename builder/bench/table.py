@@ -1,4 +1,4 @@
-"""What a person sees of a bench run, and the text that users of real machines paste."""
+"""Renders a bench report: as tables for the terminal, and as plain text to paste into an issue."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from rich.text import Text
 from builder.bench.model import IMPORT, BenchReport, Machine, Measured, Row
 
 COUNTS_PROVE = (
-    "Instructions, not time. A count repeats, and shows which code ran (SVE, NEON, dot products, or none of them) "
-    "and how much work stands around it. It does not show speed, since a CPU's issue width, caches and memory are "
-    "not in it: a kernel tuned for a CPU has been seen to execute twice the instructions of the generic one. Time "
-    "needs a real Arm machine, where the same command gives it."
+    "These are instructions, not time. A count is reproducible. It shows which code ran (SVE, NEON, dot products, "
+    "or none of them) and how much overhead it has. It does not show speed, since a CPU's issue width, caches and "
+    "memory do not affect it. Some kernels that are tuned for a CPU execute twice the instructions of the generic "
+    "ones. The same command measures time on an Arm machine."
 )
 TIMES_PROVE = (
-    "Seconds a call, the best of several; the median beside it shows how quiet the machine was. They hold for this "
-    "machine, this number of threads and these sizes."
+    "Seconds per call, the best of several. A median far above it shows that the machine had other load. The "
+    "results are valid for this machine, this number of threads and these sizes."
 )
-_NOISE = 0.001  # calls that differ by more have a visible reason, such as pivots chosen at random
+_NOISE = 0.001  # relative; larger differences between calls have a cause, such as random pivots
 _SUFFIXES = ((1e9, "G"), (1e6, "M"), (1e3, "k"))
 
 
 def draw(report: BenchReport) -> RenderableType:
-    """One table for each wheel, beside the reference if there is one."""
+    """Return one table per wheel, which compares it with the reference if there is one."""
     emulated = report.machine.emulator is not None
     parts: list[RenderableType] = [Text(f"{report.project} {report.version} for {report.python}", "bold")]
     parts += [Text(line, "dim") for line in machine_lines(report.machine)]
@@ -38,7 +38,7 @@ def draw(report: BenchReport) -> RenderableType:
 
 
 def machine_lines(machine: Machine) -> list[str]:
-    """What it ran on, in one or two lines."""
+    """Return a description of the machine, in two lines."""
     if machine.emulator is None:
         cores = machine.threads[-1]
         return [f"{machine.target} ({machine.cpu}), {cores} cores, {machine.system}", machine.note]
@@ -106,7 +106,7 @@ def _cells(row: Row | None, emulated: bool) -> tuple[RenderableType, RenderableT
 
 
 def short(count: float) -> str:
-    """A count with four digits and a suffix: ``12.35 M``."""
+    """Return a count with four digits and a suffix, such as ``12.35 M``."""
     for size, suffix in _SUFFIXES:
         if count >= size:
             value = count / size
@@ -115,7 +115,7 @@ def short(count: float) -> str:
 
 
 def seconds(value: float) -> str:
-    """A time with three digits and its unit: ``1.23 ms``."""
+    """Return a time with three digits and its unit, such as ``1.23 ms``. ``value`` is in seconds."""
     for size, unit in ((1.0, "s"), (1e-3, "ms")):
         if value >= size:
             return f"{value / size:.3g} {unit}"
@@ -123,7 +123,7 @@ def seconds(value: float) -> str:
 
 
 def mix(row: Row) -> str:
-    """Per cent of the instructions that are vector ones: ``sve 71 (dot 40), neon 3``; less than one is left out."""
+    """Return the percentage of vector instructions, such as ``sve 71 (dot 40), neon 3``. Zeros are omitted."""
     total = row.count or 1
     parts = []
     for kind in ("sve", "neon"):
@@ -135,7 +135,7 @@ def mix(row: Row) -> str:
 
 
 def ratio_text(*values: float | None) -> Text:
-    """The second value over the first; less is better, and green."""
+    """Return the second value divided by the first. Lower is better, and green."""
     if len(values) != 2 or not values[0] or values[1] is None:
         return Text()
     ratio = values[1] / values[0]
@@ -144,7 +144,7 @@ def ratio_text(*values: float | None) -> Text:
 
 
 def scaling_cells(row: Row | None, threads: tuple[int, ...]) -> list[str]:
-    """How many times as fast each number of threads beyond one was."""
+    """Return the speedup over one thread, for each larger number of threads."""
     alone = row.best(1) if row is not None else None
     cells = []
     for count in threads[1:]:
@@ -163,18 +163,20 @@ def _footnotes(reference: Measured | None, wheel: Measured) -> list[str]:
         if side is None:
             continue
         label = side.wheel.label
-        brought = ", ".join(f"{one.name} ({_megabytes(one.bytes)})" for one in side.wheel.libraries)
-        lines.append(f"{label} holds {brought or 'no shared library'}")
+        libraries = ", ".join(f"{one.name} ({_megabytes(one.bytes)})" for one in side.wheel.libraries)
+        lines.append(f"{label} contains {libraries or 'no shared library'}")
         lines += [f"{label}, {row.workload}: {row.detail}" for row in side.rows if row.detail]
         if uneven := [row for row in side.rows if row.spread > _NOISE]:
             worst = max(row.spread for row in uneven)
             names = ", ".join(row.workload for row in uneven)
-            lines.append(f"{label}: ~ the calls differed, by {100 * worst:.1f} % at most: {names}")
+            lines.append(
+                f"{label}: ~ marks counts that differ between calls, by {100 * worst:.1f} % at most: {names}"
+            )
     return lines
 
 
 def paste(report: BenchReport) -> str:
-    """A short plain text of a real machine's times, for an issue or a mail."""
+    """Return the times of a real machine as short plain text, for an issue or a mail."""
     lines = [f"armwheels bench {report.bench}: {report.project} {report.version} {report.python}"]
     lines.append("machine: " + machine_lines(report.machine)[0])
     for reference, wheel in report.pairs:

@@ -1,4 +1,4 @@
-"""The real machine: seconds a call and how they fall with threads, on an aarch64 Linux host."""
+"""The real machine: measures seconds per call for several numbers of threads, on an aarch64 Linux host."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from builder.model.pythons import program_of, version_of
 from builder.targets import Fit
 
 SECONDS = 0.5
-"""For each workload, wheel and number of threads; at least five samples whatever they take."""
+"""Seconds of measuring for each workload, wheel and number of threads. At least five samples are taken."""
 
 MIDR = Path("/sys/devices/system/cpu/cpu0/regs/identification/midr_el1")
-"""Linux on Arm shows the processor's identification here; user-mode emulation on another machine cannot."""
+"""The processor's identification on Linux on Arm. The file does not exist under user-mode emulation."""
 
 Converse = Callable[[Sequence[str], Mapping[str, str], Path, Callable[[Line], None]], tuple[list[Line], str]]
 
 
 def is_real(machine: str, midr: Path = MIDR) -> bool:
-    """Whether ``machine`` (``platform.machine()``) is an Arm one and no sign of emulation is there."""
+    """Whether ``machine`` (from ``platform.machine()``) is aarch64 and is not emulated."""
     return machine == "aarch64" and midr.is_file()
 
 
 def thread_counts(cores: int) -> tuple[int, ...]:
-    """1, 2, 4, ... and all ``cores``."""
+    """Return the powers of two below ``cores``, and ``cores``."""
     counts = {1, cores}
     count = 2
     while count < cores:
@@ -43,17 +43,17 @@ def thread_counts(cores: int) -> tuple[int, ...]:
 
 
 def pythons_here() -> list[str]:
-    """Wheel tags of this machine's CPythons: the one that runs this first, then those on the path."""
+    """Return the wheel tags of this machine's CPythons: the running one, then those on ``PATH``."""
     own = f"cp{sys.version_info.major}{sys.version_info.minor}"
     others = [tag for minor in range(9, 20) if shutil.which(program_of(tag := f"cp3{minor}"))]
     return list(dict.fromkeys([own, *others]))
 
 
 def find_python(tag: str) -> Path:
-    """This machine's CPython of a wheel tag.
+    """Return this machine's CPython with a wheel tag.
 
     Raises:
-        ConfigError: there is none on the path.
+        ConfigError: there is none on ``PATH``.
     """
     if tag == f"cp{sys.version_info.major}{sys.version_info.minor}":
         return Path(sys.executable)
@@ -66,7 +66,7 @@ def find_python(tag: str) -> Path:
 
 
 class TimingMachine:
-    """Runs wheels on this machine; ``talk`` runs a script and is replaced by tests."""
+    """Runs wheels on this machine. ``talk`` runs a script; tests replace it."""
 
     def __init__(self, fit: Fit, tag: str, *, cores: int | None = None, talk: Converse = converse) -> None:
         self._python = find_python(tag)
@@ -81,21 +81,21 @@ class TimingMachine:
             environment={},
             system=f"{platform.system()} {platform.release()}, {' '.join(platform.libc_ver())}, "
             f"CPython {version_of(tag)}",
-            note="wall time on a real machine; other load on it shows in the median",
+            note="wall time on a real machine; other load increases the median",
         )
 
     def platforms(self) -> list[str]:
-        """The platform tags of this machine, best first."""
+        """Return the platform tags of this machine, the best first."""
         return list(tags.platform_tags())
 
     def install(self, wheel: Path, site: Path, beside: Sequence[str] = ()) -> None:
-        """Install by uv for this machine's Python, and compile to bytecode."""
+        """Install a wheel with uv for this machine's Python, and compile it to bytecode."""
         install(wheel, site, ["--python", str(self._python), "--compile-bytecode", *beside])
 
     def measure(
         self, script: Path, workloads: Sequence[str], site: Path, progress: StepReport
     ) -> tuple[Row, ...]:
-        """Time each workload with each number of threads, a process each; importing is timed in all of them."""
+        """Time the workloads and the import with each number of threads, in a new process each."""
         by_threads: dict[int, dict[str, Line]] = {}
         for threads in self.machine.threads:
 
@@ -123,9 +123,10 @@ class TimingMachine:
 
 
 def timed_row(name: str, by_threads: Mapping[int, Mapping[str, Line]]) -> Row:
-    """One row of the answers by number of threads; its state is that of the fewest threads; pure.
+    """Return the row of a workload, from its lines by number of threads. Pure.
 
-    What ran on few threads and failed on more keeps its times, and the detail says where it failed.
+    The state is that of the lowest number of threads. If the workload failed with more threads, the row keeps the
+    other times, and ``detail`` has the failures.
     """
     answers = {threads: lines[name] for threads, lines in sorted(by_threads.items())}
     first = next(iter(answers.values()))

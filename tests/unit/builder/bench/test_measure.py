@@ -61,7 +61,7 @@ def test_a_count_is_the_difference_of_two_marks_and_the_least_call_counts() -> N
 def test_a_second_thread_makes_a_count_inexact_and_the_row_says_so() -> None:
     marks = parse_marks(line_of_marks(0, 1) + "\n" + line_of_marks(1, 9, cpus=3))
     row = counted_row({"workload": "gemm", "state": "ran", "marks": [0, 1]}, marks)
-    assert row.detail == "3 threads ran: not exact"
+    assert row.detail == "3 threads ran, so the counts are not exact"
 
 
 def test_a_mark_that_the_plugin_never_saw_is_a_failure() -> None:
@@ -72,7 +72,7 @@ def test_a_mark_that_the_plugin_never_saw_is_a_failure() -> None:
 
 @pytest.mark.parametrize("line", ["0 1 2", "0 1 x 0 0 0 0 0 0", "hello"])
 def test_lines_that_the_plugin_does_not_write_are_refused(line: str) -> None:
-    with pytest.raises(VerifyError, match="none of its own"):
+    with pytest.raises(VerifyError, match="output has a malformed line"):
         parse_marks(line)
 
 
@@ -150,7 +150,7 @@ def test_a_process_silent_for_too_long_is_stopped(tmp_path: Path) -> None:
     program = 'echo \'{"workload": "a", "state": "started"}\'; exec sleep 60'
     lines, ending = converse(["sh", "-c", program], os.environ, tmp_path, lambda line: None, silence=1)
     assert lines == [bench_line("a", "started")]
-    assert ending == "stopped after 1 s of silence"
+    assert ending == "killed after 1 s without output"
 
 
 def test_each_line_begins_the_silence_anew(tmp_path: Path) -> None:

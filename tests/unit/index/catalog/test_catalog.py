@@ -368,7 +368,7 @@ def test_check_finds_a_verdict_that_lies(catalog: Catalog) -> None:
     catalog.store.create(f"verdicts/demo/{sha}.audit.7.passed", b"")
     found = list(check.verdict_faults(catalog))
     assert len(found) == 2
-    assert "says what the evidence does not" in found[0]
+    assert "contradicts the evidence" in found[0]
 
 
 def test_check_finds_what_was_changed(catalog: Catalog) -> None:
