@@ -18,10 +18,10 @@ ASKED = """
 import json, re
 import torch, torch.backends.xnnpack, torch.distributed, torch.distributed.rpc, torch.profiler.itt
 
-told = torch.__config__.show()
-settings = dict(re.findall(r"\\b((?:USE|BLAS|LAPACK)_?\\w*)=(\\w+)", told))
-compiler = next((line.strip(" -") for line in told.splitlines() if "GCC" in line or "clang" in line), "")
-onednn = re.search(r"Intel\\(R\\) MKL-DNN v([\\d.]+)|oneDNN v([\\d.]+)", told)
+config = torch.__config__.show()
+settings = dict(re.findall(r"\\b((?:USE|BLAS|LAPACK)_?\\w*)=(\\w+)", config))
+compiler = next((line.strip(" -") for line in config.splitlines() if "GCC" in line or "clang" in line), "")
+onednn = re.search(r"Intel\\(R\\) MKL-DNN v([\\d.]+)|oneDNN v([\\d.]+)", config)
 distributed = torch.distributed
 print(json.dumps({
     "compiler": compiler,

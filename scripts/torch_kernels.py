@@ -86,8 +86,8 @@ def main() -> int:
 def read(log: str) -> dict[tuple[str, str], str]:
     """Return the kernel that each case called, by operation and data type."""
     found = {}
-    for lines, told in _CASE.findall(log):
-        operation, kind, fault = json.loads(told)
+    for lines, result in _CASE.findall(log):
+        operation, kind, fault = json.loads(result)
         called = [
             f"{primitive} `{implementation}`"
             for primitive, implementation in _PRIMITIVE.findall(lines)

@@ -245,12 +245,12 @@ class Catalog:
     def _write_again(self, record: Record, metadata: bytes, path: Path) -> None:
         """Write a collected file and its metadata as the next generation (rule 12)."""
         file = (record.sha256, record.filename)
-        while (gone := self.tombs.look().gone.get(file)) is not None:
-            generation = gone.tomb.generation + 1
+        while (mark := self.tombs.look().gone.get(file)) is not None:
+            generation = mark.tomb.generation + 1
             key = generation_key(file, generation)
             with self.store.stage({key: path, f"{key}.metadata": metadata}) as staged:
                 staged.create(key, f"{key}.metadata")
-            again = gone.tomb.model_copy(update={"generation": generation})
+            again = mark.tomb.model_copy(update={"generation": generation})
             self.tombs.restore(again, at=stamp(self.now()), by=record.uploaded_by)
 
     def _record_of(self, file: SessionFile) -> Record:
@@ -459,13 +459,13 @@ class Catalog:
         announce(self.store, snapshot_id, stamp(self.now()))
         records = list(self.snapshot_records(self.find_snapshot(snapshot_id)))
         collected = self.tombs.look()
-        gone = [each.filename for each in records if (each.sha256, each.filename) in collected.gone]
-        if gone:
+        names = [each.filename for each in records if (each.sha256, each.filename) in collected.gone]
+        if names:
             raise ConflictError(
-                f"of the files of {snapshot_id}, {len(gone)} have been collected: {', '.join(gone[:3])}"
-                f"{' and others' if len(gone) > 3 else ''}; publish them again in a new snapshot",
+                f"of the files of {snapshot_id}, {len(names)} have been collected: {', '.join(names[:3])}"
+                f"{' and others' if len(names) > 3 else ''}; publish them again in a new snapshot",
                 snapshot=snapshot_id,
-                collected=len(gone),
+                collected=len(names),
             )
 
     def journal(self, channel: str) -> Journal[Move]:

@@ -54,6 +54,6 @@ def _leased(catalog: Catalog, filename: str) -> LeasedFile:
 
 def _refuse_gone(catalog: Catalog, held: Iterable[File]) -> None:
     collected = catalog.tombs.look()
-    gone = sorted(filename for sha256, filename in held if (sha256, filename) in collected.gone)
-    if gone:
-        raise GoneError(*(f"{filename} was collected" for filename in gone))
+    names = sorted(filename for sha256, filename in held if (sha256, filename) in collected.gone)
+    if names:
+        raise GoneError(*(f"{filename} was collected" for filename in names))

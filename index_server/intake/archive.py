@@ -329,7 +329,7 @@ def _check_names(names: list[str], faults: Reasons) -> None:
         elif path[1:2] == ":" or any(part in ("", ".", "..") for part in path.split("/")):
             faults.append(f"{name!a}: not a plain relative path")
         if path in seen:
-            faults.append(f"{name!a}: stands in the archive twice")
+            faults.append(f"{name!a}: occurs in the archive twice")
         seen.add(path)
     ordered = sorted(seen)
     for name in names:

@@ -82,7 +82,7 @@ class Collector:
         doomed = [tomb for file in present if (tomb := _doomed(file, reach, collected)) is not None]
         report = Report(today=self._today, dry_run=dry_run, stored=len(present))
         if dry_run:
-            waiting = [gone.tomb for file, gone in collected.gone.items() if file in present]
+            waiting = [mark.tomb for file, mark in collected.gone.items() if file in present]
             for tomb in [*doomed, *waiting]:
                 generations = sorted(each for each in present[tomb.file] if each <= tomb.generation)
                 if generations:
@@ -107,13 +107,13 @@ class Collector:
         reach = self._reach(present)
         self._step("sweeping")
         for file, generations in present.items():
-            gone = tombs.known.gone.get(file)
-            if gone is not None and file in reach.files and self._spare(gone.tomb):
+            mark = tombs.known.gone.get(file)
+            if mark is not None and file in reach.files and self._spare(mark.tomb):
                 report.spared.append(file[1])
-                gone = None
-            last = gone.tomb.generation if gone else tombs.known.generation(file) - 1
+                mark = None
+            last = mark.tomb.generation if mark else tombs.known.generation(file) - 1
             doomed = sorted(generation for generation in generations if generation <= last)
-            if gone is not None and doomed:  # else a publisher is uploading it again
+            if mark is not None and doomed:  # else a publisher is uploading it again
                 self._note(report, file, doomed)
             for generation in doomed:
                 self._remove(file, generation)

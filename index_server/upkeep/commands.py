@@ -40,7 +40,7 @@ def collect(
 ) -> None:
     """Delete files that no retention rule keeps any longer, and old objects of the compile cache.
 
-    A channel without retention_days keeps the files of every snapshot that it has shown, such as stable. Other
+    A channel without retention_days, such as stable, keeps the files of every snapshot that it has shown. Other
     channels keep the files of their current snapshot, and of those that they left less than retention_days ago.
     Leases keep files, too.
 

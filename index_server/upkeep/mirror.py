@@ -237,7 +237,11 @@ class Mirror:
         raise AssertionError("the last attempt returns or raises")
 
     def _all_there(self, snapshot_id: str, names: Sequence[str]) -> None:
-        """A environment is closed when all that was resolved stands in one snapshot."""
+        """Check that a snapshot has all resolved wheels.
+
+        Raises:
+            MirrorError: it lacks wheels.
+        """
         snapshot = self._catalog.find_snapshot(snapshot_id)
         held = {record.filename for record in self._catalog.snapshot_records(snapshot)}
         missing = sorted(set(names) - held)

@@ -148,12 +148,15 @@ def _uv(command: Sequence[str | Path], environment: Mapping[str, str], world: st
         raise ResolveError(f"uv found no set of wheels for {world}:\n{done.stderr.strip()}")
 
 
-def _vias(text: str, spelled: Mapping[str, str]) -> dict[str, str]:
-    """Return what requires each project, from uv's annotated output (``name==1  # via other, -r file``)."""
+def _vias(text: str, names: Mapping[str, str]) -> dict[str, str]:
+    """Return what requires each project, from uv's annotated output (``name==1  # via other, -r file``).
+
+    ``names`` maps paths of requirements files to the names that replace them.
+    """
     found = {}
     for line in text.splitlines():
         pinned, _, via = line.partition("# via ")
-        for path, name in spelled.items():
+        for path, name in names.items():
             via = via.replace(f"-r {path}", name)
         found[pinned.partition("==")[0].strip()] = via.strip()
     return found

@@ -124,7 +124,7 @@ ARCHIVES: dict[str, tuple[Callable[[], bytes], str]] = {
     "archive in front": (lambda: pack({"a": b"b"}) + make_wheel(NAME), "data in front"),
     "script in front": (lambda: b"#!/bin/sh\n" + make_wheel(NAME), "data in front"),
     "stray bytes": (gap, "stray bytes"),
-    "duplicate": (duplicated, "stands in the archive twice"),
+    "duplicate": (duplicated, "occurs in the archive twice"),
     "data descriptor": (streamed, "data descriptor"),
     "symlink": (lambda: with_mode(0o120777), "a link or special file"),
     "device": (lambda: with_mode(0o020777), "a link or special file"),
