@@ -72,7 +72,7 @@ def test_an_address_with_a_token_is_refused(client: Client, path: str) -> None:
     answer = client.http.get(path.format(token))
     assert answer.status_code == 400
     assert token not in answer.text + str(answer.headers)
-    assert "revoke it" in answer.text
+    assert "revoke the token" in answer.text
 
 
 def test_bodies_and_forms_do_not_repeat_a_token(client: Client) -> None:
