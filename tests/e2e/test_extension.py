@@ -46,7 +46,7 @@ def test_the_example_for_pytorch_agrees_with_pytorch_on_each_cpu(sharing: Place)
     for target, wheel in wheels.items():
         reports = _reports(sharing, wheel)
         verdicts = {verdict["check"]: verdict for verdict in reports["audit"]["verdicts"]}
-        assert "with torch==2.6.0, which it requires" in verdicts["libraries"]["detail"]
+        assert "supplied by torch==2.6.0, which it requires" in verdicts["libraries"]["detail"]
         seen[target] = set(verdicts["tuned-code"]["data"]["extensions"])
         checks = {check["name"]: check for check in reports["emulation"]["checks"]}
         assert {"agreement", "extremes", "layer", "threads"} <= {
