@@ -106,7 +106,7 @@ def token(
     typer.echo(tokens.make_token(store, name, expires_days, scope))
     err.print(
         "Store the token now: it is not shown again. For twine: TWINE_USERNAME=__token__ TWINE_PASSWORD=THE_TOKEN\n"
-        "After the upload: ARMWHEELS_INDEX=URL ARMWHEELS_TOKEN=THE_TOKEN armwheels snapshot",
+        "After the upload, `armwheels snapshot` with the same token publishes the files.",
         highlight=False,
         soft_wrap=True,
     )

@@ -92,17 +92,20 @@ def running(command: list[str], url: str) -> Iterator[psutil.Process]:
     """Run a server until the context ends. Wait until it answers at ``url``."""
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         try:
-            for _ in range(600):
+            while True:
                 try:
                     httpx2.get(url, timeout=60)
                     break
                 except httpx2.TransportError:
+                    if process.poll() is not None:
+                        raise RuntimeError(f"{command[0]} ended with {process.returncode}") from None
                     time.sleep(0.1)
             yield psutil.Process(process.pid)
         finally:
-            for child in psutil.Process(process.pid).children(recursive=True):
-                child.terminate()
-            process.terminate()
+            if process.poll() is None:
+                for child in psutil.Process(process.pid).children(recursive=True):
+                    child.terminate()
+                process.terminate()
 
 
 def spent(process: psutil.Process) -> float:

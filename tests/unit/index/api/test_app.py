@@ -237,6 +237,7 @@ def test_a_snapshot_is_made_once_and_a_channel_moves_to_it_once(client: Client) 
         "files": 1,
         "added": [name],
         "replaced": [],
+        "dropped": [],
     }
     snapshot = client.json(f"/api/snapshots/{made.json()['id']}")
     assert snapshot["files"][0]["target"] == "neoverse-v1"

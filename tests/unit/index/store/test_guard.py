@@ -116,7 +116,7 @@ def test_the_mark_is_made_once(inner: ObjectStore) -> None:
 
 
 def test_a_store_of_another_id_is_refused(inner: ObjectStore) -> None:
-    with pytest.raises(StoreError, match="has no id, not 00"):
+    with pytest.raises(StoreError, match="has no id, and ARMWHEELS_STORE_ID is 00"):
         guarded(inner, "the store", "0" * 32)
     known = guarded(inner, "the store", None).id
     assert guarded(inner, "the store", known).id == known

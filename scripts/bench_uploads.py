@@ -1,0 +1,124 @@
+"""How many small wheels a server takes in a second, beside pypiserver in the same run.
+
+    .venv/bin/python -m scripts.bench_uploads --uploads 2000 --clients 8
+    .venv/bin/python -m scripts.bench_uploads --uploads 10000 --clients 8 --no-peer   # a snapshot of 10,000 files
+
+UPLOADS wheels of under 1 kB, of UPLOADS / 10 projects, are sent by CLIENTS threads, each over one kept connection.
+An upload counts once it is answered. Armwheels answers when the wheel would survive a crash of the machine;
+pypiserver (fetched by uv) does not sync its files. Then a snapshot of all these files is asked for. Clients and
+server share the machine's cores. Printed are uploads per second, the server's CPU time per upload, its memory, and
+the seconds until the snapshot was answered.
+"""
+
+from __future__ import annotations
+
+import argparse
+import http.client
+import json
+import os
+import secrets
+import subprocess
+import tempfile
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import repeat
+from pathlib import Path
+
+import psutil
+
+from scripts.bench_pages import BIN, PEER, free_port, running, spent, wheel
+
+OF_PROJECT = 10  # wheels
+SESSION = "bench" * 6
+BOUNDARY = secrets.token_hex(16)
+FIELD = '--{0}\r\nContent-Disposition: form-data; name="{1}"{2}\r\n\r\n'
+
+
+def form(name: str, data: bytes) -> bytes:
+    """Return the body of an upload, as twine sends it."""
+    head = FIELD.format(BOUNDARY, ":action", "") + "file_upload\r\n"
+    head += FIELD.format(BOUNDARY, "content", f'; filename="{name}"')
+    return head.encode() + data + f"\r\n--{BOUNDARY}--\r\n".encode()
+
+
+def send(port: int, path: str, token: str | None, bodies: Sequence[bytes]) -> None:
+    """Upload all bodies over one connection.
+
+    Raises:
+        RuntimeError: an upload is refused.
+    """
+    headers = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}
+    if token:
+        headers["Authorization"] = f"Bearer {token}"
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=300)
+    for body in bodies:
+        connection.request("POST", path, body, headers)
+        answer = connection.getresponse()
+        text = answer.read()
+        if answer.status != 200:
+            raise RuntimeError(f"{answer.status} {text!r}")
+    connection.close()
+
+
+def snapshot(port: int, token: str) -> float:
+    """Return the seconds until a snapshot of all uploads is answered."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=300)
+    headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+    begun = time.monotonic()
+    asked = {"session": SESSION, "idempotency_key": "bench"}
+    connection.request("POST", "/api/snapshots", json.dumps(asked), headers)
+    answer = connection.getresponse()
+    if answer.status != 201:
+        raise RuntimeError(f"{answer.status} {answer.read()!r}")
+    return time.monotonic() - begun
+
+
+def measure(
+    process: psutil.Process, port: int, path: str, token: str | None, bodies: Sequence[bytes], clients: int
+) -> str:
+    """Send all bodies by so many clients; return a row of the table."""
+    shares = [bodies[number::clients] for number in range(clients)]
+    before, begun = spent(process), time.monotonic()
+    with ThreadPoolExecutor(clients) as pool:
+        list(pool.map(send, repeat(port), repeat(path), repeat(token), shares))
+    seconds, cpu = time.monotonic() - begun, spent(process) - before
+    rate = len(bodies) / seconds
+    memory = sum(each.memory_info().rss for each in (process, *process.children(recursive=True))) / 1e6
+    return f"{rate:12.0f} {cpu / len(bodies) * 1e3:12.2f} {memory:12.0f}"
+
+
+def main() -> None:
+    """Run both and print a table."""
+    options = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    options.add_argument("--uploads", type=int, default=2000)
+    options.add_argument("--clients", type=int, default=8)
+    options.add_argument("--no-peer", action="store_true", help="measure Armwheels alone")
+    asked = options.parse_args()
+    bodies = [form(*wheel(f"small{n // OF_PROJECT}", n % OF_PROJECT)) for n in range(asked.uploads)]
+    print(f"{asked.uploads} uploads by {asked.clients} clients; load of the machine {os.getloadavg()[0]:.1f}")
+    print(f"{'':18} {'uploads/s':>12} {'CPU ms each':>12} {'memory, MB':>12} {'snapshot, s':>12}")
+    with tempfile.TemporaryDirectory(dir=os.environ.get("ARMWHEELS_SCRATCH")) as name:
+        os.environ.update(ARMWHEELS_HOME=f"{name}/home", ARMWHEELS_UPLOADS_PER_SECOND="9999")
+        made = subprocess.run(
+            [BIN / "armwheels-index", "token", "--name", "bench"], check=True, capture_output=True, text=True
+        )
+        token, port = made.stdout.strip(), free_port()
+        serve = [str(BIN / "armwheels-index"), "serve", "--port", str(port)]
+        with running(serve, f"http://127.0.0.1:{port}/healthz") as process:
+            row = measure(process, port, f"/upload/?session={SESSION}", token, bodies, asked.clients)
+            print(f"{'armwheels':18} {row} {snapshot(port, token):12.1f}")
+        if asked.no_peer:
+            return
+        folder, port = Path(name) / "wheels", free_port()
+        folder.mkdir()
+        peer = [str(BIN / "uvx"), "--from", PEER, "pypi-server", "run", "-P", ".", "-a", "."]
+        peer += ["-i", "127.0.0.1", "-p", str(port), str(folder)]
+        with running(peer, f"http://127.0.0.1:{port}/simple/") as process:
+            print(f"{'pypiserver 2.4.2':18} {measure(process, port, '/', None, bodies, asked.clients)}")
+
+
+if __name__ == "__main__":
+    main()
