@@ -33,19 +33,19 @@ class Asked(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-def the_catalog(request: Request) -> Catalog:
+async def the_catalog(request: Request) -> Catalog:
     """The catalog of this server."""
     catalog: Catalog = request.app.state.catalog
     return catalog
 
 
-def the_policy(request: Request) -> Policy:
+async def the_policy(request: Request) -> Policy:
     """The policy of this server."""
     policy: Policy = request.app.state.policy
     return policy
 
 
-def the_own_sessions(request: Request) -> OwnSessions:
+async def the_own_sessions(request: Request) -> OwnSessions:
     """The sessions of publishers that name none."""
     own: OwnSessions = request.app.state.own_sessions
     return own
@@ -60,7 +60,8 @@ def the_publisher(request: Request) -> Publisher:
     known: Publisher | None = getattr(request.state, "publisher", None)
     if known is not None:
         return known
-    return tokens.authenticate(the_catalog(request).store, request.headers.get("authorization"))
+    catalog: Catalog = request.app.state.catalog
+    return tokens.authenticate(catalog.store, request.headers.get("authorization"))
 
 
 TheCatalog = Annotated[Catalog, Depends(the_catalog)]

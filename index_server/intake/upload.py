@@ -35,6 +35,7 @@ MAX_PARTS = 4096
 MAX_HEADER = 1024  # bytes of one header line of a part
 MAX_PARAMETERS = 8  # of a header line; clients send two, and the parser needs quadratic time
 MAX_CONTENT_TYPE = 500  # characters; a boundary has 70 at most (RFC 2046 section 5.1.1)
+SMALL = 1 << 16  # bytes that are hashed and written sooner than a thread would begin
 BUFFER = 1 << 20  # bytes that are buffered before they are hashed and written
 
 Check = Callable[[Path, WheelName], WheelContents]
@@ -77,7 +78,10 @@ async def receive(chunks: AsyncIterator[bytes], content_type: str, path: Path) -
             raise BadUploadError(f"the body is not a complete multipart form: {error}") from error
         if not form.ended:
             raise BadUploadError("the body ends before the end of the form: it was cut off; send it again")
-        await asyncio.to_thread(form.flush)
+        if len(form.pending) > SMALL:
+            await asyncio.to_thread(form.flush)
+        else:
+            form.flush()
         return form.finish()
 
 

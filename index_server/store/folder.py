@@ -59,7 +59,7 @@ class DirectoryStore:
         target = self._path(key)
         with _writing(key):
             if target.exists():  # saves the write; the link decides
-                self._durable([target.parent])  # the writer may have died before it did
+                self._durable(self._folders(key))  # the writer may have died before it did
                 return False
         with self.stage({key: data}) as staged:
             return staged.create(key)[0]
@@ -75,11 +75,10 @@ class DirectoryStore:
             with _writing(next(iter(objects), "")):
                 for key, content in objects.items():
                     if isinstance(content, Path):
-                        content.stat()  # it is gone with the disk that it was on
+                        content.stat()  # fails if the disk is no longer there
                         paths[key] = content
                     else:
-                        paths[key] = ends.enter_context(self._scratch.file())
-                        paths[key].write_bytes(content)
+                        paths[key] = ends.enter_context(self._scratch.file(content))
                 self._durable(paths.values())
             yield _Prepared(self._link, paths)
 
@@ -116,9 +115,8 @@ class DirectoryStore:
 
     def put_hint(self, key: str, data: bytes) -> None:
         target = self._path(key)
-        with _writing(key), self._scratch.file() as path:
-            self._make_folders(target.parent)
-            path.write_bytes(data)
+        with _writing(key), self._scratch.file(data) as path:
+            self._make_folders(key)
             path.replace(target)
 
     def remove(self, key: str) -> None:
@@ -178,33 +176,41 @@ class DirectoryStore:
         written = []
         for key, path in paths.items():
             with _writing(key):
-                target = self._path(key)
-                changed = self._make_folders(target.parent)
+                target = f"{self._top}/{check_key(key)}"
                 try:
-                    os.link(path, target)
-                except FileExistsError:
-                    written.append(False)
-                else:
-                    written.append(True)
+                    written.append(_link(path, target))
+                except FileNotFoundError:
+                    self._make_folders(key)
+                    written.append(_link(path, target))
                 if not self._durable.shared:  # no name may be durable before the ones linked earlier
-                    self._durable(changed)
+                    self._durable(self._folders(key))
         if self._durable.shared:
             with _writing(next(iter(paths), "")):
                 self._durable([])
         return written
 
-    def _make_folders(self, folder: Path) -> list[Path]:
-        """Make a folder below the store's own. Return the folders to sync so that it survives a crash.
+    def _folders(self, key: str) -> list[Path]:
+        """Return the folders that contain an object, the nearest first and the store's own last."""
+        above = key.split("/")[:-1]
+        return [self.root.joinpath(*above[:depth]) for depth in range(len(above), -1, -1)]
+
+    def _make_folders(self, key: str) -> None:
+        """Make the folders of a key.
 
         The store's own folder is made only at opening. Making it later would hide an unmounted disk.
         """
-        depth = len(folder.relative_to(self.root).parts)
-        below = [folder, *folder.parents][:depth]
-        if not folder.is_dir():
-            for each in reversed(below):
-                with suppress(FileExistsError):
-                    each.mkdir(mode=PRIVATE)
-        return [*below, self.root]
+        for folder in reversed(self._folders(key)[:-1]):
+            with suppress(FileExistsError):
+                folder.mkdir(mode=PRIVATE)
+
+
+def _link(path: Path, target: str) -> bool:
+    """Give a file one more name, unless the name is taken. Return whether it was free."""
+    try:
+        os.link(path, target)
+    except FileExistsError:
+        return False
+    return True
 
 
 class _Prepared:

@@ -29,7 +29,8 @@ from index_server.errors import StoreError
 CHUNK = 1 << 20  # bytes that a read yields at a time
 MARK = "store.json"  # the object that shows that the store is available
 NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-_SEGMENT = re.compile(r"[A-Za-z0-9_!+-][A-Za-z0-9_.!+-]{0,254}\Z")
+_SEGMENT = r"[A-Za-z0-9_!+-][A-Za-z0-9_.!+-]{0,254}"
+_KEY = re.compile(rf"{_SEGMENT}(/{_SEGMENT})*")
 
 
 class Staged(Protocol):
@@ -127,6 +128,6 @@ def check_key(key: str) -> str:
     Raises:
         StoreError: a segment is empty, starts with a dot, is too long, or has a character that is not allowed.
     """
-    if not all(_SEGMENT.match(segment) for segment in key.split("/")):
+    if not _KEY.fullmatch(key):
         raise StoreError(f"{key!r} is not a valid key")
     return key

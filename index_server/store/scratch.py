@@ -7,7 +7,7 @@ import fcntl
 import os
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 _NOT_OURS = frozenset({errno.EISDIR, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT})
@@ -25,19 +25,23 @@ class ScratchFolder:
         self._sweep()
 
     @contextmanager
-    def file(self) -> Iterator[Path]:
-        """Provide an empty file, which is deleted when the context ends."""
+    def file(self, data: bytes = b"") -> Iterator[Path]:
+        """Provide a file with these bytes, which is deleted when the context ends."""
         path, lock = self._locked_file()
         try:
-            yield path
+            written = 0
+            while written < len(data):
+                written += os.write(lock, data[written:])
+            yield Path(path)
         finally:
-            path.unlink(missing_ok=True)
+            with suppress(FileNotFoundError):
+                os.unlink(path)  # noqa: PTH108 - every upload makes several; a Path costs more
             os.close(lock)
 
-    def _locked_file(self) -> tuple[Path, int]:
+    def _locked_file(self) -> tuple[str, int]:
         """Return a new file, and the descriptor that holds its lock (flock(2))."""
         while True:
-            path = self._folder / secrets.token_hex(12)
+            path = f"{self._folder}/{secrets.token_hex(12)}"
             lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             fcntl.flock(lock, fcntl.LOCK_EX)
             if os.fstat(lock).st_nlink:  # another process may have deleted it between open and lock
