@@ -13,6 +13,7 @@ import re
 import subprocess
 import sys
 import zlib
+from collections.abc import Sequence
 from functools import partial
 from importlib.metadata import version as installed_version
 from pathlib import Path
@@ -34,8 +35,10 @@ from builder.repair.marks import mark
 from builder.toolbox.toolbox import Toolbox
 from builder.whole import create_once
 
-REPAIR_VERSION = 2
+REPAIR_VERSION = 3
 """Raise this by hand when repair makes other bytes from the same raw wheel. It enters the wheel digest."""
+ASKED_GLIBCS = (28, 34)
+"""Minor versions of glibc 2 whose manylinux tags tools ask for by name, besides 2.17 (aws-lambda-builders)."""
 
 
 def repair_tools() -> dict[str, str]:
@@ -142,7 +145,7 @@ def _graft(build: Build, raw: Path, toolbox: Toolbox, work: Path, into: Path) ->
     )
     _check_policy(build, abi)
     policy = abi.overall_policy
-    platforms = [policy.name, *policy.aliases]
+    platforms = platform_tags(policy.name, policy.aliases)
     made = repair_wheel(
         abi,
         raw,
@@ -156,6 +159,16 @@ def _graft(build: Build, raw: Path, toolbox: Toolbox, work: Path, into: Path) ->
         zip_compression_level=0,
     )
     return made or raw, platforms
+
+
+def platform_tags(proven: str, aliases: Sequence[str]) -> list[str]:
+    """The tags of a wheel for which auditwheel proves a policy such as ``manylinux_2_27_aarch64``.
+
+    A wheel runs with every later glibc too (:pep:`600`). pip derives the earlier tags of its own machine, but takes
+    ``--platform`` literally. So the tags that are asked for that way stand in the wheel's name as well.
+    """
+    least = int(proven.split("_")[2])
+    return [proven, *aliases, *(f"manylinux_2_{minor}_aarch64" for minor in ASKED_GLIBCS if minor > least)]
 
 
 def _check_policy(build: Build, abi: WheelAbIInfo) -> None:

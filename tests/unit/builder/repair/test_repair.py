@@ -18,6 +18,7 @@ from builder.model.build import Build
 from builder.repair.grafts import original_name
 from builder.repair.marks import mark
 from builder.repair.passport import make_passport
+from builder.repair.repair import platform_tags
 from builder.settings import configs_dir
 from tests.helpers.wheels import make_wheel, pack, wheel_files
 
@@ -140,3 +141,20 @@ def test_the_passport_is_valid(build: Build, toolbox: SimpleNamespace) -> None:
     schema = json.loads((configs_dir() / "passport.schema.json").read_text())
     jsonschema.validate(passport, schema, cls=jsonschema.Draft202012Validator)
     assert passport["digests"]["wheel"] == build.wheel_digest
+
+
+@pytest.mark.parametrize(
+    ("proven", "aliases", "tags"),
+    [
+        ("manylinux_2_17_aarch64", ["manylinux2014_aarch64"], ["2_17", "2014", "2_28", "2_34"]),
+        ("manylinux_2_27_aarch64", [], ["2_27", "2_28", "2_34"]),
+        ("manylinux_2_28_aarch64", [], ["2_28", "2_34"]),
+        ("manylinux_2_31_aarch64", [], ["2_31", "2_34"]),
+        ("manylinux_2_35_aarch64", [], ["2_35"]),
+    ],
+)
+def test_a_wheel_bears_the_tags_that_tools_ask_for_by_name(
+    proven: str, aliases: list[str], tags: list[str]
+) -> None:
+    spelled = [f"manylinux{'' if tag == '2014' else '_'}{tag}_aarch64" for tag in tags]
+    assert platform_tags(proven, aliases) == spelled
