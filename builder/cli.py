@@ -1,50 +1,60 @@
-"""The program ``armwheels``: assembles its commands, and turns errors into exit codes."""
+"""The program ``armwheels``: loads the command that is run, and turns errors into exit codes."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
+from importlib import import_module
 from typing import NoReturn
 
 import typer
+from rich.console import Console
 from rich.markup import escape
 
-from builder.commands import channels
-from builder.commands.bench import bench
-from builder.commands.build import build, plan
-from builder.commands.console import err
-from builder.commands.lock import lock
-from builder.commands.machine import doctor, python, targets
-from builder.commands.nightly import nightly
-from builder.commands.wheels import audit, publish, verify
-from builder.errors import (
-    ArmwheelsError,
-    as_disk_error,
-)
+from builder.errors import ArmwheelsError, as_disk_error
 
-app = typer.Typer(
-    name="armwheels",
-    help="Build Python wheels tuned for each Arm server CPU, check them, and publish them on an index.",
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode="rich",
-    pretty_exceptions_enable=False,
-)
-PANELS: Mapping[str, Sequence[Callable[..., None]]] = {
-    "Build": (plan, nightly, build),
-    "Check and measure": (audit, verify, bench),
-    "Publish": (publish, *channels.COMMANDS),
-    "Machine and pins": (doctor, targets, python, lock),
+PANELS: Mapping[str, Mapping[str, str]] = {  # by the heading in the help: each command with its module
+    "Build": {"plan": "build", "nightly": "nightly", "build": "build"},
+    "Check and measure": {"audit": "wheels", "verify": "wheels", "bench": "bench"},
+    "Publish": {
+        "publish": "wheels",
+        "snapshot": "channels",
+        "promote": "channels",
+        "approve": "channels",
+        "rollback": "channels",
+        "history": "channels",
+        "yank": "channels",
+        "quarantine": "channels",
+    },
+    "Machine and pins": {"doctor": "machine", "targets": "machine", "python": "machine", "lock": "lock"},
 }
-for panel, commands in PANELS.items():
-    for command in commands:
-        app.command(rich_help_panel=panel)(command)
+err = Console(stderr=True)
+
+
+def make_app(only: str | None = None) -> typer.Typer:
+    """Return the program with all commands, or with the one named ``only``, which starts sooner."""
+    app = typer.Typer(
+        name="armwheels",
+        help="Build Python wheels tuned for each Arm server CPU, check them, and publish them on an index.",
+        no_args_is_help=True,
+        add_completion=False,
+        rich_markup_mode="rich",
+        pretty_exceptions_enable=False,
+    )
+    app.callback()(lambda: None)  # one command alone is named on the command line too
+    known = {name for commands in PANELS.values() for name in commands}
+    for panel, commands in PANELS.items():
+        for name, module in commands.items():
+            if only not in known or name == only:
+                function = getattr(import_module(f"builder.commands.{module}"), name)
+                app.command(name, rich_help_panel=panel)(function)
+    return app
 
 
 def main() -> None:
     """Run the command; an :class:`ArmwheelsError` ends it with that error's exit code."""
     try:
-        app()
+        make_app(sys.argv[1] if len(sys.argv) > 1 else None)()
     except ArmwheelsError as error:
         _end(error)
     except OSError as error:

@@ -119,7 +119,7 @@ def exit_codes() -> str:
 
 def commands() -> str:
     parts = []
-    for app in (builder.cli.app, index_server.cli.app):
+    for app in (builder.cli.make_app(), index_server.cli.make_app()):
         group = typer.main.get_group(app)
         parts.append(f"## {group.name}\n\n{_help(group.help, group.epilog)}")
         for name, command in group.commands.items():

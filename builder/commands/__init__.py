@@ -1,1 +1,1 @@
-"""The commands of ``armwheels``, one file a family; :mod:`builder.cli` assembles them."""
+"""The commands of ``armwheels``, one file a family. :mod:`builder.cli` loads the one that is run."""

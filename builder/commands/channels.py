@@ -165,9 +165,6 @@ def quarantine(
     _mark("release" if undo else "quarantine", {key: subject}, reason)
 
 
-COMMANDS = (snapshot, promote, approve, rollback, history, yank, quarantine)
-
-
 def back_from(channel: str, moves: Sequence[MoveEntry], to: str | None) -> str:
     """The snapshot that a rollback leads to: ``to`` if given, else the one before the present one.
 

@@ -65,7 +65,7 @@ def test_a_full_disk_is_told_with_what_to_do(
     def full() -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/somewhere/work/build.log")
 
-    monkeypatch.setattr(cli, "app", full)
+    monkeypatch.setattr(cli, "make_app", lambda _: full)
     with pytest.raises(SystemExit) as ended:
         cli.main()
     assert ended.value.code == DiskError.exit_code
@@ -78,6 +78,6 @@ def test_any_other_fault_of_the_system_stays_what_it_is(monkeypatch: pytest.Monk
     def refused() -> None:
         raise PermissionError(errno.EACCES, "Permission denied", "x")
 
-    monkeypatch.setattr(cli, "app", refused)
+    monkeypatch.setattr(cli, "make_app", lambda _: refused)
     with pytest.raises(PermissionError):
         cli.main()

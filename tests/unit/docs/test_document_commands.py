@@ -13,7 +13,7 @@ import builder.cli
 import index_server.cli
 from tests.helpers.documents import DOCUMENTS, ROOT, code_of
 
-APPS = {"armwheels": builder.cli.app, "armwheels-index": index_server.cli.app}
+APPS = {"armwheels": builder.cli.make_app(), "armwheels-index": index_server.cli.make_app()}
 OPTIONS = {
     program: {
         name: {option for parameter in command.params for option in parameter.opts} | {"--help"}

@@ -38,7 +38,7 @@ def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
 
 
 def test_a_token_is_printed_alone_and_stored_hashed(home: Path) -> None:
-    answer = runner.invoke(cli.app, ["token", "--name", "nightly", "--expires-days", "3"])
+    answer = runner.invoke(cli.make_app(), ["token", "--name", "nightly", "--expires-days", "3"])
     token = answer.stdout.strip()
     assert token.startswith("awt_")
     assert len(token.split()) == 1
@@ -49,7 +49,7 @@ def test_a_token_is_printed_alone_and_stored_hashed(home: Path) -> None:
 
 
 def test_an_empty_index_checks_well() -> None:
-    answer = runner.invoke(cli.app, ["check", "--deep"])
+    answer = runner.invoke(cli.make_app(), ["check", "--deep"])
     assert answer.exit_code == 0
     assert "0 snapshots" in answer.stdout
 
@@ -104,7 +104,7 @@ def test_the_store_is_a_folder_unless_the_variable_names_another(
 
 @pytest.mark.parametrize("command", ["serve", "token", "tokens", "revoke", "check"])
 def test_every_command_has_help_with_an_example(command: str) -> None:
-    answer = runner.invoke(cli.app, [command, "--help"])
+    answer = runner.invoke(cli.make_app(), [command, "--help"])
     assert answer.exit_code == 0
     assert "Example:" in answer.stdout
 

@@ -212,7 +212,7 @@ def test_the_whole_command_on_an_arm_machine_prints_times_and_a_text_to_send(
     other = make_wheel(tmp_path, "numpy-1.0+generic-cp311-cp311-linux_aarch64.whl", {"numpy/x.py": b"1"})
     options = ["bench", str(wheel), "--against", str(other), "--only", "gemm-float32"]
     options += ["--reference-with", "six<2"]
-    done = CliRunner().invoke(cli.app, options, catch_exceptions=False)
+    done = CliRunner().invoke(cli.make_app(), options, catch_exceptions=False)
     assert done.exit_code == 0
     assert len(asked) == 2 * len(machine.machine.threads)
     assert beside == {wheel.name: [], other.name: ["six<2"]}

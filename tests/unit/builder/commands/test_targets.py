@@ -23,7 +23,7 @@ def wide_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def run(*arguments: str) -> str:
-    result = CliRunner().invoke(cli.app, ["targets", *arguments], catch_exceptions=False)
+    result = CliRunner().invoke(cli.make_app(), ["targets", *arguments], catch_exceptions=False)
     assert result.exit_code == 0
     return result.output
 

@@ -68,7 +68,7 @@ def test_publish_refuses_it_before_anything_is_run_or_sent(
 
     monkeypatch.setattr(wheels.Project, "examine", unexpected)
     monkeypatch.setattr(wheels, "open_index", unexpected)
-    result = CliRunner().invoke(cli.app, ["publish", str(path)])
+    result = CliRunner().invoke(cli.make_app(), ["publish", str(path)])
     assert isinstance(result.exception, ConfigError)
     assert f"{ARMPL} may not be published" in str(result.exception)
 

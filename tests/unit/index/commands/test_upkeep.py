@@ -39,18 +39,18 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DirectoryStore:
 
 @pytest.mark.parametrize("command", ["collect", "mirror"])
 def test_help_has_an_example(command: str) -> None:
-    answer = runner.invoke(cli.app, [command, "--help"])
+    answer = runner.invoke(cli.make_app(), [command, "--help"])
     assert answer.exit_code == 0
     assert "Example:" in answer.stdout
 
 
 @pytest.mark.parametrize("flags", [[], ["--dry-run"]])
 def test_collect_says_what_is_kept(flags: list[str]) -> None:
-    answer = runner.invoke(cli.app, ["collect", *flags])
+    answer = runner.invoke(cli.make_app(), ["collect", *flags])
     assert answer.exit_code == 0, answer.output
     assert "0 files, 0 bytes" in answer.stdout
     assert "kept: 1 snapshots" in answer.stdout
-    report = json.loads(runner.invoke(cli.app, ["collect", "--json", *flags]).stdout)
+    report = json.loads(runner.invoke(cli.make_app(), ["collect", "--json", *flags]).stdout)
     assert (report["reachable"], report["stored"], report["missing"]) == (1, 1, [])
     assert report["dry_run"] == bool(flags)
 
@@ -76,7 +76,7 @@ def test_mirror_prints_what_it_took(monkeypatch: pytest.MonkeyPatch) -> None:
         return Mirrored((wanted,), ("ours.whl",), 2, None, None)
 
     monkeypatch.setattr(Mirror, "run", run)
-    answer = runner.invoke(cli.app, ["mirror", "a", "--matrix", "quick"])
+    answer = runner.invoke(cli.make_app(), ["mirror", "a", "--matrix", "quick"])
     assert answer.exit_code == 0, answer.output
     assert "mirrored: a.whl" in answer.stdout
     assert "ours: ours.whl" in answer.stdout

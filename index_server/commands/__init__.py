@@ -1,0 +1,1 @@
+"""The commands of ``armwheels-index``. :mod:`index_server.cli` loads the one that is run."""
