@@ -54,11 +54,14 @@ check: $(VENV)/.tested ## lint, types, import rules and the fast tests: under 2 
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/pytest -n 2 -m "not slow" -p no:cacheprovider
 
-test: $(VENV)/.tested ## run every test: also real servers, a cross-compile, an emulated install
+test: $(VENV)/.tested ## run the tests: also real servers, cross-compiles, emulated installs; under 15 minutes
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
-	$(BIN)/pytest -n 2 --dist loadfile -p no:cacheprovider
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not torch" -p no:cacheprovider
 
-.PHONY: help setup run nightly serve docs check test
+test-torch: $(VENV)/.tested ## run the two tests that compile sources of PyTorch: under 10 minutes
+	$(BIN)/pytest -n 2 --dist loadfile -m torch -p no:cacheprovider
+
+.PHONY: help setup run nightly serve docs check test test-torch

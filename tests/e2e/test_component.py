@@ -13,7 +13,7 @@ import pytest
 
 from tests.helpers.places import Place
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.torch, pytest.mark.slow, pytest.mark.timeout(1800)]
 
 BUILD = (
     "armwheels",

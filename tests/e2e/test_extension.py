@@ -10,7 +10,7 @@ import pytest
 from builder.toolbox.toolbox import Toolbox
 from tests.helpers.places import Place
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.torch, pytest.mark.slow, pytest.mark.timeout(1200)]
 
 
 def _reports(place: Place, wheel: Path) -> dict[str, dict]:

@@ -10,12 +10,15 @@ from pathlib import Path
 from secrets import token_hex
 from threading import Lock
 
+import pytest
 from moto import mock_aws
 
 from index_server.errors import MissingObjectError
 from index_server.store.bucket import S3Store
 from index_server.store.interface import CHUNK, ObjectStore, Staged, check_key, one_by_one
 from scripts.seaweed import BUCKET, Seaweed, s3_client
+
+STORE_KINDS = ["directory", "memory", pytest.param("seaweed", marks=pytest.mark.slow)]
 
 
 class MemoryStore:

@@ -210,12 +210,14 @@ def named(*names: str) -> tuple[str, ...]:
     return tuple(SIMPLE.format(name) for name in names)
 
 
+@pytest.mark.slow  # it runs pip
 def test_extra_indexes_may_stand_on_several_lines(indexes: Callable[..., tuple[str | None, ...]]) -> None:
     lines = "".join(f"\n    {url}" for url in named("one", "two", "it's"))
     conf = f"[global]\nindex-url = {SIMPLE.format('main')}\nextra-index-url ={lines}\n"
     assert indexes(conf) == named("main", "one", "two", "it's")
 
 
+@pytest.mark.slow  # it runs pip
 @pytest.mark.parametrize("separator", [" ", "\n", "\n  "])
 def test_extra_indexes_of_a_variable(
     indexes: Callable[..., tuple[str | None, ...]], monkeypatch: pytest.MonkeyPatch, separator: str
@@ -225,6 +227,7 @@ def test_extra_indexes_of_a_variable(
     assert indexes(conf) == named("main", "one", "two")
 
 
+@pytest.mark.slow  # it runs pip
 def test_a_variable_comes_before_install_and_install_before_global(
     indexes: Callable[..., tuple[str | None, ...]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -239,12 +242,14 @@ def test_a_variable_comes_before_install_and_install_before_global(
     assert upstream_of_pip().default == SIMPLE.format("variable")
 
 
+@pytest.mark.slow  # it runs pip
 def test_the_last_file_that_pip_reads_counts(indexes: Callable[..., tuple[str | None, ...]]) -> None:
     conf = f"[global]\nindex-url = {SIMPLE.format('last')}\n"
     first = f"[global]\nindex-url = {SIMPLE.format('first')}\n"
     assert indexes(conf, first) == named("last")
 
 
+@pytest.mark.slow  # it runs pip
 def test_a_configuration_that_pip_cannot_read_is_refused(
     indexes: Callable[..., tuple[str | None, ...]],
 ) -> None:

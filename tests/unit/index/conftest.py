@@ -13,14 +13,13 @@ from index_server.store.folder import DirectoryStore
 from index_server.store.interface import ObjectStore
 from index_server.targets import Target, Targets
 from scripts.seaweed import Seaweed
-from tests.helpers.stores import MemoryStore, moto_store, seaweed_store
+from tests.helpers.stores import STORE_KINDS, MemoryStore, moto_store, seaweed_store
 
 TARGETS = (
     Target("generic", "any", ("armv8-a",), ()),
     Target("neoverse-n1", "N1", ("graviton2",), ("generic",)),
     Target("neoverse-v1", "V1", ("graviton3",), ("neoverse-n1", "generic")),
 )
-STORE_KINDS = ["directory", "memory", "moto"]
 
 
 @pytest.fixture(scope="session")
@@ -64,6 +63,6 @@ def make_store(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Calla
         yield make
 
 
-@pytest.fixture(params=[*STORE_KINDS, pytest.param("seaweed", marks=pytest.mark.slow)])
+@pytest.fixture(params=STORE_KINDS)
 def store(request: pytest.FixtureRequest, make_store: Callable[[str], ObjectStore]) -> ObjectStore:
     return make_store(request.param)

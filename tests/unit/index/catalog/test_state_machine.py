@@ -85,7 +85,7 @@ TestIndexInMemoryAtLength.settings = hypothesis_settings(
 )
 TestIndexInDirectory = IndexInDirectory.TestCase
 TestIndexInDirectory.settings = hypothesis_settings(max_examples=5, stateful_step_count=15, deadline=None)
-TestIndexOnMoto = IndexOnMoto.TestCase
+TestIndexOnMoto = pytest.mark.slow(IndexOnMoto.TestCase)
 TestIndexOnMoto.settings = hypothesis_settings(max_examples=3, stateful_step_count=10, deadline=None)
 TestIndexOnSeaweed = pytest.mark.slow(pytest.mark.usefixtures("on_seaweed")(IndexOnSeaweed.TestCase))
 TestIndexOnSeaweed.settings = hypothesis_settings(max_examples=4, stateful_step_count=12, deadline=None)

@@ -81,6 +81,7 @@ def test_several_at_once(start: Start, tmp_path: Path) -> None:
     assert [list(answer.faults) for answer in answers] == [[]] * 40
 
 
+@pytest.mark.slow  # it starts a process for each
 @pytest.mark.parametrize(
     ("act", "reason"),
     [

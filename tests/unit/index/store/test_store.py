@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,6 +16,13 @@ from index_server.errors import MissingObjectError, StoreError
 from index_server.store.address import open_store
 from index_server.store.folder import DirectoryStore
 from index_server.store.interface import CHUNK, ObjectStore
+from tests.helpers.stores import STORE_KINDS
+
+
+@pytest.fixture(params=[*STORE_KINDS, "moto"])
+def store(request: pytest.FixtureRequest, make_store: Callable[[str], ObjectStore]) -> ObjectStore:
+    """Every kind; moto stands in for a real S3 in the fast tests."""
+    return make_store(request.param)
 
 
 def test_create_writes_once(store: ObjectStore) -> None:

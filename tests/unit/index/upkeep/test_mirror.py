@@ -16,6 +16,7 @@ from starlette.testclient import TestClient
 from index_server.access.tokens import MIRROR, make_token
 from index_server.api.app import create_app
 from index_server.catalog.catalog import Catalog
+from index_server.commands import upkeep
 from index_server.errors import BadUploadError, ConfigError, MirrorError, NotFoundError, ResolveError
 from index_server.intake import upload as intake
 from index_server.intake.upload import Upload
@@ -24,7 +25,6 @@ from index_server.model import SnapshotAnswer, stamp
 from index_server.pages.negotiation import JSON
 from index_server.policy import Policy
 from index_server.settings import Settings
-from index_server.upkeep import commands as upkeep
 from index_server.upkeep.mirror import Environment, Mirror, Mirrored, serving
 from index_server.upkeep.resolve import Upstream, best_wheel, python_version, upstream_of_pip
 from tests.helpers.stores import MemoryStore
