@@ -150,6 +150,8 @@ def compile_inputs(cell: Cell, flags: tuple[str, ...], ingredients: Ingredients)
     }
     if settings.compiler in ingredients.stages:
         inputs["wrapper"] = ingredients.stages[settings.compiler]
+    if settings.frontend == "setuptools":
+        inputs["frontend"] = ingredients.stages["setuptools"]
     if cell.foreign_paths:
         inputs["foreign_paths"] = list(cell.foreign_paths)
     if cell.environment != cell.raw_environment:

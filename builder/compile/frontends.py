@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -25,6 +26,8 @@ from builder.toolbox.toolbox import Toolbox
 
 # Build scripts that read CMakeCache.txt go by the type of a switch: the string "OFF" is true in Python.
 _SWITCH = ("ON", "OFF")
+SETUPTOOLS_VERSION = 1
+"""Raise this by hand when setuptools compiles other bytes from the same inputs. It enters their compile digests."""
 
 
 def build_variables(
@@ -32,7 +35,6 @@ def build_variables(
 ) -> dict[str, str]:
     """The whole environment of the build; of the user's own it has only ``TMPDIR``."""
     passed = {name: os.environ[name] for name in ("TMPDIR",) if name in os.environ}
-    cflags = " ".join(build.recipe.build.cflags)
     include = toolbox.python_headers(build.python) / "usr/include"
     programs = [str(toolbox.ensure(part) / "usr/bin") for part in build.recipe.build.programs]
     if build.licensed:
@@ -49,8 +51,7 @@ def build_variables(
         "STRIP": str(commands.strip),
         "LDSHARED": f"{commands.cc} -shared",
         "LDCXXSHARED": f"{commands.cxx} -shared",
-        "CFLAGS": cflags,
-        "CXXFLAGS": cflags,
+        **_compiler_flags(build, toolbox),
         "CPPFLAGS": f"-I{include}",
         **_framework_variables(build, toolbox, include),
         "PKG_CONFIG_LIBDIR": str(work / "pkgconfig"),
@@ -67,6 +68,37 @@ def build_variables(
         **cache_variables(build, toolbox, work),
         **{name: filled(value, build, toolbox, work, python) for name, value in build.environment.items()},
     }
+
+
+def _compiler_flags(build: Build, toolbox: Toolbox) -> dict[str, str]:
+    """``CFLAGS`` and ``CXXFLAGS``.
+
+    setuptools takes the flags of the target's CPython (``-O2 -DNDEBUG -fwrapv``) unless ``CFLAGS`` is set, also to
+    nothing. So a recipe's flags follow those of CPython, and without any the variables are absent. CMake, which a
+    ``setup.py`` may run, has flags of its own and would add these before them.
+    """
+    recipe = build.recipe.build
+    flags = list(recipe.cflags)
+    if recipe.frontend == "setuptools":
+        if not flags:
+            return {}
+        flags = [*python_flags(toolbox.python_headers(build.python)), *flags]
+    return dict.fromkeys(("CFLAGS", "CXXFLAGS"), " ".join(flags))
+
+
+def python_flags(headers: Path) -> list[str]:
+    """The flags of the target's CPython: ``OPT`` of its sysconfig, without ``-g`` and warnings.
+
+    Raises:
+        CompileError: its sysconfig has no ``OPT``.
+    """
+    [path] = headers.glob("sysconfigdata/_sysconfigdata__*.py")
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.Assign):
+            variables: dict[str, str] = ast.literal_eval(node.value)
+            if "OPT" in variables:
+                return [flag for flag in variables["OPT"].split() if not flag.startswith(("-g", "-W"))]
+    raise CompileError(f"{path.name}: OPT is not there, so the flags of this CPython are unknown")
 
 
 def _framework_variables(build: Build, toolbox: Toolbox, include: Path) -> dict[str, str]:

@@ -6,12 +6,14 @@ from builder.compile.bazel_command import BAZEL_VERSION
 from builder.compile.compilers import COMPILERS
 from builder.compile.compilers.base import WRAPPER_VERSION
 from builder.compile.cross import CROSS_VERSION
+from builder.compile.frontends import SETUPTOOLS_VERSION
 
 
 def compile_stages() -> dict[str, int]:
-    """Stage numbers as they enter compile digests: ``compile``, ``bazel``, and compilers by their names."""
+    """Stage numbers as they enter compile digests: ``compile``, and frontends and compilers by their names."""
     compilers = {name: compiler.stage for name, compiler in COMPILERS.items() if compiler.stage is not None}
-    return {**compilers, "compile": combined(CROSS_VERSION, WRAPPER_VERSION), "bazel": BAZEL_VERSION}
+    frontends = {"bazel": BAZEL_VERSION, "setuptools": SETUPTOOLS_VERSION}
+    return {**compilers, "compile": combined(CROSS_VERSION, WRAPPER_VERSION), **frontends}
 
 
 def combined(driver: int, wrapper: int) -> int:

@@ -109,7 +109,7 @@ class BuildSettings(Config):
     options: tuple[str, ...] = ()
     """Build options of the frontend; those that begin with ``-D`` are CMake variables or Meson options."""
     cflags: tuple[str, ...] = ()
-    """Compiler options for C and C++."""
+    """Compiler options for C and C++. With setuptools they follow those of CPython (``-O2 -DNDEBUG -fwrapv``)."""
     environment: dict[str, str] = Field(default_factory=dict)
     """Environment variables of the build."""
     meson_properties: dict[str, str] = Field(default_factory=dict)

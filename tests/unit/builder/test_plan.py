@@ -51,7 +51,7 @@ def test_repair_changes_the_wheel_digest_alone(recipe: Recipe, targets: Targets)
     before = build_for(recipe, targets)
     for changed in (
         {"repair_tools": {"auditwheel": "7"}},
-        {"stages": {"compile": 1, "repair": 2}},
+        {"stages": {"compile": 1, "repair": 2, "setuptools": 1}},
     ):
         after = build_for(recipe, targets, **changed)
         assert after.compile_digest == before.compile_digest
