@@ -13,7 +13,7 @@ import pytest
 from index_server.catalog.catalog import Catalog
 from index_server.catalog.leasing import take
 from index_server.errors import ConflictError, GoneError, RequestError
-from index_server.model import Record, sha256_hex, stamp
+from index_server.model import DevelopmentRule, Record, sha256_hex, stamp
 from index_server.rules.retention import Terms
 from index_server.store.interface import ObjectStore
 from index_server.upkeep import check
@@ -136,6 +136,21 @@ def test_young_files_stay() -> None:
     store, _ = night_store()
     report = Collector(at_time(store, FIRST + timedelta(days=4)), TERMS).run()
     assert report.collected == []
+
+
+def test_a_night_that_the_channel_no_longer_lists_is_collected_when_no_promise_covers_it(
+    store: ObjectStore,
+) -> None:
+    nights = [make_record(version=f"2.0.dev{day}", digest=f"{day}" * 64) for day in (1, 2, 3)]
+    for day, night in enumerate(nights):
+        moment = FIRST + timedelta(days=day)
+        catalog = Catalog(
+            store, CHANNELS, lambda moment=moment: moment, {"nightly": DevelopmentRule(versions=2)}
+        )
+        put(catalog, night, f"{day}" * 22)
+        publish(catalog, f"{day}" * 22)
+    assert collect(store).collected == [nights[0].filename]  # the head names the other two
+    assert collect(store).collected == []
 
 
 def test_what_stable_or_a_lease_names_stays(store: ObjectStore) -> None:
