@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from email.message import Message
@@ -36,6 +37,7 @@ MAX_HEADER = 1024  # bytes of one header line of a part
 MAX_PARAMETERS = 8  # of a header line; clients send two, and the parser needs quadratic time
 MAX_CONTENT_TYPE = 500  # characters; a boundary has 70 at most (RFC 2046 section 5.1.1)
 SMALL = 1 << 16  # bytes that are hashed and written sooner than a thread would begin
+UNSYNCED = 64 << 20  # bytes that an upload leaves to the syncs of others, which wait for them (syncfs(2))
 BUFFER = 1 << 20  # bytes that are buffered before they are hashed and written
 
 Check = Callable[[Path, WheelName], WheelContents]
@@ -179,6 +181,7 @@ class _Form:
         self.ended = False
         self._sha256 = hashlib.sha256()
         self._blake2 = hashlib.blake2b(digest_size=32)
+        self._unsynced = 0  # bytes written since the last sync
         self._parts = 0
         self._form_size = 0
         self._header = (bytearray(), bytearray())
@@ -203,6 +206,11 @@ class _Form:
         self._sha256.update(data)
         self._blake2.update(data)
         self.file.write(data)
+        self._unsynced += len(data)
+        if self._unsynced >= UNSYNCED:
+            self.file.flush()
+            os.fdatasync(self.file.fileno())
+            self._unsynced = 0
 
     def finish(self) -> Upload:
         self.upload.digests = {
