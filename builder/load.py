@@ -9,12 +9,12 @@ from typing import TypeVar
 
 from builder.errors import ConfigError, SourceError
 from builder.locks import read_followed
-from builder.model.channel import Channel, Gates
+from builder.model.channel import EVIDENCE_KINDS, Channel, Gates
 from builder.model.matrix import Matrix
 from builder.model.recipe import Recipe, RecipeFile
 from builder.model.toolchains import Toolchains
 from builder.plan import recipe_faults, unknown_names
-from builder.settings import configs_dir, load_toml, read_toml, there_are, validate_tables
+from builder.settings import configs_dir, load_toml, nearest, read_toml, there_are, validate_tables
 from builder.source import pin_folders
 from builder.targets import Targets
 from builder.targets import load as load_target_tables
@@ -164,6 +164,9 @@ def _gate_faults(configs: Configs) -> Iterator[str]:
                 yield f"channels.toml: {name}.gates.required: no matrix '{required}'; {advice}"
             elif not any(cells.required for cells in configs.matrices[required].cells):
                 yield f"channels.toml: {name}.gates.required: matrix '{required}' has no cells marked required"
+        for kind in gates.evidence:
+            if kind not in EVIDENCE_KINDS and (advice := nearest(kind, EVIDENCE_KINDS)):
+                yield f"channels.toml: {name}.gates.evidence: '{kind}' is no kind of evidence here; {advice}"
 
 
 def _named(what: str, name: str, known: Mapping[str, T]) -> T:

@@ -22,6 +22,9 @@ from index_server.errors import ConfigError
 RESERVED = frozenset({"api", "files", "healthz", "openapi.json", "snapshots", "staging", "upload"})
 """First path segments that the server uses itself; no channel may have such a name."""
 
+EVIDENCE_KINDS = ("audit", "emulation")
+"""Kinds of evidence that the builder publishes. Others may add their own, but none that is nearly one of these."""
+
 MAX_RETENTION_DAYS = 36_500  # a century; dates stay within what datetime can hold
 MAX_NAME = 64
 _NAME = r"[a-z0-9]+(-[a-z0-9]+)*"
@@ -314,6 +317,9 @@ def _channel_faults(
                 cells.required for cells in found.matrices[matrix].cells
             ):
                 yield f"channels.toml: {name}.gates.required: matrix {matrix!r} has no cells marked required"
+        for kind in gates.evidence:
+            if kind not in EVIDENCE_KINDS and (near := _nearest(kind, EVIDENCE_KINDS)):
+                yield f"channels.toml: {name}.gates.evidence: {kind!r} is no kind of evidence here{near}"
 
 
 def _target_faults(found: Configs, targets: Iterable[str]) -> Iterator[str]:

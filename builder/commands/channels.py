@@ -53,7 +53,7 @@ def snapshot(
         if not made.created:
             out.print(f"{made.id} holds all these files already", highlight=False)
         else:
-            out.print(f"made {made.id} with {made.files} files", highlight=False)
+            out.print(f"made {made.id}, files in it: {made.files}", highlight=False)
         for name in made.dropped:
             out.print(
                 f"dropped by the rule for development versions: {name}", highlight=False, soft_wrap=True

@@ -205,6 +205,8 @@ class Index:
         if answer.status_code in accept:
             return answer
         message = f"{method} {path}: {answer.status_code} {_reason(answer)}"
+        if answer.status_code in (401, 403):
+            message += " (the token is that of ARMWHEELS_TOKEN)"
         if answer.status_code >= 500 or answer.status_code == 429:
             raise _UnreachableError(message, wait=_seconds(answer.headers.get("retry-after")))
         raise PublishError(message)

@@ -32,10 +32,12 @@ def open_index(home: Path, *, write: bool = True, scopes: tuple[str, ...] = ()) 
     The token made for the local index allows what publishing needs, or ``scopes``.
 
     Raises:
-        ConfigError: the local index refuses ``configs/``.
+        ConfigError: ``ARMWHEELS_INDEX`` is no URL, or the local index refuses ``configs/``.
         PublishError: the local index does not start; the message holds its output.
     """
     if url := index_url():
+        if not url.startswith(("http://", "https://")):
+            raise ConfigError(f"ARMWHEELS_INDEX is {url!r}; write a URL such as https://wheels.example")
         with Index(url, variable("ARMWHEELS_TOKEN")) as index:
             yield index
         return

@@ -11,6 +11,9 @@ from pydantic import Field
 
 from builder.model.base import Config, Name
 
+EVIDENCE_KINDS = ("audit", "emulation")
+"""Kinds of evidence that the builder publishes. Others may add kinds of their own."""
+
 
 class Gates(Config):
     """What a snapshot must have before the channel may point at it."""

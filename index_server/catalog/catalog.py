@@ -320,7 +320,10 @@ class Catalog:
             self.sessions.refuse_discarded(session)
             files = self.sessions.files(session)
             if not files:
-                raise NotFoundError("this session holds no file; upload to it or adopt files into it first")
+                raise NotFoundError(
+                    "the session has no files: nothing was uploaded to it, or its files are in a snapshot already; "
+                    "upload again, or point a channel at that snapshot"
+                )
             inputs = SnapshotRequest(
                 channel=channel,
                 parent=head.snapshot if head else None,

@@ -30,7 +30,7 @@ from urllib3.util import Retry
 from index_server.access.tokens import MIRROR, Publisher
 from index_server.catalog import promotion
 from index_server.catalog.catalog import Catalog
-from index_server.errors import BadUploadError, ConflictError, MirrorError, NotFoundError
+from index_server.errors import BadUploadError, ConfigError, ConflictError, MirrorError
 from index_server.intake import upload as intake
 from index_server.intake.pool import shared_pool
 from index_server.intake.upload import Upload
@@ -98,7 +98,8 @@ class Mirror:
         """Resolve ``projects`` and requirement files for each environment, and publish the wheels.
 
         Raises:
-            NotFoundError: there is no such channel or target.
+            NotFoundError: there is no such channel.
+            ConfigError: there is no such target, or no such Python.
             ResolveError: uv finds no set of wheels.
             MirrorError: a wheel cannot be downloaded, or differs from the resolved one.
             BadUploadError: a wheel does not pass the checks.
@@ -109,7 +110,8 @@ class Mirror:
         for environment in environments:
             lens = self._settings.targets.lens(environment.target)
             if lens is None:
-                raise NotFoundError(f"there is no target {environment.target}")
+                known = ", ".join(self._settings.targets.by_name)
+                raise ConfigError(f"there is no target {environment.target}; there is {known}")
             with serving(Ours(self._catalog, self._settings, self._channel)) as base:
                 index = f"{base}/{self._channel}/{lens.slug}/simple/"
                 chosen = closure(

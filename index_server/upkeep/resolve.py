@@ -166,10 +166,10 @@ def python_version(tag: str) -> str:
     """Return the version of a CPython tag: ``3.11`` for ``cp311``.
 
     Raises:
-        ResolveError: the tag is not one of CPython 3.
+        ConfigError: the tag is not one of CPython 3.
     """
     if not tag.startswith("cp3") or not tag[3:].isdigit():
-        raise ResolveError(f"{tag!r} is not a CPython tag; write one as in wheel tags, such as cp311")
+        raise ConfigError(f"{tag!r} is not a CPython tag; write one as in wheel tags, such as cp311")
     return f"3.{tag[3:]}"
 
 

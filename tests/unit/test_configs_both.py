@@ -52,6 +52,7 @@ MISSPELT = [
     ("targets.toml", "emulator = { cpu =", "emulator = { cpus =", "generic.emulator.cpus", "cpu"),
     ("targets.toml", "l1d = 32", "l1 = 32", "generic.cache.l1", "l1d"),
     ("targets.toml", "{ remove =", "{ removed =", "neoverse-v1.features.removed", "remove"),
+    ("channels.toml", '"emulation"]', '"emulaton"]', "stable.gates.evidence", "emulation"),
     ("channels.toml", "dev_versions = 30", "dev_version = 30", "nightly.dev_version", "dev_versions"),
     ("targets.toml", '{ from = "4.8"', '{ form = "4.8"', "generic.flags.gcc[0].form", "from"),
 ]

@@ -181,7 +181,7 @@ def test_ids_count_up_and_sort_by_number(catalog: Catalog) -> None:
 
 
 def test_an_empty_session_makes_nothing(catalog: Catalog) -> None:
-    with pytest.raises(NotFoundError, match="holds no file"):
+    with pytest.raises(NotFoundError, match="the session has no files"):
         catalog.make_snapshot(A, "key", "nightly")
     with pytest.raises(NotFoundError, match="no channel"):
         catalog.make_snapshot(A, "key", "weekly")
