@@ -77,7 +77,8 @@ def _banner(base: str, settings: Settings) -> None:
     lens = Lens(landing.default_target(settings.targets.by_name.values()))
     channel = next(iter(settings.channels))
     pip, uv = landing.install_lines(base, channel, lens, "numpy")
-    out.print(f"[bold]Armwheels[/] serves {escape(base)}/ from {escape(settings.store)}", highlight=False)
+    text = f"[bold]Armwheels[/] serves {escape(base)}/ from {escape(settings.store)}"
+    out.print(text, highlight=False, soft_wrap=True)
     for line in (pip, uv):
         out.print(f"  {escape(line)}", highlight=False, soft_wrap=True)
     out.print("Stop it with Ctrl-C.", highlight=False)
