@@ -71,6 +71,7 @@ from index_server.rules.views import offers
 from index_server.store.interface import ObjectStore
 from index_server.store.objects import find, keys, read
 
+AT_ONCE = 64  # shards staged together: each is an open file of a folder store until it has its name
 SNAPSHOT_ID = re.compile(r"[0-9]{8}-[1-9][0-9]*\Z")
 
 
@@ -362,8 +363,11 @@ class Catalog:
             digest = sha256_hex(data)
             shards[f"shards/{digest}.json"] = data
             projects[project] = ShardRef(shard=digest, files=len(held), offers=offers(held))
-        with self.store.stage(shards) as staged:
-            staged.create(*shards)
+        names = list(shards)
+        for start in range(0, len(names), AT_ONCE):
+            part = names[start : start + AT_ONCE]
+            with self.store.stage({name: shards[name] for name in part}) as staged:
+                staged.create(*part)
         return merged
 
     def _place(self, request: SnapshotRequest, name: str, projects: dict[str, ShardRef]) -> Snapshot:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import resource
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,6 +14,7 @@ from index_server.catalog.catalog import Catalog, cell, record_key
 from index_server.catalog.journal import journal_key
 from index_server.errors import ConflictError, NotFoundError, StoreError
 from index_server.model import GENESIS, DevelopmentRule, Record, sha256_hex
+from index_server.store.folder import DirectoryStore
 from index_server.store.interface import ObjectStore
 from index_server.upkeep import check
 from tests.helpers.records import make_record
@@ -140,6 +142,19 @@ def test_a_night_older_than_the_rule_makes_no_snapshot(store: ObjectStore, clock
     late = put(catalog, make_record(version="2.0.dev1"), B)
     answer = catalog.make_snapshot(B, "key", "nightly")
     assert (answer.id, answer.created, answer.files, answer.dropped) == (first, False, 1, (late.filename,))
+
+
+def test_a_snapshot_of_many_projects_opens_few_files(tmp_path: Path, clock: Clock) -> None:
+    catalog = Catalog(DirectoryStore(tmp_path / "store"), CHANNELS, clock)
+    for number in range(200):
+        put(catalog, make_record(project=f"project-{number}", target=None))
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (len(list(Path("/proc/self/fd").iterdir())) + 100, hard))
+    try:
+        answer = catalog.make_snapshot(A, "key", "nightly")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert answer.files == 200
 
 
 def test_of_two_builds_in_a_session_the_later_one_counts(catalog: Catalog) -> None:
