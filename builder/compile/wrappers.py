@@ -69,7 +69,10 @@ def cache_variables(build: Build, toolbox: Toolbox, work: Path) -> dict[str, str
     if variable("ARMWHEELS_SHARED_CACHE") == "on" and (index := index_url()):
         # The index has a cache for all builders. If it does not answer, ccache compiles the unit.
         token = variable("ARMWHEELS_TOKEN") or ""
-        shared["CCACHE_REMOTE_STORAGE"] = f"{index.rstrip('/')}/api/cache|layout=flat|bearer-token={token}"
+        shared["CCACHE_REMOTE_STORAGE"] = (
+            f"{index.rstrip('/')}/api/cache|layout=flat|bearer-token={token}"
+            "|connect-timeout=2s|operation-timeout=30s"  # ccache gives a busy index 100 ms and 10 s
+        )
     tools = "".join(toolbox.pins.digest(tool) for tool in toolbox.toolchains.compilers[build.compiler].tools)
     return {
         "CCACHE_DIR": str(toolbox.home / "cache/ccache"),

@@ -1,8 +1,8 @@
 """A compile cache shared by builders, on the index's store: ``/api/cache/{key}``, as ccache requests it.
 
 ccache(1), "HTTP storage backend": GET, HEAD, PUT and DELETE below one address, the key as the last part of it
-(``layout=flat``). A key identifies its content, so an object is written once. Objects may be removed at any time; a
-builder then compiles.
+(``layout=flat``). ccache replaces an object when it has more to say under its key (a manifest). Objects are not
+synced to the disk: ccache compares their checksums, and compiles what is lost.
 
 Everyone who can read can write, and other builders link what is written into wheels. Give the scope ``cache`` to
 builders only.
@@ -49,11 +49,11 @@ def ask(key: CacheKey, catalog: TheCatalog, publisher: ThePublisher) -> Response
     openapi_extra={"requestBody": {"content": {"application/octet-stream": {"schema": {"type": "string"}}}}},
 )
 async def keep(key: CacheKey, request: Request, catalog: TheCatalog, publisher: ThePublisher) -> Response:
-    """Store an object, unless there is one under its key."""
+    """Store an object, in place of an older one under its key."""
     publisher.demand("cache")
     data = await request.body()
-    written = await to_thread.run_sync(catalog.store.create, _place(key), data)
-    return Response(status_code=201 if written else 200)
+    await to_thread.run_sync(catalog.store.put_hint, _place(key), data)
+    return Response(status_code=201)
 
 
 @router.delete("/api/cache/{key}")

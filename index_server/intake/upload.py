@@ -37,7 +37,7 @@ MAX_HEADER = 1024  # bytes of one header line of a part
 MAX_PARAMETERS = 8  # of a header line; clients send two, and the parser needs quadratic time
 MAX_CONTENT_TYPE = 500  # characters; a boundary has 70 at most (RFC 2046 section 5.1.1)
 SMALL = 1 << 16  # bytes that are hashed and written sooner than a thread would begin
-UNSYNCED = 64 << 20  # bytes that an upload leaves to the syncs of others, which wait for them (syncfs(2))
+UNSYNCED = 64 << 20  # bytes after which an upload syncs; a journal's commit may wait for those of all uploads
 BUFFER = 1 << 20  # bytes that are buffered before they are hashed and written
 
 Check = Callable[[Path, WheelName], WheelContents]

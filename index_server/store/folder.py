@@ -17,7 +17,7 @@ from index_server.errors import (
     StoreAwayError,
     StoreError,
 )
-from index_server.store.durable import Durable, sync
+from index_server.store.durable import keeps_order, make_durable
 from index_server.store.interface import CHUNK, NO_ROOM, Staged, check_key
 from index_server.store.scratch import ScratchFolder
 
@@ -48,18 +48,18 @@ class DirectoryStore:
                 if not folder.is_dir():
                     with suppress(FileExistsError):
                         folder.mkdir(mode=PRIVATE)
-                    sync(folder.parent)
+                    make_durable([folder.parent])
         except OSError as error:
             if error.errno != errno.EROFS or not root.is_dir():
                 raise StoreError(f"{root}: cannot be used as a store: {error.strerror}") from error
         self._scratch = ScratchFolder(temporary)
-        self._durable = Durable(root)
+        self._ordered = keeps_order(root)
 
     def create(self, key: str, data: bytes) -> bool:
         target = self._path(key)
         with _writing(key):
             if target.exists():  # saves the write; the link decides
-                self._durable(self._folders(key))  # the writer may have died before it did
+                make_durable(self._folders(key))  # the writer may have died before it did
                 return False
         with self.stage({key: data}) as staged:
             return staged.create(key)[0]
@@ -79,7 +79,7 @@ class DirectoryStore:
                         paths[key] = content
                     else:
                         paths[key] = ends.enter_context(self._scratch.file(content))
-                self._durable(paths.values())
+                make_durable(paths.values())
             yield _Prepared(self._link, paths)
 
     def get(self, key: str) -> bytes:
@@ -123,7 +123,7 @@ class DirectoryStore:
         target = self._path(key)
         with _writing(key), suppress(FileNotFoundError, NotADirectoryError):
             target.unlink()
-            self._durable([target.parent])
+            make_durable([target.parent])
 
     def written_at(self, key: str) -> datetime | None:
         stat = self._stat(check_key(key))
@@ -182,11 +182,11 @@ class DirectoryStore:
                 except FileNotFoundError:
                     self._make_folders(key)
                     written.append(_link(path, target))
-                if not self._durable.shared:  # no name may be durable before the ones linked earlier
-                    self._durable(self._folders(key))
-        if self._durable.shared:
+                if not self._ordered:  # no name may be durable before the ones linked earlier
+                    make_durable(self._folders(key))
+        if self._ordered:
             with _writing(next(iter(paths), "")):
-                self._durable([])
+                make_durable(self._folders(key)[0] for key in paths)  # their own names are older
         return written
 
     def _folders(self, key: str) -> list[Path]:

@@ -39,7 +39,7 @@ def test_what_one_builder_compiled_another_is_handed(
         )
         assert done.returncode == 0, done.stdout + done.stderr
         counted.append(_statistics(place, toolbox))
-    assert counted[0]["remote_storage_write"] > 0
+    assert counted[0]["remote_storage_write"] > 0, counted[0]
     assert counted[0]["remote_storage_hit"] == 0
-    assert counted[1]["remote_storage_hit"] > 0
+    assert counted[1]["remote_storage_hit"] > 0, counted[1]
     assert counted[1]["cache_miss"] == 0

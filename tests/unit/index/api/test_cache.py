@@ -1,4 +1,4 @@
-"""The compile cache: for builders alone, written once, trimmed by age."""
+"""The compile cache: for builders alone, replaced by fuller ones, trimmed by age."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def test_what_was_put_is_got_and_stays(http: TestClient) -> None:
     assert http.get(f"/api/cache/{KEY}").status_code == 404
     assert http.head(f"/api/cache/{KEY}").status_code == 404
     assert http.put(f"/api/cache/{KEY}", content=b"object").status_code == 201
-    assert http.put(f"/api/cache/{KEY}", content=b"another").status_code == 200
-    assert http.get(f"/api/cache/{KEY}").content == b"object"
+    assert http.put(f"/api/cache/{KEY}", content=b"a fuller one").status_code == 201
+    assert http.get(f"/api/cache/{KEY}").content == b"a fuller one"
     assert http.head(f"/api/cache/{KEY}").status_code == 200
     assert http.delete(f"/api/cache/{KEY}").status_code == 204
     assert http.get(f"/api/cache/{KEY}").status_code == 404

@@ -1,105 +1,91 @@
-"""What threads wrote becomes durable together, and not too early."""
+"""Objects are durable before they have a name, and names become durable in order."""
 
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+import os
 from pathlib import Path
-from threading import Event
 
 import pytest
 
 from index_server.errors import StoreAwayError
 from index_server.store import durable
-from index_server.store.durable import Durable, file_system
+from index_server.store.durable import file_system, make_durable
 from index_server.store.folder import DirectoryStore
 
 
-class SlowDisk:
-    """Counts runs of syncfs, each of which waits until it may go on."""
+class Synced:
+    """The paths that were synced below a store, and whether the object ``records/b`` had its name then."""
 
-    def __init__(self) -> None:
-        self.runs = 0
-        self.begun, self.go_on = Event(), Event()
+    def __init__(self, store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.seen: list[tuple[str, bool]] = []
         self.failure: OSError | None = None
+        honest = os.fsync
 
-    def __call__(self, _: Path) -> None:
-        self.runs += 1
-        self.begun.set()
-        assert self.go_on.wait(20)
-        if self.failure is not None:
-            raise self.failure
+        def noting(descriptor: int) -> None:
+            path = Path(f"/proc/self/fd/{descriptor}").readlink().relative_to(store)
+            self.seen.append((path.parts[0] if path.parts else "", (store / "records/b").exists()))
+            if self.failure is not None:
+                raise self.failure
+            honest(descriptor)
 
-
-@pytest.fixture
-def disk(monkeypatch: pytest.MonkeyPatch) -> SlowDisk:
-    slow = SlowDisk()
-    monkeypatch.setattr(durable, "_sync_file_system", slow)
-    monkeypatch.setattr(durable, "file_system", lambda _: "ext4")
-    return slow
+        monkeypatch.setattr(durable.os, "fsync", noting)
 
 
-def waiting(pool: ThreadPoolExecutor, call: Callable[[], None], number: int) -> list[Future[None]]:
-    return [pool.submit(call) for _ in range(number)]
+def _store(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[DirectoryStore, Synced]:
+    monkeypatch.setattr(durable, "file_system", lambda _: kind)
+    store = DirectoryStore(tmp_path / "store")
+    return store, Synced(store.root, monkeypatch)
 
 
-def test_a_call_waits_for_a_run_that_began_after_it(disk: SlowDisk, tmp_path: Path) -> None:
-    make_durable = Durable(tmp_path)
-    with ThreadPoolExecutor(9) as pool:
-        [first] = waiting(pool, lambda: make_durable([]), 1)
-        assert disk.begun.wait(20)
-        others = waiting(pool, lambda: make_durable([]), 8)
-        assert disk.runs == 1
-        assert not any(each.done() for each in (first, *others))
-        disk.go_on.set()
-        for each in (first, *others):
-            assert each.result(20) is None
-    assert 2 <= disk.runs <= 3  # eight more, of which the last may have come after the second run began
+@pytest.mark.parametrize("kind", ["ext4", "xfs"])
+def test_a_journal_of_the_whole_disk_takes_all_names_at_once(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, synced = _store(kind, tmp_path, monkeypatch)
+    with store.stage({"files/a": b"1", "records/b": b"2", "records/c": b"3"}) as staged:
+        assert synced.seen == [(".tmp", False)] * 3  # the bytes, before any name
+        del synced.seen[:]
+        staged.create("files/a", "records/b", "records/c")
+    assert synced.seen == [("files", True), ("records", True)]
 
 
-def test_a_failure_reaches_all_who_waited_and_nobody_later(disk: SlowDisk, tmp_path: Path) -> None:
-    make_durable = Durable(tmp_path)
-    disk.failure = OSError(errno.EIO, "Input/output error")
-    disk.go_on.set()
-    with ThreadPoolExecutor(4) as pool:
-        for each in waiting(pool, lambda: make_durable([]), 4):
-            with pytest.raises(OSError, match="Input/output error"):
-                each.result(20)
-    disk.failure = None
-    make_durable([])
-
-
-def test_a_disk_that_fails_to_sync_refuses_the_object(disk: SlowDisk, tmp_path: Path) -> None:
-    disk.go_on.set()
-    store = DirectoryStore(tmp_path)
-    disk.failure = OSError(errno.EIO, "Input/output error")
-    with pytest.raises(StoreAwayError, match="Input/output error"):
-        store.create("records/a", b"1")
-
-
-@pytest.mark.parametrize("kind", ["nfs4", "fuse.sshfs", ""])
+@pytest.mark.parametrize("kind", ["nfs4", "btrfs", "fuse.sshfs", ""])
 def test_elsewhere_each_name_is_synced_before_the_next_is_made(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(durable, "file_system", lambda _: kind)
-    store = DirectoryStore(tmp_path / "store")
-    seen: list[tuple[str, bool]] = []
-    honest = durable.sync
-
-    def noting(path: Path) -> None:
-        seen.append((path.relative_to(store.root).parts[0] if path != store.root else "", _there("b")))
-        honest(path)
-
-    def _there(name: str) -> bool:
-        return (store.root / "records" / name).exists()
-
-    monkeypatch.setattr(durable, "sync", noting)
+    store, synced = _store(kind, tmp_path, monkeypatch)
     with store.stage({"files/a": b"1", "records/b": b"2"}) as staged:
-        assert seen == [(".tmp", False)] * 2  # the bytes, before any name
-        del seen[:]
+        assert synced.seen == [(".tmp", False)] * 2
+        del synced.seen[:]
         staged.create("files/a", "records/b")
-    assert seen == [("files", False), ("", False), ("records", True), ("", True)]
+    assert synced.seen == [("files", False), ("", False), ("records", True), ("", True)]
+
+
+def test_a_name_that_is_taken_is_synced_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store, synced = _store("ext4", tmp_path, monkeypatch)
+    store.create("records/b", b"1")
+    del synced.seen[:]
+    assert not store.create("records/b", b"2")  # its writer may have died before it did
+    assert ("records", True) in synced.seen
+
+
+def test_a_disk_that_fails_to_sync_refuses_the_object(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, synced = _store("ext4", tmp_path, monkeypatch)
+    synced.failure = OSError(errno.EIO, "Input/output error")
+    with pytest.raises(StoreAwayError, match="Input/output error"):
+        store.create("records/a", b"1")
+    assert not (store.root / "records/a").exists()
+
+
+def test_a_system_without_sync_file_range(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(durable.ctypes, "CDLL", lambda _: object())
+    paths = [tmp_path / "a", tmp_path / "b"]
+    for path in paths:
+        path.touch()
+    make_durable(paths)
 
 
 def test_the_file_system_of_a_path_is_known() -> None:
