@@ -55,6 +55,7 @@ FORWARDED_ALLOW_IPS = Variable(
     "Addresses and networks of proxies whose `X-Forwarded-*` are believed; `*` for all.",
     "`127.0.0.1,::1`",
 )
+WORKERS = Variable("ARMWHEELS_WORKERS", "Server processes of `armwheels-index serve`.", "`1`")
 MAX_CONNECTIONS = Variable(
     "ARMWHEELS_MAX_CONNECTIONS", "Client connections at once, at most; never the last descriptors.", "`1000`"
 )
@@ -95,6 +96,7 @@ VARIABLES = (
     UPLOADS_PER_SECOND,
     ROOT_PATH,
     FORWARDED_ALLOW_IPS,
+    WORKERS,
     MAX_CONNECTIONS,
     MAX_HEADER_BYTES,
     MAX_HEADERS,

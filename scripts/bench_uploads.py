@@ -3,7 +3,8 @@
     .venv/bin/python -m scripts.bench_uploads --uploads 2000 --clients 8
     .venv/bin/python -m scripts.bench_uploads --uploads 10000 --clients 8 --no-peer   # a snapshot of 10,000 files
 
-UPLOADS wheels of under 1 kB, of UPLOADS / 10 projects, are sent by CLIENTS threads, each over one kept connection.
+UPLOADS wheels of under 1 kB, of UPLOADS / 10 projects, are sent by CLIENTS threads, each over one kept connection,
+to a server of WORKERS processes.
 An upload counts once it is answered. Armwheels answers when the wheel would survive a crash of the machine;
 pypiserver (fetched by uv) does not sync its files. Then a snapshot of all these files is asked for. Clients and
 server share the machine's cores. Printed are uploads per second, the server's CPU time per upload, its memory, and
@@ -95,6 +96,7 @@ def main() -> None:
     )
     options.add_argument("--uploads", type=int, default=2000)
     options.add_argument("--clients", type=int, default=8)
+    options.add_argument("--workers", type=int, default=1, help="server processes")
     options.add_argument("--no-peer", action="store_true", help="measure Armwheels alone")
     asked = options.parse_args()
     bodies = [form(*wheel(f"small{n // OF_PROJECT}", n % OF_PROJECT)) for n in range(asked.uploads)]
@@ -107,6 +109,7 @@ def main() -> None:
         )
         token, port = made.stdout.strip(), free_port()
         serve = [str(BIN / "armwheels-index"), "serve", "--port", str(port)]
+        serve += ["--workers", str(asked.workers)]
         with running(serve, f"http://127.0.0.1:{port}/healthz") as process:
             row = measure(process, port, f"/upload/?session={SESSION}", token, bodies, asked.clients)
             print(f"{'armwheels':18} {row} {snapshot(port, token):12.1f}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -9,16 +10,12 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from index_server.api.app import create_app
-from index_server.errors import ConfigError
 from index_server.limits import load_limits
 from index_server.pages import people as landing
-from index_server.pages.address import Proxies, is_prefix, networks
-from index_server.policy import load_policy
+from index_server.serving.application import MAKE_APPLICATION, from_environment
 from index_server.serving.run import listen
 from index_server.serving.run import serve as run_server
-from index_server.settings import FORWARDED_ALLOW_IPS, ROOT_PATH, Settings, load_settings
-from index_server.store.address import open_store
+from index_server.settings import FORWARDED_ALLOW_IPS, ROOT_PATH, WORKERS, Settings, load_settings
 from index_server.targets import Lens
 
 out = Console()
@@ -41,36 +38,38 @@ def serve(
             " * for all. Default: 127.0.0.1,::1"
         ),
     ] = None,
+    workers: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            max=64,
+            envvar=WORKERS.name,
+            show_envvar=False,
+            help="Server processes. Each has its own limits, and its own pages in memory.",
+        ),
+    ] = 1,
 ) -> None:
     """Serve the index until interrupted."""
-    proxies = _proxies(root_path or ROOT_PATH.value(), forwarded_allow_ips or FORWARDED_ALLOW_IPS.value())
-    settings = load_settings()
-    policy = load_policy()
-    store = open_store(settings.store)
+    for variable, value in ((ROOT_PATH, root_path), (FORWARDED_ALLOW_IPS, forwarded_allow_ips)):
+        if value is not None:
+            os.environ[variable.name] = value  # where the server processes read it
+    app = from_environment()  # also reports faults before anything starts
     if ready_file is not None:
         ready_file.unlink(missing_ok=True)  # it may be left from an earlier server
+    settings = load_settings()
     limits = load_limits()
     listener = listen(host, port, limits.send_seconds)
     shown = f"[{host}]" if ":" in host else host
     base = f"http://{shown}:{listener.getsockname()[1]}"
     run_server(
-        create_app(store, settings, policy, limits, proxies),
+        app if workers == 1 else MAKE_APPLICATION,
         listener,
         limits,
+        workers=workers,
         base=base,
         ready_file=ready_file,
         announce=lambda: _banner(base, settings),
     )
-
-
-def _proxies(root_path: str | None, trusted: str | None) -> Proxies:
-    path = (root_path or "").rstrip("/")
-    if not is_prefix(path):
-        raise ConfigError(f"the root path {root_path!r} is not valid; write a path such as /wheels")
-    try:
-        return Proxies(path, networks(trusted)) if trusted else Proxies(path)
-    except ValueError as error:
-        raise ConfigError(f"--forwarded-allow-ips: {error}; write 10.0.0.5 or 10.0.0.0/8") from error
 
 
 def _banner(base: str, settings: Settings) -> None:

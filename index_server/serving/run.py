@@ -12,6 +12,8 @@ from pathlib import Path
 
 import uvicorn
 from starlette.types import ASGIApp
+from uvicorn.loops.auto import auto_loop_factory
+from uvicorn.supervisors import Multiprocess
 
 from index_server.errors import PortInUseError
 from index_server.limits import Limits
@@ -19,6 +21,8 @@ from index_server.serving.protocol import LimitedConfig
 
 THREADS = 40  # that read the store for pages and files
 GRACE = 10  # seconds that running requests get when the server stops
+HEALTH = 60  # seconds without a sign of life, after which a server process is replaced
+START = 120  # seconds that a server process has to get ready
 
 
 def listen(host: str, port: int, send_seconds: float) -> socket.socket:
@@ -47,47 +51,78 @@ def listen(host: str, port: int, send_seconds: float) -> socket.socket:
 
 
 def serve(
-    app: ASGIApp,
+    app: ASGIApp | str,
     listener: socket.socket,
     limits: Limits,
     *,
+    workers: int,
     base: str,
     ready_file: Path | None,
     announce: Callable[[], None],
 ) -> None:
-    """Serve until SIGINT or SIGTERM.
+    """Serve until SIGINT or SIGTERM, with so many processes that accept connections from one socket.
 
-    When the server is ready, call ``announce`` and write ``base``, the server's URL, to ``ready_file``.
+    Several processes cannot share an application: ``app`` is then the import string of a function that makes one.
+    When all are ready, call ``announce`` and write ``base``, the server's URL, to ``ready_file``.
     """
     config = LimitedConfig(
         app,
         limits,
+        factory=isinstance(app, str),
+        loop="index_server.serving.run:new_loop",
+        workers=workers,
         log_level="warning",
         access_log=False,
         server_header=False,
+        proxy_headers=False,  # index_server.pages.address judges them
         timeout_graceful_shutdown=GRACE,
+        timeout_worker_healthcheck=HEALTH,
     )
-    _Server(config, base, ready_file, announce).run(sockets=[listener])
+
+    def ready() -> None:
+        announce()
+        if ready_file is not None:
+            _write_whole(ready_file, base + "\n")
+
+    if workers == 1:
+        _Server(config, ready).run(sockets=[listener])
+    else:
+        listener.listen(config.backlog)  # the processes start at different times
+        _Processes(config, [listener], ready).run()
+
+
+def new_loop() -> asyncio.AbstractEventLoop:
+    """Make the event loop of a server process."""
+    loop = auto_loop_factory()()
+    # Threads wait for the store. asyncio's default number is small, so that a slow store would block all pages.
+    loop.set_default_executor(ThreadPoolExecutor(THREADS, "store"))
+    return loop
 
 
 class _Server(uvicorn.Server):
-    def __init__(
-        self, config: uvicorn.Config, base: str, ready_file: Path | None, announce: Callable[[], None]
-    ) -> None:
+    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
         super().__init__(config)
-        self._base = base
-        self._ready_file = ready_file
-        self._announce = announce
+        self._ready = ready
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        # Threads wait for the store. asyncio's default number is small, so that a slow store would block all pages.
-        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(THREADS, "store"))
         await super().startup(sockets)
-        if not self.started:
-            return
-        self._announce()
-        if self._ready_file is not None:
-            await asyncio.to_thread(_write_whole, self._ready_file, self._base + "\n")
+        if self.started:
+            await asyncio.to_thread(self._ready)
+
+
+class _Processes(Multiprocess):
+    """uvicorn's server processes. One that dies or hangs is replaced."""
+
+    def __init__(
+        self, config: uvicorn.Config, sockets: list[socket.socket], ready: Callable[[], None]
+    ) -> None:
+        super().__init__(config, sockets)
+        self._ready = ready
+
+    def init_processes(self) -> None:
+        super().init_processes()
+        if all(process.wait_until_ready(START, self.should_exit) for process in self.processes):
+            self._ready()
 
 
 def _write_whole(path: Path, text: str) -> None:

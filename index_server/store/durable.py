@@ -18,6 +18,7 @@ from pathlib import Path
 
 ORDERED = frozenset({"ext3", "ext4", "xfs"})
 AT_ONCE = 16  # files that are open at a time
+_start = getattr(ctypes.CDLL(None), "sync_file_range", None)
 _WRITE = 2  # SYNC_FILE_RANGE_WRITE: start to write, and do not wait
 
 
@@ -36,16 +37,15 @@ def make_durable(paths: Iterable[Path]) -> None:
 
 
 def _sync(paths: list[Path]) -> None:
-    start = getattr(ctypes.CDLL(None), "sync_file_range", None)
     with ExitStack() as ends:
         descriptors = []
         for path in paths:
             descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
             ends.callback(os.close, descriptor)
             descriptors.append(descriptor)
-        if start is not None and len(descriptors) > 1:
+        if _start is not None and len(descriptors) > 1:
             for descriptor in descriptors:
-                start(descriptor, ctypes.c_int64(0), ctypes.c_int64(0), _WRITE)  # fsync reports what fails
+                _start(descriptor, ctypes.c_int64(0), ctypes.c_int64(0), _WRITE)  # fsync reports what fails
         for descriptor in descriptors:
             os.fsync(descriptor)
 

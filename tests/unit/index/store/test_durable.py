@@ -81,7 +81,7 @@ def test_a_disk_that_fails_to_sync_refuses_the_object(
 
 
 def test_a_system_without_sync_file_range(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(durable.ctypes, "CDLL", lambda _: object())
+    monkeypatch.setattr(durable, "_start", None)
     paths = [tmp_path / "a", tmp_path / "b"]
     for path in paths:
         path.touch()
