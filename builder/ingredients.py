@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
 from builder.audit import open_wheel
 from builder.compile.compilers import compiler_named
 from builder.compile.stages import compile_stages
+from builder.compile.units import read_record
 from builder.digests import CompilerFacts, Ingredients
 from builder.load import Configs
 from builder.locks import requirements_lock
 from builder.model.expectations import Expectations
 from builder.model.recipe import Recipe
 from builder.model.toolchains import Toolchains
+from builder.model.units import UnitRecord
 from builder.repair.repair import REPAIR_VERSION, repair_tools
 from builder.source import source_inputs
 from builder.targets import Target
@@ -36,11 +39,24 @@ def expectations_of(wheel: Path, configs: Configs, target: Target | None) -> Exp
     return recipe_expectations(recipe, own if known else "", configs.toolchains)
 
 
+def record_of(wheel: Path, home: Path) -> UnitRecord | None:
+    """The units of a wheel's compile, if its passport names one whose output is in the state folder ``home``."""
+    passport = open_wheel(wheel).passport or {}
+    digest = passport.get("digests", {}).get("compile", "")
+    return read_record(compiled_folder(home, digest)) if re.fullmatch("[0-9a-f]{64}", str(digest)) else None
+
+
+def compiled_folder(home: Path, compile_digest: str) -> Path:
+    """The folder of a raw wheel, with its log, its cost and the record of its units."""
+    return home / "out/compiled" / compile_digest
+
+
 def recipe_expectations(recipe: Recipe, target: str, toolchains: Toolchains) -> Expectations:
     """The expectations for a recipe's wheel of one target: the rules of the recipe and of its compiler."""
     baseline = compiler_named(recipe.build.compiler).baseline_cpu
     return Expectations(
         allow=(*recipe.audit.allow, *toolchains.compilers[recipe.build.compiler].allow),
+        unoptimized=recipe.audit.unoptimized,
         promises=recipe.promises.get(target, ()),
         max_size_bytes=recipe.audit.max_size_bytes,
         flags=recipe.audit.flags,

@@ -22,14 +22,17 @@ from builder.compile import FINISHED, Driver, Progress
 from builder.compile.bazel import BazelDriver
 from builder.compile.cost import Cost, keep_cost, read_cost
 from builder.compile.cross import CrossDriver
+from builder.compile.record import build_record
+from builder.compile.units import delete_commands, read_record, write_record
 from builder.digests import digest
 from builder.emulation.emulate import lesser_model, model_of
 from builder.emulation.verify import VERIFY_VERSION, Check, VerifyReport, verify, verify_component
 from builder.errors import AuditError
-from builder.ingredients import recipe_expectations
+from builder.ingredients import compiled_folder, recipe_expectations, record_of
 from builder.locks import requirements_lock
 from builder.model.build import Build
 from builder.model.expectations import Expectations
+from builder.model.units import UnitRecord
 from builder.plan import Known
 from builder.repair.repair import repair, repair_tools
 from builder.settings import WHEEL_TESTS, ModelT
@@ -38,7 +41,7 @@ from builder.toolbox.fetch import sha256_of
 from builder.toolbox.toolbox import Toolbox
 from builder.whole import create_once, write_text
 
-AUDIT_VERSION = 1
+AUDIT_VERSION = 2
 """Raise this by hand to audit all wheels again. It enters no digest of a wheel."""
 CROSS = CrossDriver()
 DRIVERS: Mapping[str, Driver] = {
@@ -83,7 +86,7 @@ class Workshop:
         self._out = toolbox.home / "out"
 
     def compiled_folder(self, build: Build) -> Path:
-        return self._out / "compiled" / build.compile_digest
+        return compiled_folder(self.toolbox.home, build.compile_digest)
 
     def wheel_folder(self, build: Build) -> Path:
         return self._out / "wheels" / build.wheel_digest
@@ -95,8 +98,10 @@ class Workshop:
         """The outputs that exist for these builds, and the inputs of the last compile of each."""
         builds = tuple(builds)
         return Known(
-            compiled=frozenset(b.compile_digest for b in builds if self.compiled_folder(b).is_dir()),
-            built=frozenset(b.wheel_digest for b in builds if self.wheel_folder(b).is_dir()),
+            compiled=frozenset(b.compile_digest for b in builds if self._is_compiled(b)),
+            built=frozenset(
+                b.wheel_digest for b in builds if self.wheel_folder(b).is_dir() and self._is_compiled(b)
+            ),
             published=frozenset(published),
             last_inputs={b.id: inputs for b in builds if (inputs := self._last_inputs(b)) is not None},
         )
@@ -108,6 +113,10 @@ class Workshop:
         inputs: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         return inputs
 
+    def _is_compiled(self, build: Build) -> bool:
+        """Whether the raw wheel exists with the record of its units, which early versions did not keep."""
+        return read_record(self.compiled_folder(build)) is not None
+
     def compile(self, build: Build, progress: Progress) -> Path:
         """The raw wheel of a build, compiled unless it exists.
 
@@ -116,7 +125,7 @@ class Workshop:
         """
         final = self.compiled_folder(build)
         work = self.work_folder(build)
-        if not final.is_dir():
+        if not self._is_compiled(build):
             raw = DRIVERS[build.recipe.build.frontend].compile(build, self.toolbox, work, progress)
 
             def keep(folder: Path) -> None:
@@ -124,9 +133,12 @@ class Workshop:
                 shutil.copyfile(raw, folder / raw.name)
                 shutil.copyfile(work / "build.log", folder / "build.log")
                 keep_cost(work, folder)
+                write_record(folder, build_record(build, self.toolbox, work))
                 (folder / "inputs.json").write_text(_json(build.compile_inputs), encoding="utf-8")
 
+            shutil.rmtree(final, ignore_errors=True)
             create_once(final, keep, durable=True)
+        delete_commands(work)
         for bulk in ("src", "build"):
             shutil.rmtree(work / bulk, ignore_errors=True)
         write_text(self._out / "latest" / f"{build.id}.json", _json(build.compile_inputs))
@@ -158,10 +170,12 @@ class Workshop:
         """
         target = self.targets[build.target]
         expectations = recipe_expectations(build.recipe, build.target, self.toolbox.toolchains)
+        record = record_of(wheel, self.toolbox.home)
         key = {
             "audit": AUDIT_VERSION,
             "target": target.model_dump(mode="json"),
             "expectations": expectations.model_dump(mode="json"),
+            "record": digest(record.model_dump(mode="json")) if record else None,
             "llvm": self.toolbox.pins.digest("llvm"),
             "auditwheel": repair_tools()["auditwheel"],
         }
@@ -169,7 +183,7 @@ class Workshop:
         if (report := _read(AuditReport, kept)) is None:
             progress("audit", 0, 0)
             job = partial(
-                _audit, wheel.absolute(), self.targets, target, expectations, self.toolbox.llvm_mc()
+                _audit, wheel.absolute(), self.targets, target, expectations, record, self.toolbox.llvm_mc()
             )
             report = call_in_child(job, report=self.toolbox.report, failure=AuditError)
             _keep(kept, report)
@@ -263,10 +277,13 @@ def _audit(
     targets: Targets,
     target: Target,
     expectations: Expectations,
+    record: UnitRecord | None,
     llvm_mc: Path,
     report: Report,  # noqa: ARG001 - an audit reports no progress
 ) -> AuditReport:
-    return audit_wheel(wheel, targets=targets, target=target, expectations=expectations, llvm_mc=llvm_mc)
+    return audit_wheel(
+        wheel, targets=targets, target=target, expectations=expectations, record=record, llvm_mc=llvm_mc
+    )
 
 
 def _read(model: type[ModelT], path: Path) -> ModelT | None:

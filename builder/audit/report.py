@@ -13,11 +13,13 @@ from builder.audit.decode import Decoder, LlvmMc
 from builder.audit.elf import Elf, MalformedElfError
 from builder.audit.flags import check_flags
 from builder.audit.instructions import check_instructions, check_tuned, survey
+from builder.audit.optimisation import check_optimisation
 from builder.audit.platform import check_platform, check_tag
 from builder.audit.provenance import check_licences, check_passport
 from builder.audit.verdicts import AuditReport, Verdict, failed, not_applicable
 from builder.errors import AuditError, ConfigError
 from builder.model.expectations import Expectations
+from builder.model.units import UnitRecord
 from builder.settings import configs_dir
 from builder.targets import GENERIC, Target, Targets
 
@@ -28,12 +30,14 @@ def audit_wheel(
     targets: Targets,
     target: Target | None = None,
     expectations: Expectations | None = None,
+    record: UnitRecord | None = None,
     llvm_mc: Path,
 ) -> AuditReport:
     """Audit the wheel at ``path``, without changing it.
 
-    The default of ``target`` is the passport's target, or ``generic`` without a passport. ``llvm_mc`` is the path
-    of llvm-mc, version 19 or later.
+    The default of ``target`` is the passport's target, or ``generic`` without a passport. ``record`` has the
+    compile units of the wheel, if it was compiled on this machine. ``llvm_mc`` is the path of llvm-mc, version 19
+    or later.
 
     Raises:
         AuditError: the wheel cannot be read, or llvm-mc does not run.
@@ -41,7 +45,7 @@ def audit_wheel(
     """
     wheel = open_wheel(path)
     chosen = target or targets[passport_target(wheel) or GENERIC]
-    return judge(wheel, chosen, expectations or Expectations(), LlvmMc(llvm_mc))
+    return judge(wheel, chosen, expectations or Expectations(), LlvmMc(llvm_mc), record)
 
 
 def passport_target(wheel: WheelFile) -> str | None:
@@ -58,7 +62,13 @@ def passport_target(wheel: WheelFile) -> str | None:
     return name
 
 
-def judge(wheel: WheelFile, target: Target, expectations: Expectations, decoder: Decoder) -> AuditReport:
+def judge(
+    wheel: WheelFile,
+    target: Target,
+    expectations: Expectations,
+    decoder: Decoder,
+    record: UnitRecord | None = None,
+) -> AuditReport:
     """Run all checks on an opened wheel.
 
     Raises:
@@ -85,6 +95,7 @@ def judge(wheel: WheelFile, target: Target, expectations: Expectations, decoder:
             _observed_flags(passport),
             expectations.baseline_flags,
         ),
+        check_optimisation(arm, record, expectations.unoptimized, own=wheel.passport is not None),
         check_alignment(arm),
         check_rpath(arm),
         check_licences(wheel),

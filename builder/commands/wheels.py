@@ -22,7 +22,7 @@ from builder.errors import (
 from builder.index.licences import licensed_library, refuse_licensed
 from builder.index.local import open_index
 from builder.index.publish import put_evidence
-from builder.ingredients import expectations_of
+from builder.ingredients import expectations_of, record_of
 from builder.load import load_configs
 from builder.toolbox.toolbox import Toolbox
 
@@ -45,12 +45,14 @@ def audit(
     """
     configs = load_configs()
     chosen = configs.targets[target] if target else None
+    toolbox = Toolbox(console.Live(err).say)
     report = auditing.audit_wheel(
         wheel,
         targets=configs.targets,
         target=chosen,
         expectations=expectations_of(wheel, configs, chosen),
-        llvm_mc=Toolbox(console.Live(err).say).llvm_mc(),
+        record=record_of(wheel, toolbox.home),
+        llvm_mc=toolbox.llvm_mc(),
     )
     if as_json:
         typer.echo(report.model_dump_json(indent=2))

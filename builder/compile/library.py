@@ -6,15 +6,18 @@ import shutil
 from pathlib import Path
 
 from builder.compile import Progress
+from builder.compile.compilers import compiler_named
 from builder.compile.cost import keep_cost
 from builder.compile.frontends import build_variables, write_cmake_toolchain
 from builder.compile.layout import library_folder
 from builder.compile.options import check_cmake_variables
 from builder.compile.processes import end_leftovers, run_logged
+from builder.compile.units import collect_units, write_record
 from builder.compile.wrappers import write_wrappers
 from builder.errors import CompileError
 from builder.model.build import Build
 from builder.model.libraries import BuiltDependency
+from builder.model.units import UnitRecord
 from builder.source import prepare
 from builder.toolbox.toolbox import Toolbox
 from builder.whole import create_once
@@ -48,6 +51,8 @@ def build_library(
         run_logged(["cmake", "--build", str(work / "build"), *targets], environment, work, progress)
         _collect(library, tree, work / "build", folder)
         keep_cost(work, folder)
+        units = collect_units(compiler_named(build.compiler).optimisation, work, tree)
+        write_record(folder, UnitRecord(units=units))
 
     create_once(final, compile_library, durable=True)
     shutil.rmtree(work, ignore_errors=True)

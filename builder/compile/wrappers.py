@@ -1,7 +1,8 @@
 """The programs that a build calls instead of the compiler and of ninja, and the cache between them.
 
-The compiler's scripts are those of :mod:`builder.compile.compilers`. They call the compiler through ccache, so that
-a unit that two targets compile alike is compiled once.
+The compiler's scripts are those of :mod:`builder.compile.compilers`. They write their call
+down (:mod:`builder.compile.units`) and call the compiler through ccache, so that a unit that two targets compile
+alike is compiled once.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from pathlib import Path
 from builder.compile.compilers import compiler_named
 from builder.compile.compilers.base import Commands, Wrapping
 from builder.compile.cost import cache_log
+from builder.compile.units import commands_folder
 from builder.model.build import Build
 from builder.settings import index_url, variable
 from builder.toolbox.toolbox import Toolbox
@@ -26,6 +28,7 @@ def write_wrappers(
         ConfigError: there is no such compiler.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    commands_folder(folder.parent).mkdir(exist_ok=True)
     wrapping = Wrapping(build=build, toolbox=toolbox, folder=folder, tuned=tuned, libraries=libraries)
     paths = {}
     for name, text in compiler_named(build.compiler).scripts(wrapping).items():

@@ -57,11 +57,33 @@ class AllowedCode(Config):
         return self.symbol is None or (symbol is not None and re.fullmatch(self.symbol, symbol) is not None)
 
 
+class UnoptimizedUnit(Config):
+    """Units that are compiled without optimisation on purpose.
+
+    Example::
+
+        [[audit.unoptimized]]
+        unit = "src/*_slow_path.c"
+        why = "GCC 12 compiles its inline assembly wrongly with -O"
+    """
+
+    unit: Annotated[str, Field(min_length=1)]
+    """Glob over the unit's name: the path of its source as the audit reports it."""
+    why: Annotated[str, Field(min_length=1)]
+    """Reason why these units must not be optimised; the audit shows it."""
+
+    def covers(self, unit: str) -> bool:
+        """Whether the rule applies to the unit of that name."""
+        return fnmatchcase(unit, self.unit)
+
+
 class AuditSettings(Config):
     """Rules of the audit for this recipe's wheels."""
 
     allow: tuple[AllowedCode, ...] = ()
     """Code that is selected at run time and may hold instructions beyond the target."""
+    unoptimized: tuple[UnoptimizedUnit, ...] = ()
+    """Units that may be compiled without ``-O``, or with ``-O0``; the audit refuses any other such unit."""
     max_size_bytes: Bytes | None = None
     """Largest size of the wheel file in bytes; without this key any size passes."""
     flags: tuple[str, ...] | None = None
@@ -82,13 +104,15 @@ class Expectations(Frozen):
     """What the audit expects of one wheel, put together from its recipe, its compiler and its target.
 
     ``promises`` are extension names (:data:`builder.model.extensions.EXTENSION_NAMES`) that must occur outside code
-    selected at run time. ``flags`` are machine flags that each recorded compile unit must carry; ``None`` means
-    those of the passport. ``baseline_flags`` are what units outside the recipe's hot paths carry instead; ``None``
-    means that there are no such units. ``supplied`` is what the framework of an extension provides.
+    selected at run time. ``unoptimized`` names units that may be compiled without optimisation. ``flags`` are
+    machine flags that each recorded compile unit must carry; ``None`` means those of the passport.
+    ``baseline_flags`` are what units outside the recipe's hot paths carry instead; ``None`` means that there are no
+    such units. ``supplied`` is what the framework of an extension provides.
     ``max_size_bytes`` limits the wheel file.
     """
 
     allow: tuple[AllowedCode, ...] = ()
+    unoptimized: tuple[UnoptimizedUnit, ...] = ()
     promises: tuple[str, ...] = ()
     max_size_bytes: Bytes | None = None
     flags: tuple[str, ...] | None = None

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from builder.compile.units import recording_script
 from builder.model.build import Build
 from builder.toolbox.toolbox import Toolbox
 
@@ -77,6 +78,12 @@ class Compiler(Protocol):
     def licence_parts(self) -> tuple[str, ...]:
         """Parts of the toolbox with the licences of those libraries; they enter the wheel digest."""
 
+    def optimisation(self, level: str) -> tuple[str, bool]:
+        """The level that it takes for the last ``-O`` of its command line (empty without one), in GCC's spelling.
+
+        The second value is whether it then defines ``NDEBUG`` by itself.
+        """
+
     def scripts(self, wrapping: Wrapping) -> dict[str, str]:
         """The wrapper scripts by name: ``cc``, ``c++``, ``ar``, ``ranlib``, ``strip`` and any that these call."""
 
@@ -93,6 +100,7 @@ _SCRIPT = """#!/bin/sh
 cpu={baseline}
 extensions=
 hot=
+unit=
 kept=
 linked=
 compiled=
@@ -100,7 +108,9 @@ for argument; do
     case "$argument" in
         -o) linked=1;;
         -c|-S|-E) compiled=1;;
+        @*) unit=1;;
         -|*.c|*.cc|*.cpp|*.cxx|*.C|*.c++|*.S|*.s|*.sx|*.m)
+            unit=1
             case "$argument" in {hot}) cpu={cpu}; hot="{hot_flags}";; esac
             case "$argument" in {foreign}) cpu={baseline};; esac;;
         -O*|-f[a-z]*) case "$argument" in *[=/]*|-fdiagnostics*) ;; *) kept="$kept $argument";; esac;;
@@ -128,6 +138,7 @@ while [ "$count" -gt 0 ]; do
         *) set -- "$@" "$argument";;
     esac
 done
+{record}
 {command}
 """
 
@@ -155,6 +166,7 @@ def compiler_script(
         foreign=_case_patterns(build.foreign_paths, without="''"),
         hot_flags=" ".join(build.recipe.build.hot_flags),
         extensions=cases,
+        record=recording_script(wrapping.folder.parent),
         command=command,
     )
 

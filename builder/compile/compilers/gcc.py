@@ -49,6 +49,9 @@ class Gcc:
     def library_parts(self) -> tuple[str, ...]:
         return (self.sysroot,)
 
+    def optimisation(self, level: str) -> tuple[str, bool]:
+        return "-O1" if level == "-O" else level, False
+
     def scripts(self, wrapping: Wrapping) -> dict[str, str]:
         toolbox, folder = wrapping.toolbox, wrapping.folder
         part = toolbox.ensure(self.part)

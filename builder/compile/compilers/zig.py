@@ -33,6 +33,21 @@ class Zig:
     library_parts: tuple[str, ...] = ()
     licence_parts: tuple[str, ...] = ()
 
+    def optimisation(self, level: str) -> tuple[str, bool]:
+        """What ``zig cc`` of this release passes to clang, as ``-###`` shows it.
+
+        It knows four modes only: with ``-O3`` clang gets ``-O2``, and with ``-Og`` it gets ``-O0``.
+        """
+        match level:
+            case "" | "-O0" | "-Og":
+                return "-O0", False
+            case "-O":
+                return "-O1", False
+            case "-Os" | "-Oz":
+                return "-Os", True
+            case _:
+                return "-O2", True
+
     def scripts(self, wrapping: Wrapping) -> dict[str, str]:
         build, toolbox = wrapping.build, wrapping.toolbox
         zig = shlex.quote(str(toolbox.zig()))

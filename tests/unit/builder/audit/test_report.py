@@ -69,7 +69,7 @@ class TestForeignWheels:
         report = audit.elf(PLAIN)
         assert report.passed, failures(report)
         silent = {verdict.check for verdict in report.verdicts if verdict.outcome == "not-applicable"}
-        assert silent == {"tuned-code", "flags", "licences", "size", "passport"}
+        assert silent == {"tuned-code", "flags", "optimisation", "licences", "size", "passport"}
 
     def test_a_pure_one_passes(self, audit: Auditor) -> None:
         report = audit.path(make_wheel(audit.folder, {"m.py": b""}, name="m-1.0-py3-none-any.whl"))

@@ -9,50 +9,12 @@ from types import SimpleNamespace
 import pytest
 from filelock import FileLock
 
-from builder.compile.wrappers import cache_variables, write_ninja_in_turn, write_wrappers
+from builder.compile.wrappers import cache_variables, write_ninja_in_turn
 from builder.model.recipe import Recipe
 from builder.settings import validate
 from builder.targets import Targets
 from tests.helpers.builds import RECIPE, build_for
-
-
-class Wrapped:
-    """Wrappers of one build over a compiler that prints one argument a line."""
-
-    def __init__(
-        self, folder: Path, recipe: Recipe, targets: Targets, target: str, *, tuned: bool = True
-    ) -> None:
-        echo = folder / "echo"
-        echo.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
-        echo.chmod(0o755)
-        # ccache, for what it does not keep: it runs the command that follows.
-        ccache = folder / "ccache"
-        ccache.write_text('#!/bin/sh\nexec "$@"\n')
-        ccache.chmod(0o755)
-        gnu = folder / "gnu/usr/bin"
-        gnu.mkdir(parents=True)
-        for name in ("gcc-12", "g++-12", "ar", "ranlib"):
-            (gnu / f"aarch64-linux-gnu-{name}").symlink_to(echo)
-        toolbox = SimpleNamespace(
-            zig=lambda: echo, ccache=lambda: ccache, ensure=lambda part: folder / part, home=folder.parent
-        )
-        self.commands = write_wrappers(
-            build_for(recipe, targets, target),
-            toolbox,
-            folder / "bin",
-            tuned=tuned,
-            libraries=[folder / "deps/lib"],
-        )
-
-    def cc(self, *arguments: str) -> list[str]:
-        return self._run(self.commands.cc, arguments)
-
-    def cxx(self, *arguments: str) -> list[str]:
-        return self._run(self.commands.cxx, arguments)
-
-    def _run(self, program: Path, arguments: tuple[str, ...]) -> list[str]:
-        done = subprocess.run([str(program), *arguments], capture_output=True, text=True, check=True)
-        return done.stdout.splitlines()
+from tests.helpers.wrapped import Wrapped
 
 
 @pytest.fixture
