@@ -200,6 +200,10 @@ def test_the_wheel_is_repaired_and_passes_the_audit(built: AuditedWheel) -> None
     assert built.path.name.startswith("bazel_demo-1.0+neoverse.v1-1_")
     assert "manylinux" in built.path.name
     assert built.audit.passed, built.audit
+    optimisation = built.audit.verdict("optimisation")
+    assert optimisation.data["levels"] == {"-O3": optimisation.data["units"]}
+    assert optimisation.data["without_ndebug"] == []
+    assert "Bazel answers actions from its own caches" in optimisation.detail
     passport = open_wheel(built.path).passport
     assert passport is not None
     assert passport["target"] == "neoverse-v1"

@@ -111,6 +111,7 @@ def test_options_reach_meson_and_the_wheel_runs(prepared: tuple[Workshop, Build]
     workshop, build = prepared
     built = workshop.build(build, _silent)
     assert built.audit.passed, built.audit
+    assert built.audit.verdict("optimisation").detail == "1 unit: 1 -O3; NDEBUG in all"
     passport = open_wheel(built.path).passport
     assert passport is not None
     assert passport["target"] == "neoverse-v1"
