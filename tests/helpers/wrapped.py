@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 from builder.compile.wrappers import write_wrappers
 from builder.model.recipe import Recipe
@@ -29,7 +30,7 @@ class Wrapped:
         gnu.mkdir(parents=True)
         for name in ("gcc-12", "g++-12", "ar", "ranlib"):
             (gnu / f"aarch64-linux-gnu-{name}").symlink_to(echo)
-        toolbox = SimpleNamespace(
+        toolbox: Any = SimpleNamespace(
             zig=lambda: echo, ccache=lambda: ccache, ensure=lambda part: folder / part, home=folder.parent
         )
         self.commands = write_wrappers(
