@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -12,6 +13,7 @@ from builder.locks import read_followed
 from builder.model.channel import EVIDENCE_KINDS, Channel, Gates
 from builder.model.matrix import Matrix
 from builder.model.recipe import Recipe, RecipeFile
+from builder.model.server import Server, ServerTable
 from builder.model.toolchains import Toolchains
 from builder.plan import recipe_faults, unknown_names
 from builder.settings import configs_dir, load_toml, nearest, read_toml, there_are, validate_tables
@@ -29,6 +31,7 @@ class Configs:
 
     recipes: Mapping[str, Recipe]
     targets: Targets
+    servers: Mapping[str, Server]
     matrices: Mapping[str, Matrix]
     channels: Mapping[str, Channel]
     toolchains: Toolchains
@@ -66,14 +69,27 @@ def load_configs() -> Configs:
             return None
 
     recipes = collect(load_recipes)
-    targets = collect(load_targets)
+    servers = collect(load_servers)
+    targets = collect(partial(load_targets, servers)) if servers is not None else None
     matrices = collect(load_matrices)
     channels = collect(load_channels)
     toolchains = collect(load_toolchains)
-    if recipes is None or targets is None or matrices is None or channels is None or toolchains is None:
+    if (
+        recipes is None
+        or servers is None
+        or targets is None
+        or matrices is None
+        or channels is None
+        or toolchains is None
+    ):
         raise ConfigError("\n".join(faults))
     configs = Configs(
-        recipes=recipes, targets=targets, matrices=matrices, channels=channels, toolchains=toolchains
+        recipes=recipes,
+        targets=targets,
+        servers=servers,
+        matrices=matrices,
+        channels=channels,
+        toolchains=toolchains,
     )
     if faults := [*_recipe_faults(configs), *_cell_faults(configs), *_gate_faults(configs)]:
         raise ConfigError(f"{configs_dir()}: names that no file has\n  " + "\n  ".join(faults))
@@ -128,14 +144,27 @@ def load_channels() -> dict[str, Channel]:
     return validate_tables(Channel, read_toml(path), origin=str(path))
 
 
-def load_targets() -> Targets:
-    """Read ``targets.toml``.
+def load_servers() -> dict[str, Server]:
+    """Read ``servers.toml``.
+
+    Raises:
+        ConfigError: with every fault of the file.
+    """
+    path = configs_dir() / "servers.toml"
+    tables = validate_tables(ServerTable, read_toml(path), origin=str(path))
+    return {name: Server(name=name, **table.model_dump()) for name, table in tables.items()}
+
+
+def load_targets(servers: Mapping[str, Server] | None = None) -> Targets:
+    """Read ``targets.toml``, and ``servers.toml`` unless its content is given.
 
     Raises:
         ConfigError: with every fault of the file.
     """
     path = configs_dir() / "targets.toml"
-    return load_target_tables(read_toml(path), origin=str(path))
+    return load_target_tables(
+        read_toml(path), load_servers() if servers is None else servers, origin=str(path)
+    )
 
 
 def _recipe_faults(configs: Configs) -> Iterator[str]:

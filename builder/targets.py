@@ -20,8 +20,9 @@ from pydantic import field_serializer
 
 from builder.errors import ConfigError
 from builder.model.base import Frozen, Name
+from builder.model.server import Server
 from builder.model.target import Cache, Emulator, FlagsFrom, TargetTable, parse_version
-from builder.settings import nearest, validate_tables
+from builder.settings import nearest, there_are, validate_tables
 
 # Capabilities without instructions that a compiler emits: kernel services, timers, processor state bits, cache
 # maintenance, the behaviour of unaligned accesses, and hints, which every Armv8 CPU decodes. They do not affect the
@@ -52,7 +53,7 @@ class Target(Frozen):
     below: frozenset[str]
     llvm_cpu: str
     llvm_attributes: tuple[str, ...]
-    blas: str
+    server: Server
     cache: Cache
     sve_bits: int
     emulator: Emulator | None
@@ -203,31 +204,50 @@ class _Machine(Frozen):
     features: frozenset[str]
 
 
-def load(data: Mapping[str, object], *, origin: str = "configs/targets.toml") -> Targets:
+def load(
+    data: Mapping[str, object], servers: Mapping[str, Server], *, origin: str = "configs/targets.toml"
+) -> Targets:
     """Make targets from the parsed file ``data``, which messages call ``origin``.
 
     Raises:
-        ConfigError: a table is not valid, names clash or are missing, the order disagrees with the features, or an
-            ``also_runs`` list disagrees with the order. The message has every fault of one of these kinds.
+        ConfigError: a table is not valid, names clash or are missing, the order disagrees with the features, an
+            ``also_runs`` list disagrees with the order, or a server is of another target. The message has every
+            fault of one of these kinds.
     """
     tables = validate_tables(TargetTable, data, origin=origin)
     faults = _name_faults(tables)
+    faults += [
+        f"{name}.server: no server '{table.server}'; {there_are(table.server, servers)}"
+        for name, table in tables.items()
+        if table.server not in servers
+    ]
     if faults:
         raise ConfigError(f"{origin}:\n  " + "\n  ".join(faults))
     below = _order(tables)
-    targets = [_target(name, table, below[name]) for name, table in tables.items()]
+    targets = [_target(name, table, below[name], servers[table.server]) for name, table in tables.items()]
     faults += [
         f"{target}: sve_bits must be given if and only if the features have sve"
         for target in targets
         if (target.sve_bits > 0) != ("sve" in target)
     ]
     faults += _order_faults({target.name: target for target in targets})
+    faults += [fault for target in targets for fault in server_faults(target, target.server)]
     if faults:
         raise ConfigError(f"{origin}:\n  " + "\n  ".join(faults))
     return Targets(targets)
 
 
-def _target(name: str, table: TargetTable, below: frozenset[str]) -> Target:
+def server_faults(target: Target, server: Server) -> list[str]:
+    """Why a server cannot stand for a target: another part number, or features that the target's wheels may use."""
+    faults = []
+    if server.part not in target.parts:
+        faults.append(f"{target}: server {server.name} has part {server.part}, which is not among its parts")
+    if lacking := sorted(target.in_code - server.flags):
+        faults.append(f"{target}: server {server.name} lacks {', '.join(lacking)}")
+    return faults
+
+
+def _target(name: str, table: TargetTable, below: frozenset[str], server: Server) -> Target:
     features = set(archspec.cpu.TARGETS[table.archspec].features)
     return Target(
         name=name,
@@ -239,7 +259,7 @@ def _target(name: str, table: TargetTable, below: frozenset[str]) -> Target:
         below=below,
         llvm_cpu=table.llvm_cpu,
         llvm_attributes=table.llvm_attributes,
-        blas=table.blas,
+        server=server,
         cache=table.cache,
         sve_bits=table.sve_bits or 0,
         emulator=table.emulator,

@@ -25,7 +25,8 @@ from builder.compile.cross import CrossDriver
 from builder.compile.record import build_record
 from builder.compile.units import delete_commands, read_record, write_record
 from builder.digests import digest
-from builder.emulation.emulate import lesser_model, model_of
+from builder.emulation.emulate import lesser_stand_in, stand_in
+from builder.emulation.roots import root_key
 from builder.emulation.verify import VERIFY_VERSION, Check, VerifyReport, verify, verify_component
 from builder.errors import AuditError
 from builder.ingredients import compiled_folder, recipe_expectations, record_of
@@ -173,7 +174,7 @@ class Workshop:
         record = record_of(wheel, self.toolbox.home)
         key = {
             "audit": AUDIT_VERSION,
-            "target": target.model_dump(mode="json"),
+            "target": target.model_dump(mode="json", exclude={"emulator", "server"}),
             "expectations": expectations.model_dump(mode="json"),
             "record": digest(record.model_dump(mode="json")) if record else None,
             "llvm": self.toolbox.pins.digest("llvm"),
@@ -194,12 +195,15 @@ class Workshop:
         settings = build.recipe.verify
         script = WHEEL_TESTS / settings.script
         target = self.targets[build.target]
-        model = model_of(target, build.recipe.promises.get(build.target, ()))
-        lesser = lesser_model(target, self.targets)
+        model = stand_in(target)
+        lesser = lesser_stand_in(target, self.targets)
         tests = requirements_lock(build.recipe.name, "tests", build.python)
         key = {
             "verify": VERIFY_VERSION,
-            "models": [str(model), str(lesser[1]) if lesser else None],
+            "models": [
+                [one.cpu, root_key(self.toolbox, one.server)]
+                for one in (model, *([lesser[1]] if lesser else []))
+            ],
             "requirements": sha256_of(tests) if build.recipe.test_requires else None,
             "settings": settings.model_dump(mode="json"),
             "script": {

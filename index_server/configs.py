@@ -141,8 +141,8 @@ class EmulatorTable(Table):
     cpu: str
     """The name of the model in qemu-user."""
 
-    lacks: tuple[str, ...] = ()
-    """Features that machines of the target have and the model lacks."""
+    nearest: bool = False
+    """Whether the model is of another CPU, which has the same instructions."""
 
 
 class FlagsTable(Table):
@@ -176,6 +176,9 @@ class TargetTable(Table):
     parts: tuple[str, ...] = ()
     """Implementer and part number as in ``/proc/cpuinfo``, such as ``0x41:0xd40``."""
 
+    server: Name | None = None
+    """The server of ``servers.toml`` that programs see when they run under emulation."""
+
     features: FeaturesTable | None = None
     """Corrections to archspec's list of features."""
 
@@ -184,9 +187,6 @@ class TargetTable(Table):
 
     llvm_attributes: tuple[str, ...] = ()
     """Corrections to LLVM's features of that CPU, such as ``-sm4``."""
-
-    blas: str | None = None
-    """The name of the core in OpenBLAS."""
 
     cache: CacheTable | None = None
     """Sizes of the caches; of several products the smallest."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from builder.commands.project import Project
-from builder.emulation.emulate import model_of
+from builder.emulation.emulate import stand_in
 from builder.emulation.environment import EmulatedPython, install_requirements, write_bytecode
 from builder.locks import requirements_lock
 
@@ -22,7 +22,7 @@ def output_of(wheels: Sequence[Path], target: str, program: str) -> list[str]:
         SystemExit: pip cannot install a wheel, or the program fails. The message is the end of its error output.
     """
     project = Project()
-    emulated = EmulatedPython(project.toolbox, PYTHON, model_of(project.targets[target]).cpu)
+    emulated = EmulatedPython.standing_in(project.toolbox, PYTHON, stand_in(project.targets[target]))
     beside = install_requirements(project.toolbox, requirements_lock("pytorch", "tests", PYTHON), PYTHON)
     answers = []
     with tempfile.TemporaryDirectory(dir=project.toolbox.home / "tmp") as scratch:

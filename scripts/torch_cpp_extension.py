@@ -17,7 +17,7 @@ from pathlib import Path
 from builder.commands.project import Project
 from builder.compile.layout import build_environment
 from builder.compile.wrappers import write_wrappers
-from builder.emulation.emulate import model_of
+from builder.emulation.emulate import stand_in
 from builder.emulation.environment import EmulatedPython, install_requirements, write_bytecode
 from builder.locks import requirements_lock
 from builder.plan import make_build
@@ -76,7 +76,7 @@ def main() -> int:
         targets=project.targets,
         ingredients=project.ingredients,
     )
-    emulated = EmulatedPython(project.toolbox, PYTHON, model_of(project.targets[asked.target]).cpu)
+    emulated = EmulatedPython.standing_in(project.toolbox, PYTHON, stand_in(project.targets[asked.target]))
     beside = install_requirements(project.toolbox, requirements_lock("pytorch", "tests", PYTHON), PYTHON)
     headers = project.toolbox.python_headers(PYTHON) / "usr/include"
     with tempfile.TemporaryDirectory(dir=project.toolbox.home / "tmp") as scratch:

@@ -20,7 +20,7 @@ from pathlib import Path
 from builder.commands.project import Project
 from builder.compile.processes import run_logged
 from builder.compile.wrappers import write_wrappers
-from builder.emulation.emulate import model_of
+from builder.emulation.emulate import stand_in
 from builder.emulation.environment import EmulatedPython, install_requirements
 from builder.emulation.verify import lay_out_data
 from builder.locks import requirements_lock
@@ -68,7 +68,7 @@ def main() -> int:
         ingredients=project.ingredients,
     )
     root = userland(build, project.toolbox)
-    emulated = EmulatedPython(project.toolbox, PYTHON, model_of(project.targets[build.target]).cpu, root=root)
+    emulated = EmulatedPython(project.toolbox, PYTHON, stand_in(project.targets[build.target]).cpu, root=root)
     beside = install_requirements(project.toolbox, requirements_lock(recipe.name, "tests", PYTHON), PYTHON)
     with tempfile.TemporaryDirectory(dir=project.toolbox.home / "tmp") as scratch:
         environment = emulated.create_environment(Path(scratch) / "env")

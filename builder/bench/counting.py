@@ -13,7 +13,9 @@ from builder.bench.classes import CLASSES, plugin_table
 from builder.bench.install import install
 from builder.bench.measure import Line, StepReport, collect, converse
 from builder.bench.model import Machine, Row
+from builder.emulation.emulate import PLUGIN_MODELS, stand_in
 from builder.emulation.environment import write_bytecode
+from builder.emulation.roots import server_root
 from builder.errors import ToolboxError, VerifyError
 from builder.model.pythons import program_of, version_of
 from builder.targets import Target
@@ -27,21 +29,6 @@ CALLS = 3
 
 _PLUGIN_TARGET = "x86_64-linux-gnu.2.17"
 _GLIBC_MINOR = 36  # of the emulated userland, Debian 12
-_OWN_MODELS = frozenset({"a64fx", "cortex-a57", "cortex-a72", "cortex-a76", "neoverse-n1"})
-
-
-def counting_cpu(target: Target) -> tuple[str, int]:
-    """Return the emulator's ``-cpu`` option for a target, and the SVE vector length in bits (0 without SVE).
-
-    The option always has the vector length, since it determines the count of every SVE loop. No server CPU has the
-    emulator's default length.
-    """
-    own = target.emulator is not None and target.emulator.cpu in _OWN_MODELS
-    if "sve" not in target:
-        return (target.emulator.cpu if own and target.emulator else "max,sve=off,sme=off"), 0
-    length = target.vector_bytes
-    model = target.name if own else "max,sme=off"
-    return f"{model},sve-default-vector-length={length}", length * 8
 
 
 class CountingMachine:
@@ -50,30 +37,19 @@ class CountingMachine:
     def __init__(self, toolbox: Toolbox, target: Target, tag: str) -> None:
         self._toolbox = toolbox
         self._tag = tag
-        self._cpu, bits = counting_cpu(target)
-        self._fixed = {
-            "OMP_NUM_THREADS": "1",
-            "OPENBLAS_NUM_THREADS": "1",
-            "OPENBLAS_CORETYPE": target.blas,
-            "PYTHONHASHSEED": "0",
-        }
+        self._stand_in = stand_in(target, models=PLUGIN_MODELS)
+        self._fixed = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONHASHSEED": "0"}
         package = toolbox.pins.files(EMULATOR)[0]
-        own = not self._cpu.startswith("max")
-        note = (
-            f"the emulator's own model of {target}"
-            if own
-            else f"the emulator with plugins has no model of {target}: it uses a CPU with every feature, and tells "
-            "OpenBLAS the core; other code that tests features or part numbers may behave differently on a real CPU"
-        )
         self.machine = Machine(
             target=target.name,
-            cpu=self._cpu,
+            server=target.server.name,
+            cpu=self._stand_in.cpu,
             emulator=f"{package.name} {package.version}",
-            vector_bits=bits,
+            vector_bits=self._stand_in.vector_bits,
             threads=(1,),
             environment=self._fixed,
             system=f"Debian 12, CPython {version_of(tag)}",
-            note=note,
+            note=self._stand_in.described(),
         )
 
     def platforms(self) -> list[str]:
@@ -135,12 +111,14 @@ class CountingMachine:
         return tuple(counted_row(answer, marks.get(name)) for name, answer in answers.items())
 
     def _command(self, plugin: Path, scratch: Path, arguments: Sequence[str]) -> list[str]:
-        root = self._toolbox.userland(self._tag)
+        # This emulator finds the server's /proc/cpuinfo in the root: it needs no preload.
+        root = server_root(self._toolbox, self._tag, self._stand_in.server)
+        userland = self._toolbox.userland(self._tag)
         return [
             str(self._toolbox.ensure(EMULATOR) / "usr/bin/qemu-aarch64"),
-            *("-L", str(root), "-cpu", self._cpu, "-seed", "1"),
+            *("-L", str(root), "-cpu", self._stand_in.cpu, "-seed", "1"),
             *("-plugin", f"{plugin},table={scratch / 'table'},out={scratch / 'marks'}"),
-            str(root / "usr/bin" / program_of(self._tag)),
+            str(userland / "usr/bin" / program_of(self._tag)),
             *arguments,
         ]
 

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from builder.model.base import Frozen
 
-BENCH_VERSION = 1
+BENCH_VERSION = 2
 """Increase this when workloads or measurements change. Results are comparable only within one version."""
 
 IMPORT = "import"
@@ -92,10 +92,12 @@ class Measured(Frozen):
 class Machine(Frozen):
     """The machine on which the wheels ran.
 
-    ``emulator`` is ``None`` on a real machine. ``vector_bits`` is 0 without SVE, and ``None`` on a real machine.
+    ``emulator`` and ``server``, of ``servers.toml``, are ``None`` on a real machine. ``vector_bits`` is 0 without
+    SVE, and ``None`` on a real machine.
     """
 
     target: str
+    server: str | None
     cpu: str
     emulator: str | None
     vector_bits: int | None

@@ -43,9 +43,8 @@ def machine_lines(machine: Machine) -> list[str]:
         cores = machine.threads[-1]
         return [f"{machine.target} ({machine.cpu}), {cores} cores, {machine.system}", machine.note]
     vectors = f"{machine.vector_bits}-bit SVE" if machine.vector_bits else "no SVE"
-    fixed = " ".join(f"{name}={value}" for name, value in machine.environment.items() if "CORE" in name)
     return [
-        f"as {machine.target}: {machine.emulator}, -cpu {machine.cpu} ({vectors}), one thread, {fixed}",
+        f"as {machine.server} ({machine.target}): {machine.emulator}, -cpu {machine.cpu} ({vectors}), one thread",
         machine.note,
     ]
 

@@ -75,6 +75,7 @@ class TimingMachine:
         self.machine = Machine(
             target=fit.target.name,
             cpu=", ".join(fit.parts),
+            server=None,
             emulator=None,
             vector_bits=None,
             threads=thread_counts(cores or len(os.sched_getaffinity(0))),

@@ -15,7 +15,7 @@ from builder.commands import console, targets_view
 from builder.commands.build import MatrixOption
 from builder.commands.console import err, out
 from builder.commands.project import Project
-from builder.emulation.emulate import model_of
+from builder.emulation.emulate import stand_in
 from builder.emulation.environment import EmulatedPython
 from builder.errors import (
     ConfigError,
@@ -97,7 +97,7 @@ def python(
     Example: armwheels python --venv var/try -- -m pip install --index-url URL numpy
     """
     toolbox = Toolbox(console.Live(err).say)
-    emulated = EmulatedPython(toolbox, tag, model_of(load_configs().targets[target]).cpu)
+    emulated = EmulatedPython.standing_in(toolbox, tag, stand_in(load_configs().targets[target]))
     folder = environment.resolve() if environment else None
     if folder is not None and not folder.is_dir():
         emulated.create_environment(folder)

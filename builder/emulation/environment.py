@@ -13,32 +13,73 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from builder.emulation.emulate import StandIn
+from builder.emulation.roots import PRELOAD, server_root
 from builder.errors import VerifyError
+from builder.model.base import Frozen
 from builder.model.pythons import program_of, version_of
+from builder.model.server import Server, names_of
 from builder.toolbox.toolbox import Toolbox
 from builder.whole import create_once
 
+_SHOWN = Path(__file__).with_name("shown.py")
+
+
+class Shown(Frozen):
+    """What an emulated program sees of the CPU; each pair is ``AT_HWCAP`` and ``AT_HWCAP2``."""
+
+    getauxval: tuple[int, int]
+    auxv: tuple[int, int]
+    cpuinfo: str
+    midr: tuple[int, ...]
+    vector_bits: int
+
+    @property
+    def flags(self) -> frozenset[str]:
+        """The names of the features of getauxval(3)."""
+        return names_of(*self.getauxval)
+
 
 class EmulatedPython:
-    """Runs the CPython of one tag on one CPU model, with the toolbox's userland or another folder as ``root``."""
+    """Runs the CPython of one tag on one CPU model, with the toolbox's userland or another folder as ``root``.
 
-    def __init__(self, toolbox: Toolbox, tag: str, cpu: str, *, root: Path | None = None) -> None:
+    Programs see the capabilities and the part number of ``server``, or those of the model if there is none.
+    """
+
+    def __init__(
+        self, toolbox: Toolbox, tag: str, cpu: str, *, root: Path | None = None, server: Server | None = None
+    ) -> None:
         self.toolbox = toolbox
         self.tag = tag
         self.cpu = cpu
+        self._prefix = server_root(toolbox, tag, server) if server is not None else None
         self._qemu = toolbox.qemu()
         self._root = root or toolbox.userland(tag)
         self._pip = toolbox.ensure("pip")
         write_bytecode(toolbox, tag, self._root / "usr/lib" / program_of(tag), self._pip)
 
-    def on(self, cpu: str) -> EmulatedPython:
-        """The same Python on another CPU model."""
-        return EmulatedPython(self.toolbox, self.tag, cpu, root=self._root)
+    @classmethod
+    def standing_in(cls, toolbox: Toolbox, tag: str, stand_in: StandIn) -> EmulatedPython:
+        """The CPython of a tag on the stand-in for a server."""
+        return cls(toolbox, tag, stand_in.cpu, server=stand_in.server)
+
+    def shown(self) -> Shown:
+        """What programs see of the CPU.
+
+        Raises:
+            VerifyError: the emulated Python failed.
+        """
+        done = self.run([str(_SHOWN)])
+        if done.returncode:
+            raise VerifyError(f"the emulated CPU could not be examined: {done.stderr.strip()[-500:]}")
+        return Shown.model_validate_json(done.stdout)
 
     def command(self, arguments: Sequence[str], *, environment: Path | None = None) -> list[str]:
         """The command line that runs Python, or the one of a virtual environment, with ``arguments``."""
         python = (environment or self._root / "usr") / "bin" / program_of(self.tag)
-        return [str(self._qemu), "-L", str(self._root), "-cpu", self.cpu, str(python), *arguments]
+        seen = ["-E", f"LD_PRELOAD={PRELOAD}"] if self._prefix is not None else []
+        prefix = str(self._prefix or self._root)
+        return [str(self._qemu), "-L", prefix, "-cpu", self.cpu, *seen, str(python), *arguments]
 
     def variables(self, extra: Mapping[str, str] | None = None) -> dict[str, str]:
         """The user's environment variables, without those for this machine's Python, and with pip's path."""

@@ -16,8 +16,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
-from builder.emulation.emulate import Model, lesser_model, model_of
-from builder.emulation.environment import EmulatedPython, install_requirements, write_bytecode
+from builder.emulation.emulate import StandIn, lesser_stand_in, stand_in
+from builder.emulation.environment import EmulatedPython, Shown, install_requirements, write_bytecode
 from builder.errors import VerifyError
 from builder.locks import requirements_lock
 from builder.model.base import Frozen
@@ -28,7 +28,7 @@ from builder.targets import Target, Targets
 from builder.toolbox.fetch import sha256_of
 from builder.toolbox.toolbox import Toolbox
 
-VERIFY_VERSION = 1
+VERIFY_VERSION = 2
 """Raise this by hand to run all wheels again. It enters no digest of a wheel."""
 Outcome = Literal["pass", "fail", "recorded"]
 Progress = Callable[[str], None]
@@ -53,11 +53,17 @@ class Lesser(Frozen):
 
 
 class VerifyReport(Frozen):
-    """The results of a wheel under emulation."""
+    """The results of a wheel under emulation.
+
+    ``server`` of ``servers.toml`` is the one that programs saw. ``server_lacks`` has its features that the emulator
+    could not show.
+    """
 
     filename: str
     sha256: str
     target: str
+    server: str
+    server_lacks: tuple[str, ...]
     emulator: str
     cpu: str
     cpu_note: str
@@ -83,8 +89,9 @@ def verify(
         VerifyError: the emulated environment could not be made. A failed check is no error but in the report.
         SourceError: the source with the tests' data cannot be fetched.
     """
-    model = model_of(target, recipe.promises.get(target.name, ()))
-    emulated = EmulatedPython(toolbox, python, model.cpu)
+    model = stand_in(target)
+    emulated = EmulatedPython.standing_in(toolbox, python, model)
+    lacks = what_it_lacks(model, emulated.shown())
     limit = recipe.verify.timeout_minutes * 60.0
     (toolbox.home / "tmp").mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=toolbox.home / "tmp", prefix="verify-") as scratch:
@@ -110,9 +117,11 @@ def verify(
         filename=wheel.name,
         sha256=sha256_of(wheel),
         target=target.name,
+        server=model.server.name,
+        server_lacks=lacks,
         emulator=_emulator_version(toolbox),
         cpu=model.cpu,
-        cpu_note=model.note,
+        cpu_note=model.described(lacks),
         checks=tuple(checks),
         lesser=lesser,
         passed=all(check.outcome != "fail" for check in checks),
@@ -127,8 +136,31 @@ def verify_component(
     Raises:
         VerifyError: the emulated Python cannot be started, or did not end in time.
     """
-    emulated = EmulatedPython(toolbox, python, model_of(target).cpu)
+    emulated = EmulatedPython.standing_in(toolbox, python, stand_in(target))
     return tuple(_script(emulated, None, script, folder, limit_minutes * 60.0, {}))
+
+
+def what_it_lacks(expected: StandIn, shown: Shown) -> tuple[str, ...]:
+    """The features of the server that the emulator cannot show, sorted.
+
+    Raises:
+        VerifyError: a program would see something else than the server.
+    """
+    server = expected.server
+    wrong = []
+    if shown.auxv != shown.getauxval:
+        wrong.append(f"/proc/self/auxv has {shown.auxv}, getauxval {shown.getauxval}")
+    if extra := sorted(shown.flags - server.flags):
+        wrong.append(f"features {' '.join(extra)}, which it has not")
+    if shown.cpuinfo != server.cpuinfo(shown.cpuinfo.count("processor\t:")):
+        wrong.append("another /proc/cpuinfo")
+    if shown.midr != (server.midr,):
+        wrong.append(f"part numbers {', '.join(map(hex, shown.midr))}")
+    if shown.vector_bits != expected.vector_bits:
+        wrong.append(f"vectors of {shown.vector_bits} bits")
+    if wrong:
+        raise VerifyError(f"the stand-in for {server.name} shows {'; '.join(wrong)}")
+    return tuple(sorted(server.flags - shown.flags))
 
 
 def _emulator_version(toolbox: Toolbox) -> str:
@@ -281,7 +313,7 @@ def _lesser(
     beside: dict[str, str],
 ) -> Lesser:
     """Run the same script on a lesser CPU, where it should fail."""
-    found = lesser_model(target, targets)
+    found = lesser_stand_in(target, targets)
     if found is None:
         return Lesser(
             target="none",
@@ -290,7 +322,8 @@ def _lesser(
             detail="no target below this one has its own model",
         )
     other, model = found
-    done = emulated.on(model.cpu).run(
+    lesser = EmulatedPython.standing_in(emulated.toolbox, emulated.tag, model)
+    done = lesser.run(
         [str(WHEEL_TESTS / recipe.verify.script)],
         environment=environment,
         extra=beside,
@@ -331,4 +364,4 @@ def _check(name: str, passed: bool, detail: str, start: float) -> Check:
     )
 
 
-__all__ = ["Check", "Lesser", "Model", "VerifyReport", "verify"]
+__all__ = ["Check", "Lesser", "VerifyReport", "verify"]

@@ -56,8 +56,8 @@ class Emulator(Config):
 
     cpu: str
     """Name of the model, as ``qemu-aarch64 -cpu help`` lists it."""
-    lacks: tuple[str, ...] = ()
-    """Features that machines have and the model lacks."""
+    nearest: bool = False
+    """Whether the model is of another CPU, which has the same instructions."""
 
 
 class TargetTable(Config):
@@ -75,14 +75,14 @@ class TargetTable(Config):
     """Targets that this one includes although archspec's order does not say so."""
     parts: tuple[Annotated[str, Field(pattern=r"^0x[0-9a-f]{2}:0x[0-9a-f]{3}$")], ...]
     """CPU identifications (MIDR_EL1) as ``IMPLEMENTER:PART``, in the spelling of ``/proc/cpuinfo``."""
+    server: Name
+    """Server of ``servers.toml`` that programs see when they run under emulation."""
     features: Features = Features()
     """Corrections of archspec's list of CPU features."""
     llvm_cpu: str
     """Name of the CPU for ``llvm-mc --mcpu``, by which the audit decodes instructions."""
     llvm_attributes: tuple[Annotated[str, Field(pattern=r"^[+-][a-z0-9-]+$")], ...] = ()
     """Corrections of LLVM's list of extensions, so that the audit refuses what a machine may lack."""
-    blas: str
-    """Name of the CPU in OpenBLAS."""
     cache: Cache
     """Cache sizes."""
     sve_bits: Annotated[int, Field(ge=128, le=2048, multiple_of=128)] | None = None

@@ -9,9 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from builder import targets
 from builder.audit.decode import LlvmMc
-from builder.settings import configs_dir, read_toml
+from builder.load import load_targets
 from tests.helpers import DATA
 
 pytestmark = pytest.mark.slow
@@ -31,7 +30,7 @@ def test_llvm_mc_still_answers_as_recorded(llvm_mc: Path) -> None:
 
 def test_a_better_target_decodes_all_that_a_lesser_one_does(llvm_mc: Path) -> None:
     decoder = LlvmMc(llvm_mc)
-    known = targets.load(read_toml(configs_dir() / "targets.toml"))
+    known = load_targets()
     knows = {name: decoder.decodable(WORDS, one.llvm_cpu, one.llvm_attributes) for name, one in known.items()}
     for lesser, better in itertools.permutations(known.values(), 2):
         if lesser < better:

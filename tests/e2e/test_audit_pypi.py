@@ -9,16 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from builder import targets
 from builder.audit import audit_wheel
+from builder.load import load_targets
 from builder.model.expectations import AllowedCode, Expectations
-from builder.settings import configs_dir, read_toml
 from tests.helpers.places import Place
 
 pytestmark = pytest.mark.slow
 
 PLATFORMS = ("manylinux2014_aarch64", "manylinux_2_27_aarch64", "manylinux_2_28_aarch64")
-TARGETS = targets.load(read_toml(configs_dir() / "targets.toml"))
+TARGETS = load_targets()
 SECONDS_FOR_NUMPY = 30  # four on two idle cores; tests share them with compilers
 
 

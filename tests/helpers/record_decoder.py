@@ -13,10 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
-from builder import targets
 from builder.audit.decode import LlvmMc
+from builder.load import load_targets
 from builder.model.extensions import EXTENSIONS
-from builder.settings import configs_dir, read_toml
 from tests.helpers import DATA
 
 HERE = DATA / "decoder"
@@ -31,7 +30,7 @@ def main(tool: Path) -> None:
     words = {int.from_bytes(bytes(int(b, 16) for b in code.split(",")), "little"): line
              for code, line in zip(codes, lines, strict=True)}  # fmt: skip
     asked = np.array(sorted(words), dtype=np.uint32)
-    known = targets.load(read_toml(configs_dir() / "targets.toml"))
+    known = load_targets()
     questions = {(target.llvm_cpu, target.llvm_attributes) for target in known.values()}
     questions |= {("generic", extension.attributes) for extension in EXTENSIONS} | {("generic", ("+all",))}
     decoder = LlvmMc(tool)

@@ -6,16 +6,17 @@ from pathlib import Path
 
 import pytest
 
+from builder.load import load_targets
 from builder.model.build import Build
 from builder.model.recipe import Recipe
-from builder.settings import configs_dir, read_toml, validate
-from builder.targets import Targets, load
+from builder.settings import validate
+from builder.targets import Targets
 from tests.helpers.builds import RECIPE, build_for
 
 
 @pytest.fixture(scope="session")
 def targets() -> Targets:
-    return load(read_toml(configs_dir() / "targets.toml"))
+    return load_targets()
 
 
 @pytest.fixture

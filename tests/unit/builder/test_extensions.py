@@ -13,7 +13,6 @@ import pytest
 from builder.compile.compilers.base import Commands
 from builder.compile.frontends import build_variables
 from builder.compile.layout import lay_out_framework
-from builder.emulation.emulate import model_of
 from builder.emulation.verify import requirements_beside
 from builder.errors import CompileError, ConfigError, SourceError, VerifyError
 from builder.ingredients import recipe_expectations
@@ -244,14 +243,6 @@ class TestFramework:
         lock.write_text(f"torch==2.6.0 --hash=sha256:{'e' * 64}\n")
         with pytest.raises(VerifyError, match="does not pin torch-2"):
             requirements_beside(recipe, "cp311", toolbox)
-
-
-def test_the_superset_runs_what_a_model_lacks(targets: Targets) -> None:
-    v1 = targets["neoverse-v1"]
-    assert model_of(v1, ("sve", "sve-i8mm")) == model_of(v1)
-    model = model_of(v1, ("sve", "sve-bf16"))
-    assert model.cpu == "max,sve-default-vector-length=32"
-    assert "lacks svebf16" in model.note
 
 
 def test_the_shipped_extensions_agree_with_their_locks_and_their_metadata() -> None:

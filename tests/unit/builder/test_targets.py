@@ -9,12 +9,14 @@ from hypothesis import strategies as st
 
 from builder import targets
 from builder.errors import ConfigError
+from builder.load import load_servers
 from builder.settings import configs_dir, read_toml
 from builder.targets import Target
 from tests.helpers import DATA
 
 CONFIGURED = read_toml(configs_dir() / "targets.toml")
-TARGETS = targets.load(CONFIGURED)
+SERVERS = load_servers()
+TARGETS = targets.load(CONFIGURED, SERVERS)
 CPUINFO = DATA / "cpuinfo"
 
 any_target = st.sampled_from(list(TARGETS.values()))
@@ -43,6 +45,7 @@ RECORDINGS = [
     ("graviton4", "neoverse-v2"),
     ("grace", "neoverse-v2"),
     ("grace-rhel9", "neoverse-v2"),
+    ("axion", "neoverse-v2"),
     ("cobalt100-vm", "neoverse-n2"),
     ("neoverse-n2-rhel9", "neoverse-n2"),
     ("thor", "neoverse-v3"),
@@ -210,6 +213,9 @@ class TestFaults:
             ({"parts": ["0x41:0xd0c"]}, "part 0x41:0xd0c already names neoverse-n1"),
             ({"archspec": "neoverse_n1"}, "neoverse-n1 already uses archspec's"),
             ({"archspec": "neoverse_v9"}, "archspec has no 'neoverse_v9'"),
+            ({"server": "graviton2"}, "server graviton2 has part 0x41:0xd0c, which is not among its parts"),
+            ({"server": "graviton2"}, "server graviton2 lacks asimdfhm, bf16"),
+            ({"server": "gravitn3"}, "no server 'gravitn3'; did you mean 'graviton3'"),
             ({"alias": []}, "unknown key; did you mean 'aliases'"),
             ({"flags": {"gcc": [{"from": "9", "flags": ["-mcpu=x", "-march=y"]}]}}, "one flag family"),
             ({"flags": {"gcc": [{"from": "9", "flags": ["-march=armv8.4-a"]}]}}, "one flag family"),
@@ -226,7 +232,7 @@ class TestFaults:
     )
     def test_a_fault_in_the_file_is_named(self, changes: dict[str, object], message: str) -> None:
         with pytest.raises(ConfigError, match=message):
-            targets.load(variant(**changes))
+            targets.load(variant(**changes), SERVERS)
 
 
 class TestHostFit:

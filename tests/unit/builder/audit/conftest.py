@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from builder import targets
-from builder.settings import configs_dir, read_toml
+from builder.load import load_targets
 from tests.helpers.recorded_decoder import RecordedDecoder
 
 
@@ -16,4 +16,4 @@ def decoder() -> RecordedDecoder:
 
 @pytest.fixture(scope="session")
 def cpus() -> targets.Targets:
-    return targets.load(read_toml(configs_dir() / "targets.toml"))
+    return load_targets()

@@ -13,10 +13,9 @@ import pytest
 
 from builder.bench import measure
 from builder.bench.classes import CLASSES, classify, plugin_table
-from builder.bench.counting import counted_row, counting_cpu, parse_marks
+from builder.bench.counting import counted_row, parse_marks
 from builder.bench.measure import Line, collect, converse, how_it_ended, parse_lines, script_of, workloads_of
 from builder.errors import VerifyError
-from builder.targets import Targets
 from tests.helpers.bench_lines import bench_line
 
 # Counting
@@ -74,15 +73,6 @@ def test_a_mark_that_the_plugin_never_saw_is_a_failure() -> None:
 def test_lines_that_the_plugin_does_not_write_are_refused(line: str) -> None:
     with pytest.raises(VerifyError, match="output has a malformed line"):
         parse_marks(line)
-
-
-def test_the_vector_length_is_always_given(targets: Targets) -> None:
-    assert counting_cpu(targets["graviton3"]) == ("max,sme=off,sve-default-vector-length=32", 256)
-    assert counting_cpu(targets["neoverse-v2"]) == ("max,sme=off,sve-default-vector-length=16", 128)
-    assert counting_cpu(targets["a64fx"]) == ("a64fx,sve-default-vector-length=64", 512)
-    assert counting_cpu(targets["neoverse-n1"]) == ("neoverse-n1", 0)
-    assert counting_cpu(targets["generic"]) == ("cortex-a57", 0)
-    assert counting_cpu(targets["thunderx2"]) == ("max,sve=off,sme=off", 0)
 
 
 # Talking to scripts
