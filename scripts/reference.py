@@ -31,6 +31,7 @@ from builder.errors import ArmwheelsError
 from builder.model.channel import Channel
 from builder.model.matrix import Matrix
 from builder.model.recipe import RecipeFile
+from builder.model.server import ServerTable
 from builder.model.target import TargetTable
 from builder.model.toolchains import Toolchains
 from index_server import model as stored
@@ -67,6 +68,12 @@ def channels() -> str:
 def targets() -> str:
     return page(
         "Targets", "`configs/targets.toml`, one table for each CPU.", Keys(TargetTable, "[NAME]").text
+    )
+
+
+def servers() -> str:
+    return page(
+        "Servers", "`configs/servers.toml`, one table for each server.", Keys(ServerTable, "[NAME]").text
     )
 
 
@@ -328,6 +335,7 @@ REFERENCE: Mapping[str, Callable[[], str]] = {
     "matrices.md": matrices,
     "modules.md": modules,
     "recipes.md": recipes,
+    "servers.md": servers,
     "store-layout.md": store_layout,
     "targets.md": targets,
     "toolchains.md": toolchains,

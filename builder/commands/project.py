@@ -93,4 +93,4 @@ class Project:
             for part in build.compile_inputs["toolchain"]:
                 wanted[part] = None
             wanted[f"userland-{build.python}"] = None
-        return [*wanted, "ccache", "qemu", "llvm", "pip"]
+        return list(dict.fromkeys((*wanted, "ccache", "qemu", "zig", "llvm", "pip")))
