@@ -18,7 +18,7 @@ from builder.model.toolchains import Toolchains
 from builder.plan import recipe_faults, unknown_names
 from builder.settings import configs_dir, load_toml, nearest, read_toml, there_are, validate_tables
 from builder.source import pin_folders
-from builder.targets import Targets
+from builder.targets import Target, Targets
 from builder.targets import load as load_target_tables
 from builder.toolbox.tools import load_toolchains
 
@@ -51,6 +51,15 @@ class Configs:
             ConfigError: there is none.
         """
         return _named("recipe", name, self.recipes)
+
+    def emulated(self, target: str, server: str | None = None) -> Target:
+        """The target of that name, with the server of that name if one is given.
+
+        Raises:
+            ConfigError: there is none, or the server is of another target.
+        """
+        found = self.targets[target]
+        return found if server is None else found.with_server(_named("server", server, self.servers))
 
 
 def load_configs() -> Configs:

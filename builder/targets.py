@@ -98,6 +98,16 @@ class Target(Frozen):
         """The length of SVE vectors in bytes; 0 without SVE."""
         return self.sve_bits // 8
 
+    def with_server(self, server: Server) -> Target:
+        """Return the target with another server in place of its own.
+
+        Raises:
+            ConfigError: the server has another CPU, or lacks features that the target's wheels may use.
+        """
+        if faults := server_faults(self, server):
+            raise ConfigError("\n".join(faults))
+        return self.model_copy(update={"server": server})
+
     def __contains__(self, feature: object) -> bool:
         return feature in self.features
 

@@ -56,7 +56,7 @@ class Choice(NamedTuple):
 def target_of(server: Server, targets: Targets) -> Target:
     """The target with the server's part number, with this server in place of its own."""
     found = next(target for target in targets.values() if server.part in target.parts)
-    return found.model_copy(update={"server": server})
+    return found.with_server(server)
 
 
 def install_numpy(toolbox: Toolbox, wheel: Path, site: Path) -> None:

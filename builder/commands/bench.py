@@ -66,6 +66,12 @@ def bench(
             "--target", metavar="T", help="CPU target to emulate. Default: that of the first wheel."
         ),
     ] = None,
+    server: Annotated[
+        str | None,
+        typer.Option(
+            "--server", metavar="S", help="Server that programs see under emulation. Default: the target's."
+        ),
+    ] = None,
     only: Annotated[
         list[str] | None,
         typer.Option("--only", metavar="NAME", help="Run only this workload; repeatable."),
@@ -90,7 +96,7 @@ def bench(
         raise ConfigError(f"no workloads for {project}: builder/wheel_benches has no script of that name")
     workloads = chosen(workloads_of(script), only)
     home = settings.home_dir()
-    machine, python = machine_for(wheels[0], target)
+    machine, python = machine_for(wheels[0], target, server)
     sides, note = _with_reference(wheels, against, project, version, python, machine, home)
     measured = [
         _measure(
@@ -107,7 +113,7 @@ def bench(
         reference_note=note,
         measured=tuple(measured),
     )
-    kept = keep(report, home)
+    kept = keep(report, home, server)
     if as_json:
         typer.echo(report.model_dump_json(indent=1))
     else:
@@ -147,14 +153,14 @@ def chosen(workloads: tuple[Workload, ...], only: Sequence[str] | None) -> tuple
     return tuple(workload for workload in workloads if not only or workload.name in only)
 
 
-def machine_for(wheel: Path, target: str | None) -> tuple[Bencher, str]:
+def machine_for(wheel: Path, target: str | None, server: str | None = None) -> tuple[Bencher, str]:
     """What to run on, and the Python for it."""
-    known = load_configs().targets
+    configs = load_configs()
     here = platform.machine()
     if is_real(here):
         python = python_of(wheel, pythons_here())
         cpuinfo = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
-        return TimingMachine(known.host_fit(cpuinfo), python), python
+        return TimingMachine(configs.targets.host_fit(cpuinfo), python), python
     if here == "aarch64":
         raise ConfigError(
             "this looks like an emulated Arm machine, where time means nothing: "
@@ -164,7 +170,7 @@ def machine_for(wheel: Path, target: str | None) -> tuple[Bencher, str]:
     name = target or (str(passport["target"]) if passport else DEFAULT_EMULATED)
     toolbox = Toolbox(lambda text: err.print(text, style="dim", highlight=False))
     python = python_of(wheel, list(toolbox.toolchains.pythons))
-    return CountingMachine(toolbox, known[name], python), python
+    return CountingMachine(toolbox, configs.emulated(name, server), python), python
 
 
 def _with_reference(
@@ -264,12 +270,16 @@ def _progress(label: str, steps: int) -> Iterator[StepReport]:
         yield report
 
 
-def keep(report: BenchReport, home: Path) -> list[Path]:
-    """Write the evidence about each wheel but the reference below the state folder; returns the files."""
+def keep(report: BenchReport, home: Path, server: str | None = None) -> list[Path]:
+    """Write the evidence about each wheel but the reference below the state folder; returns the files.
+
+    A ``server`` that the user chose is part of their names, so that they do not replace those of the target's own.
+    """
     how = "instructions" if report.machine.emulator else "seconds"
+    machine = "-".join(filter(None, (report.machine.target, server)))
     kept = []
     for _, wheel in report.pairs:
-        path = home / "out/bench" / wheel.wheel.sha256 / f"{how}-{report.machine.target}.json"
+        path = home / "out/bench" / wheel.wheel.sha256 / f"{how}-{machine}.json"
         write_text(path, report.about(wheel.wheel.sha256).model_dump_json(indent=1) + "\n")
         kept.append(path)
     return kept

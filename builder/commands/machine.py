@@ -86,6 +86,12 @@ def python(
     target: Annotated[
         str, typer.Option("--target", metavar="T", help="CPU target to emulate.")
     ] = DEFAULT_EMULATED,
+    server: Annotated[
+        str | None,
+        typer.Option(
+            "--server", metavar="S", help="Server that programs see under emulation. Default: the target's."
+        ),
+    ] = None,
     tag: Annotated[str, typer.Option("--python", metavar="TAG", help="Python tag of the CPython.")] = "cp311",
     environment: Annotated[
         Path | None,
@@ -97,7 +103,7 @@ def python(
     Example: armwheels python --venv var/try -- -m pip install --index-url URL numpy
     """
     toolbox = Toolbox(console.Live(err).say)
-    emulated = EmulatedPython.standing_in(toolbox, tag, stand_in(load_configs().targets[target]))
+    emulated = EmulatedPython.standing_in(toolbox, tag, stand_in(load_configs().emulated(target, server)))
     folder = environment.resolve() if environment else None
     if folder is not None and not folder.is_dir():
         emulated.create_environment(folder)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from builder import targets
 from builder.errors import ConfigError
-from builder.load import load_servers
+from builder.load import load_configs, load_servers
 from builder.settings import configs_dir, read_toml
 from builder.targets import Target
 from tests.helpers import DATA
@@ -233,6 +233,21 @@ class TestFaults:
     def test_a_fault_in_the_file_is_named(self, changes: dict[str, object], message: str) -> None:
         with pytest.raises(ConfigError, match=message):
             targets.load(variant(**changes), SERVERS)
+
+
+class TestServers:
+    def test_another_server_of_the_cpu_can_stand_in(self) -> None:
+        assert one("neoverse-v2").server.name == "graviton4"
+        assert one("neoverse-v2").with_server(SERVERS["axion"]).server.name == "axion"
+
+    def test_a_server_of_another_cpu_cannot(self) -> None:
+        with pytest.raises(ConfigError, match=r"server graviton2 has part 0x41:0xd0c.*\n.*lacks asimdfhm"):
+            one("neoverse-v1").with_server(SERVERS["graviton2"])
+
+    def test_a_misspelt_server_is_named(self) -> None:
+        with pytest.raises(ConfigError, match="no server 'axoin'; did you mean 'axion'"):
+            load_configs().emulated("neoverse-v2", "axoin")
+        assert load_configs().emulated("neoverse-v2", "grace").server.name == "grace"
 
 
 class TestHostFit:

@@ -205,7 +205,7 @@ def test_the_whole_command_on_an_arm_machine_prints_times_and_a_text_to_send(
         beside[wheel.name] = list(needs)
 
     monkeypatch.setattr(TimingMachine, "install", install)
-    monkeypatch.setattr(command, "machine_for", lambda wheel, target: (machine, "cp311"))
+    monkeypatch.setattr(command, "machine_for", lambda wheel, target, server: (machine, "cp311"))
     monkeypatch.setattr(command, "out", Console(width=120))
     monkeypatch.setenv("ARMWHEELS_HOME", str(tmp_path / "home"))
     wheel = make_wheel(tmp_path, "numpy-1.0+neoverse.v1-cp311-cp311-linux_aarch64.whl")
@@ -383,5 +383,7 @@ def test_counts_have_three_digits(count: int, text: str) -> None:
 def test_evidence_is_kept_by_wheel_and_reads_back(tmp_path: Path) -> None:
     [path] = command.keep(COUNTED, tmp_path)
     assert path == tmp_path / "out/bench" / ("b" * 64) / "instructions-neoverse-v1.json"
+    [other] = command.keep(COUNTED, tmp_path, "graviton3e")
+    assert other == path.with_name("instructions-neoverse-v1-graviton3e.json")
     assert BenchReport.model_validate_json(path.read_text()) == COUNTED
     assert json.loads(path.read_text())["bench"] == 2
