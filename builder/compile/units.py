@@ -31,7 +31,9 @@ _BUILD_FOLDERS = ("src", "build", "bazel")
 _START, _RESPONSE_FILE, _END = b"\1", b"\2", b"\3"
 _SCRIPT = r"""if [ -n "$unit" ]; then
     {{
-        printf '\0\001\0%s\0' "$PWD"
+        printf '\0\001\0'
+        pwd -P
+        printf '\0'
         printf '%s\0' "$@" $hot
         for argument; do
             case "$argument" in
@@ -54,7 +56,8 @@ def recording_script(work: Path) -> str:
     """Shell commands that write the call of a wrapper down, if ``$unit`` is set.
 
     Each process appends to a file of its own, so that parallel compiles do not mix. A process number that comes
-    again starts a new record in the same file. A record without an end is of a process that was killed before it
+    again starts a new record in the same file. The folder is the physical one, since Bazel sets ``PWD`` to
+    ``/proc/self/cwd``. A record without an end is of a process that was killed before it
     called the compiler.
     """
     return _SCRIPT.format(folder=shlex.quote(str(commands_folder(work))))
@@ -126,6 +129,7 @@ def _commands(folder: Path) -> Iterator[_Command]:
 def _command(fields: Sequence[bytes]) -> _Command:
     """A command from its folder, its arguments, and the names and texts of its response files."""
     folder, *rest = [os.fsdecode(field) for field in fields]
+    folder = folder.removesuffix("\n")  # of pwd(1)
     first = next((n for n, each in enumerate(rest) if each.startswith(_RESPONSE_FILE.decode())), len(rest))
     texts = {name[1:]: text for name, text in zip(rest[first::2], rest[first + 1 :: 2], strict=False)}
     return _Command(Path(folder), tuple(_expanded(rest[:first], texts, Path(folder))))

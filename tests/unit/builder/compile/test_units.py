@@ -154,6 +154,13 @@ def test_the_next_run_finds_what_a_killed_one_compiled(gcc: Work, targets: Targe
     assert gcc.units() == {"a.c": ("-O2", False), "b.c": ("-O2", False)}
 
 
+def test_the_folder_is_the_physical_one(gcc: Work, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bazel sets PWD so that no folder gets into an object."""
+    monkeypatch.setenv("PWD", "/proc/self/cwd")
+    gcc.cc("-O2", "-c", "pkg/a.c", made="a.o")
+    assert gcc.units() == {"pkg/a.c": ("-O2", False)}
+
+
 def test_parallel_compiles_do_not_mix(gcc: Work) -> None:
     many = [f"-DNAME_{n}_{'x' * 200}" for n in range(100)]  # beyond PIPE_BUF
     running = [
