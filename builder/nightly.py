@@ -13,13 +13,14 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from builder.compile import Progress
 from builder.compile.processes import end_children
 from builder.errors import ArmwheelsError, StoppedError, as_disk_error
 from builder.index.client import Index, Published
 from builder.index.licences import refuse_licensed
-from builder.index.publish import published_builds, put_evidence, upload_session
+from builder.index.publish import published_before, published_builds, put_evidence, upload_session
 from builder.model.build import Build
 from builder.plan import State, Step, make_plan
 from builder.workshop import AuditedWheel, TestedWheel, Workshop
@@ -81,6 +82,13 @@ def run_nightly(
     refuse_licensed({build.id: build.licensed for build in builds})
     start = time.monotonic()
     published = published_builds(index, builds)
+    state = index.channel(channel)
+    shown = index.snapshot_files(state.snapshot) if state.snapshot else {}
+
+    def previous_of(build: Build) -> Path | None:
+        before = published_before(shown, build)
+        return index.fetch(*before, workshop.toolbox.home / "downloads") if before else None
+
     plan = make_plan(builds, workshop.known(builds, published))
     on_plan(plan)
     cells: list[Cell] = []
@@ -91,7 +99,7 @@ def run_nightly(
             for step in plan:
                 found = published.get(step.build.wheel_digest)
                 progress = unless_stopped(progress_for(step.build))
-                pending.append(builders.submit(_cell, step, workshop, found, progress, runner))
+                pending.append(builders.submit(_cell, step, workshop, found, progress, runner, previous_of))
             while pending:
                 cells.append(pending[0].result())
                 pending.popleft()
@@ -144,8 +152,9 @@ def _cell(
     published: Published | None,
     progress: Progress,
     runner: ThreadPoolExecutor,
+    previous_of: Callable[[Build], Path | None],
 ) -> Cell:
-    """Build the wheel unless the index has it, and run its tests; a failure becomes the reason of the cell."""
+    """Build the wheel unless the index has it, and prove it; a failure becomes the reason of the cell."""
     build = step.build
     try:
         if published is None:
@@ -156,7 +165,7 @@ def _cell(
                 return _as_published(step, workshop, published)
             # Kept reports make this free. A newer audit or newer tests check the same bytes again.
             built = AuditedWheel(build=build, path=held, audit=workshop.audit(build, held, progress))
-        wheel = runner.submit(workshop.prove, built, progress).result()
+        wheel = runner.submit(workshop.prove, built, progress, previous_of(build)).result()
     except Exception as error:
         return _failed(build, workshop, error)
     if wheel.faults:

@@ -17,6 +17,9 @@ from typing import Any
 from filelock import FileLock
 
 from builder.audit import AuditReport, audit_wheel
+from builder.bench.compare import bench_wheel
+from builder.bench.counting import CountingMachine
+from builder.bench.model import BenchVerdict
 from builder.child import Report, call_in_child
 from builder.compile import FINISHED, Driver, Progress
 from builder.compile.bazel import BazelDriver
@@ -62,20 +65,22 @@ class AuditedWheel:
 
 @dataclass(frozen=True, kw_only=True)
 class TestedWheel:
-    """A repaired wheel with all that was found out about it."""
+    """A repaired wheel with all that was found out about it. One that does not run is not benched."""
 
     build: Build
     path: Path
     sha256: str
     audit: AuditReport
     verify: VerifyReport
+    bench: BenchVerdict | None
 
     @property
     def faults(self) -> tuple[str, ...]:
         """Why it must not be published; empty if it may."""
         audit = [f"audit, {v.check}: {v.detail}" for v in self.audit.verdicts if v.outcome == "fail"]
         run = [f"emulation, {c.name}: {c.detail}" for c in self.verify.checks if c.outcome == "fail"]
-        return (*audit, *run)
+        slower = [f"bench, {fault}" for fault in self.bench.faults] if self.bench else []
+        return (*audit, *run, *slower)
 
 
 class Workshop:
@@ -227,6 +232,23 @@ class Workshop:
             _keep(kept, report)
         return report
 
+    def bench(
+        self, build: Build, wheel: Path, progress: Progress, previous: Path | None = None
+    ) -> BenchVerdict:
+        """The wheel held against those that people have. Counts are kept, so that a second call is quick.
+
+        Raises:
+            ToolboxError: an index does not answer, or a file does not match its hash.
+            VerifyError: a wheel cannot be installed, or the emulator cannot be started.
+        """
+        progress("bench", 0, 0)
+        machine = CountingMachine(self.toolbox, self.targets[build.target], build.python)
+
+        def report(step: str) -> None:
+            progress(f"bench, {step}", 0, 0)
+
+        return bench_wheel(wheel, build, machine, self.toolbox.home, previous, report)
+
     def _check_file(self, wheel: Path, kind: str, key: Mapping[str, Any]) -> Path:
         return self._out / "checks" / f"{sha256_of(wheel)[:24]}-{kind}-{digest(key)[:12]}.json"
 
@@ -267,12 +289,22 @@ class Workshop:
         progress(FINISHED, 0, 0)
         return folder, checks
 
-    def prove(self, built: AuditedWheel, progress: Progress) -> TestedWheel:
-        """Run an audited wheel under emulation. Another thread may build meanwhile."""
+    def prove(self, built: AuditedWheel, progress: Progress, previous: Path | None = None) -> TestedWheel:
+        """Run and bench an audited wheel under emulation. Another thread may build meanwhile.
+
+        ``previous`` is the wheel that was published last for the same project, target and Python.
+        """
         run = self.verify(built.build, built.path, progress)
+        sound = run.passed and built.audit.passed
+        bench = self.bench(built.build, built.path, progress, previous) if sound else None
         progress(FINISHED, 0, 0)
         return TestedWheel(
-            build=built.build, path=built.path, sha256=built.audit.sha256, audit=built.audit, verify=run
+            build=built.build,
+            path=built.path,
+            sha256=built.audit.sha256,
+            audit=built.audit,
+            verify=run,
+            bench=bench,
         )
 
 

@@ -22,7 +22,7 @@ from index_server.errors import ConfigError
 RESERVED = frozenset({"api", "files", "healthz", "openapi.json", "snapshots", "staging", "upload"})
 """First path segments that the server uses itself; no channel may have such a name."""
 
-EVIDENCE_KINDS = ("audit", "emulation")
+EVIDENCE_KINDS = ("audit", "emulation", "bench")
 """Kinds of evidence that the builder publishes. Others may add their own, but none that is nearly one of these."""
 
 MAX_RETENTION_DAYS = 36_500  # a century; dates stay within what datetime can hold

@@ -30,7 +30,7 @@ from builder.audit import elf
 from builder.audit.elf import Elf
 from builder.bench.counting import EMULATOR, CountingMachine, compile_plugin
 from builder.bench.install import facts
-from builder.bench.measure import parse_lines, script_of, workloads_of
+from builder.bench.measure import parse_lines, program_for, workloads_of
 from builder.commands.project import Project
 from builder.load import load_recipes
 from builder.model.pythons import program_of
@@ -167,17 +167,25 @@ def run(
     project: Project, machine: CountingMachine, site: Path, folder: Path
 ) -> tuple[dict[str, Counter[int]], list[tuple[int, int, int, str]]]:
     """Return the instructions per block of the last warm call of each workload, and the memory mappings."""
-    script = script_of("torch")
-    if script is None:
+    program = program_for("torch")
+    if program is None:
         raise SystemExit("no workloads for torch")
     plugin = compile_plugin(project.toolbox, Path(__file__).with_suffix(".c"))
     root = project.toolbox.userland(PYTHON)
-    names = [workload.name for workload in workloads_of(script)]
+    names = [workload.name for workload in workloads_of(program)]
     done = subprocess.run(
         [
             *(str(project.toolbox.ensure(EMULATOR) / "usr/bin/qemu-aarch64"), "-L", str(root)),
             *("-cpu", machine.machine.cpu, "-seed", "1", "-plugin", f"{plugin},out={folder / 'blocks'}"),
-            *(str(root / "usr/bin" / program_of(PYTHON)), "-c", ASKED, str(script), "count", "1", *names),
+            *(
+                str(root / "usr/bin" / program_of(PYTHON)),
+                "-c",
+                ASKED,
+                *map(str, program),
+                "count",
+                "1",
+                *names,
+            ),
         ],
         cwd=folder,
         env={"HOME": str(folder), "LANG": "C.UTF-8", "PATH": "/usr/bin:/bin", "PYTHONPATH": str(site)}

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from builder.bench.classes import CLASSES, plugin_table
 from builder.bench.install import install
-from builder.bench.measure import Line, StepReport, collect, converse
+from builder.bench.measure import Line, Program, StepReport, collect, converse
 from builder.bench.model import Machine, Row
 from builder.emulation.emulate import PLUGIN_MODELS, stand_in
 from builder.emulation.environment import write_bytecode
@@ -77,7 +77,7 @@ class CountingMachine:
         write_bytecode(self._toolbox, self._tag, site, library)
 
     def measure(
-        self, script: Path, workloads: Sequence[str], site: Path, progress: StepReport
+        self, program: Program, workloads: Sequence[str], site: Path, progress: StepReport
     ) -> tuple[Row, ...]:
         """Count ``CALLS`` warm calls of each workload.
 
@@ -95,7 +95,7 @@ class CountingMachine:
         def ask(names: Sequence[str]) -> tuple[list[Line], str]:
             out = scratch / "marks"
             out.unlink(missing_ok=True)
-            command = self._command(plugin, scratch, [str(script), "count", str(CALLS), *names])
+            command = self._command(plugin, scratch, [*map(str, program), "count", str(CALLS), *names])
             lines, ending = converse(
                 command, self._variables(site, scratch), scratch, lambda line: progress(line["workload"])
             )

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from importlib.metadata import distributions
 from pathlib import Path
 
@@ -37,15 +38,32 @@ def choose(listed: Iterable[Listed], version: str, tags: Sequence[Tag]) -> Liste
     return next(create_compatible_tags_selector(tags)(tagged), None)
 
 
-def fetch_reference(project: str, version: str, tags: list[Tag], downloads: Path) -> Path | None:
+def newest(listed: Iterable[Listed], tags: Sequence[Tag]) -> str | None:
+    """Return the newest final version that has a wheel for one of ``tags``, or ``None``. Pure."""
+    wanted, versions = set(tags), set()
+    for file in listed:
+        with suppress(InvalidWheelFilename):
+            _, version, _, its_tags = parse_wheel_filename(file.filename)
+            if its_tags & wanted and not version.is_prerelease:
+                versions.add(version)
+    return str(max(versions)) if versions else None
+
+
+def fetch_reference(
+    project: str, version: str, tags: list[Tag], downloads: Path, *, or_newest: bool = False
+) -> Path | None:
     """Download the reference wheel from the index that pip is configured with, and verify its sha256.
 
-    Return ``None`` if the index has no wheel of this version for these tags, as for a nightly version.
+    Return ``None`` if the index has no wheel of this version for these tags, as for a nightly version. With
+    ``or_newest``, the newest final version then takes its place.
 
     Raises:
         ToolboxError: the index does not answer, or the file does not match its hash.
     """
-    chosen = choose(list_pypi(project), version, tags)
+    listed = list_pypi(project)
+    chosen = choose(listed, version, tags)
+    if chosen is None and or_newest and (other := newest(listed, tags)):
+        chosen = choose(listed, other, tags)
     if chosen is None:
         return None
     path = downloads / chosen.sha256 / chosen.filename

@@ -16,9 +16,12 @@ from builder.bench.model import IMPORT, Machine, Row, Workload
 from builder.errors import VerifyError
 
 SCRIPTS = Path(__file__).resolve().parents[1] / "wheel_benches"
+TESTS = SCRIPTS / "tests_bench.py"
 SILENCE_SECONDS = 900.0
 
 StepReport = Callable[[str], None]
+Program = tuple[Path, ...]
+"""A script and the files that it is given: the arguments of Python."""
 Line = dict[str, Any]
 Ask = Callable[[Sequence[str]], tuple[list[Line], str]]
 """Runs the named workloads in one process. Returns its lines, and how it ended (empty after success)."""
@@ -37,15 +40,20 @@ class Bencher(Protocol):
         """Install a wheel, its dependencies, and the requirements in ``beside`` (PEP 508) into ``site``."""
 
     def measure(
-        self, script: Path, workloads: Sequence[str], site: Path, progress: StepReport
+        self, program: Program, workloads: Sequence[str], site: Path, progress: StepReport
     ) -> tuple[Row, ...]:
         """Run workloads with the packages in ``site``. Return a row for ``import`` first, then one per workload."""
 
 
-def script_of(project: str) -> Path | None:
-    """Return the bench script of a project, or ``None``. The name need not be normalized."""
+def program_for(project: str, tests: Path | None = None) -> Program | None:
+    """Return what measures a project: its bench script, else the checks of its test script, else ``None``.
+
+    The project's name need not be normalized.
+    """
     path = SCRIPTS / f"{project.lower().replace('-', '_').replace('.', '_')}_bench.py"
-    return path if path.is_file() else None
+    if path.is_file():
+        return (path,)
+    return (TESTS, tests) if tests is not None else None
 
 
 def parse_lines(text: Iterable[str]) -> list[Line]:
@@ -60,10 +68,10 @@ def parse_lines(text: Iterable[str]) -> list[Line]:
     return lines
 
 
-def workloads_of(script: Path) -> tuple[Workload, ...]:
-    """Return the workloads of a script. This Python can list them, since listing does not import the package."""
+def workloads_of(program: Program) -> tuple[Workload, ...]:
+    """Return the workloads of a program. This Python can list them, since listing does not import the package."""
     output = subprocess.run(
-        [sys.executable, str(script), "list"], capture_output=True, text=True, check=True
+        [sys.executable, *map(str, program), "list"], capture_output=True, text=True, check=True
     ).stdout
     return tuple(
         Workload(name=line["workload"], about=line["about"]) for line in parse_lines(output.splitlines())

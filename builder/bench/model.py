@@ -132,3 +132,40 @@ class BenchReport(Frozen):
         """Return the report with only the reference and one wheel, as evidence about that wheel."""
         chosen = tuple(m for m in self.measured if m is self.measured[0] or m.wheel.sha256 == sha256)
         return self.model_copy(update={"measured": chosen})
+
+
+class Comparison(Frozen):
+    """A wheel held against another one.
+
+    ``ratios`` has the instructions of each workload divided by the other wheel's, where both ran.
+    """
+
+    against: str
+    filename: str
+    sha256: str
+    ratios: dict[str, float]
+
+
+class BenchVerdict(Frozen):
+    """The evidence ``bench`` of a wheel: its counts beside those of the wheels that people have, and a verdict.
+
+    ``faults`` has why it did not pass. ``allowed`` has the workloads above the limit that the recipe names, with
+    its reason. ``reports`` has the counts, one report for each other wheel; none if there is no other wheel, and
+    ``note`` then says so.
+    """
+
+    bench: int = BENCH_VERSION
+    sha256: str
+    passed: bool
+    limit: float
+    note: str
+    faults: tuple[str, ...]
+    allowed: dict[str, str]
+    comparisons: tuple[Comparison, ...]
+    reports: tuple[BenchReport, ...]
+
+    @property
+    def worst(self) -> tuple[float, str, str] | None:
+        """The highest ratio, its workload, and the wheel that it was held against."""
+        every = [(ratio, name, one.against) for one in self.comparisons for name, ratio in one.ratios.items()]
+        return max(every, default=None)

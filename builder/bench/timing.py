@@ -12,7 +12,7 @@ from pathlib import Path
 from packaging import tags
 
 from builder.bench.install import install
-from builder.bench.measure import Line, StepReport, collect, converse
+from builder.bench.measure import Line, Program, StepReport, collect, converse
 from builder.bench.model import IMPORT, Machine, Row
 from builder.errors import ConfigError
 from builder.model.pythons import program_of, version_of
@@ -94,7 +94,7 @@ class TimingMachine:
         install(wheel, site, ["--python", str(self._python), "--compile-bytecode", *beside])
 
     def measure(
-        self, script: Path, workloads: Sequence[str], site: Path, progress: StepReport
+        self, program: Program, workloads: Sequence[str], site: Path, progress: StepReport
     ) -> tuple[Row, ...]:
         """Time the workloads and the import with each number of threads, in a new process each."""
         by_threads: dict[int, dict[str, Line]] = {}
@@ -102,7 +102,7 @@ class TimingMachine:
 
             def ask(names: Sequence[str], threads: int = threads) -> tuple[list[Line], str]:
                 return self._talk(
-                    [str(self._python), str(script), "time", str(SECONDS), *names],
+                    [str(self._python), *map(str, program), "time", str(SECONDS), *names],
                     self._variables(site, threads),
                     site.parent,
                     lambda line: progress(f"{line['workload']}, {threads} thread{'s'[: threads > 1]}"),

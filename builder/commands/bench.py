@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import platform
-import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from filelock import FileLock
 from packaging.version import Version
 from rich.console import Console
 from rich.progress import (
@@ -25,15 +23,17 @@ from rich.progress import (
 from builder import settings
 from builder.audit import open_wheel
 from builder.bench import table
+from builder.bench.compare import measure
 from builder.bench.counting import CountingMachine
-from builder.bench.install import facts, fetch_reference, installed, python_of
-from builder.bench.measure import Bencher, StepReport, script_of, workloads_of
+from builder.bench.install import facts, fetch_reference, python_of
+from builder.bench.measure import Bencher, Program, StepReport, program_for, workloads_of
 from builder.bench.model import BenchReport, Measured, WheelFacts, Workload
 from builder.bench.timing import TimingMachine, is_real, pythons_here
 from builder.errors import ConfigError
 from builder.index.local import open_index
 from builder.load import load_configs
 from builder.model.pythons import installable_tags
+from builder.settings import WHEEL_TESTS
 from builder.targets import DEFAULT_EMULATED
 from builder.toolbox.toolbox import Toolbox
 from builder.whole import write_text
@@ -79,7 +79,9 @@ def bench(
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
     publish: Annotated[
         bool,
-        typer.Option("--publish", help="Store the result on the index as evidence about each wheel."),
+        typer.Option(
+            "--publish", "--send", help="Store the result on the index as evidence about each wheel."
+        ),
     ] = False,
 ) -> None:
     """Compare wheels with PyPI's wheel of the same version: size, libraries, import and workloads.
@@ -91,16 +93,16 @@ def bench(
     """
     wheels = [wheel.resolve() for wheel in wheels]
     project, version = the_one_version(wheels)
-    script = script_of(project)
-    if script is None:
+    program = program_for(project, _tests_of(project))
+    if program is None:
         raise ConfigError(f"no workloads for {project}: builder/wheel_benches has no script of that name")
-    workloads = chosen(workloads_of(script), only)
+    workloads = chosen(workloads_of(program), only)
     home = settings.home_dir()
     machine, python = machine_for(wheels[0], target, server)
     sides, note = _with_reference(wheels, against, project, version, python, machine, home)
     measured = [
         _measure(
-            path, about, machine, script, workloads, home, () if path in wheels else reference_with or ()
+            path, about, machine, program, workloads, home, () if path in wheels else reference_with or ()
         )
         for path, about in sides
     ]
@@ -215,32 +217,25 @@ def told_apart(sides: list[tuple[Path, WheelFacts]]) -> list[tuple[Path, WheelFa
     ]
 
 
+def _tests_of(project: str) -> Path | None:
+    """The test script of the recipe that builds a project."""
+    recipes = load_configs().recipes.values()
+    scripts = [WHEEL_TESTS / recipe.verify.script for recipe in recipes if recipe.project == project]
+    return scripts[0] if scripts else None
+
+
 def _measure(
     path: Path,
     about: WheelFacts,
     machine: Bencher,
-    script: Path,
+    program: Program,
     workloads: Sequence[Workload],
     home: Path,
     beside: Sequence[str],
 ) -> Measured:
-    # The folder is named by the wheel, and so the same in each run: the length of a path is counted too.
-    folder = home / "bench" / about.sha256[:16]
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{folder}.lock"):
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir()
-        try:
-            steps = (len(workloads) + 1) * len(machine.machine.threads)
-            with _progress(about.label, steps) as report:
-                report("installing")
-                machine.install(path, folder / "site", beside)
-                packages = installed(folder / "site")
-                names = [workload.name for workload in workloads]
-                rows = machine.measure(script, names, folder / "site", report)
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
-    return Measured(wheel=about, packages=packages, rows=rows)
+    steps = (len(workloads) + 1) * len(machine.machine.threads)
+    with _progress(about.label, steps) as report:
+        return measure(path, about, machine, program, workloads, home, beside, report)
 
 
 @contextmanager
@@ -286,10 +281,12 @@ def keep(report: BenchReport, home: Path, server: str | None = None) -> list[Pat
 
 
 def _publish(report: BenchReport) -> None:
+    """Store the counts or the times. The verdict, of the kind ``bench``, comes from the builder alone."""
+    kind = "bench-instructions" if report.machine.emulator else "bench-time"
     with open_index(settings.home_dir(), scopes=("evidence",)) as index:
         for _, wheel in report.pairs:
             sha256 = wheel.wheel.sha256
-            index.put_evidence(sha256, "bench", report.about(sha256).model_dump(mode="json"))
+            index.put_evidence(sha256, kind, report.about(sha256).model_dump(mode="json"))
             err.print(f"stored in the index beside {wheel.wheel.filename}", style="dim", highlight=False)
 
 

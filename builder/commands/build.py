@@ -57,9 +57,9 @@ def build(
         typer.Option("--component", metavar="NAME", help="Build and run only this component of the recipe."),
     ] = None,
 ) -> None:
-    """Compile, repair, audit and run one build, and publish nothing.
+    """Compile, repair, audit, run and bench one build, and publish nothing.
 
-    Exit code 1: the wheel failed the audit or its tests.
+    Exit code 1: the wheel failed the audit, its tests or its bench.
 
     Example: armwheels build numpy-2.4.6-cp311-neoverse-v1-openblas
     """
@@ -80,6 +80,8 @@ def build(
         progress = project.live.for_build(builds[build_id])
         wheel = project.workshop.prove(project.workshop.build(builds[build_id], progress), progress)
     out.print(console.verify_table(wheel.verify), highlight=False)
+    if wheel.bench is not None:
+        out.print(console.bench_table(wheel.bench), highlight=False)
     out.print(f"{wheel.path}\nsha256 {wheel.sha256}", highlight=False, soft_wrap=True)
     if cost := project.workshop.cost(wheel.build):
         out.print(f"compiled in {cost}", highlight=False, soft_wrap=True)

@@ -19,6 +19,8 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from builder.bench import table
+from builder.bench.model import BenchVerdict
 from builder.compile import FINISHED
 from builder.emulation.verify import Check, VerifyReport
 from builder.model.build import Build
@@ -116,6 +118,8 @@ def cell_line(cell: Cell) -> RenderableType:
     if cell.wheel is not None and not cell.missing:
         head.append(f"  {cell.wheel.path.stat().st_size / 1e6:.1f} MB, lesser CPU: ", style="dim")
         head.append(cell.wheel.verify.lesser.outcome, style="cyan")
+        if cell.wheel.bench is not None:
+            head.append(f", {bench_line(cell.wheel.bench)}", style="dim")
     if not cell.detail:
         return head
     return Group(head, Text("    " + cell.detail.replace("\n", "\n    "), style="dim"))
@@ -160,11 +164,28 @@ def checks_table(checks: Iterable[Check], title: str | None = None) -> Table:
 
 def verify_table(report: VerifyReport) -> RenderableType:
     """The results of running a wheel under emulation."""
-    table = checks_table(report.checks, title=f"{report.filename} on {report.cpu}")
+    checks = checks_table(report.checks, title=f"{report.filename} on {report.cpu}")
     lesser = report.lesser
     where = f"on {lesser.target} ({lesser.cpu})" if lesser.outcome != "no-model" else "on a lesser CPU"
-    table.add_row(where, Text(lesser.outcome, style="cyan"), "", lesser.detail)
-    return Group(table, Text(f"{report.emulator}: {report.cpu_note}", style="dim"))
+    checks.add_row(where, Text(lesser.outcome, style="cyan"), "", lesser.detail)
+    return Group(checks, Text(f"{report.emulator}: {report.cpu_note}", style="dim"))
+
+
+def bench_line(verdict: BenchVerdict) -> str:
+    """A sentence about the instructions of a wheel beside those of others."""
+    if verdict.worst is None:
+        return f"bench: {verdict.note}"
+    ratio, workload, against = verdict.worst
+    allowed = f", {len(verdict.allowed)} allowed by the recipe" if verdict.allowed else ""
+    return f"bench: at most {ratio:.2f} times the instructions of {against} ({workload}){allowed}"
+
+
+def bench_table(verdict: BenchVerdict) -> RenderableType:
+    """The counts beside those of each other wheel, and the verdict."""
+    parts: list[RenderableType] = [table.draw(report) for report in verdict.reports]
+    parts.append(Text(bench_line(verdict)))
+    parts += [Text(f"allowed, {name}: {why}", style="dim") for name, why in verdict.allowed.items()]
+    return Group(*parts)
 
 
 out = Console()

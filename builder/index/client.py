@@ -7,7 +7,8 @@ import json
 import secrets
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
+from urllib.parse import quote
 
 import httpx2
 from packaging.metadata import parse_email
@@ -23,6 +24,8 @@ from tenacity import (
 
 from builder.errors import PublishError
 from builder.model.base import Frozen
+from builder.toolbox.fetch import sha256_of
+from builder.whole import create_once
 
 _TIMEOUT = httpx2.Timeout(60.0, write=600.0, read=600.0)
 
@@ -130,6 +133,33 @@ class Index:
                     data=upload_fields(wheel),
                     files={"content": (wheel.name, content, "application/octet-stream")},
                 )
+
+    def fetch(self, filename: str, sha256: str, downloads: Path) -> Path:
+        """A file of the index, downloaded unless it is there.
+
+        Raises:
+            PublishError: the index does not answer, or the file does not match its hash.
+        """
+
+        def download(path: Path) -> None:
+            for attempt in _attempts():
+                with attempt, path.open("wb") as file:
+                    self._download(f"/files/{sha256}/{quote(filename)}", file)
+            if sha256_of(path) != sha256:
+                raise PublishError(f"{self.url} sent another file in place of {filename}")
+
+        return create_once(downloads / sha256 / filename, download)
+
+    def _download(self, path: str, file: IO[bytes]) -> None:
+        try:
+            with self._client.stream("GET", path) as answer:
+                if answer.status_code != 200:
+                    answer.read()
+                    raise PublishError(f"GET {path}: {answer.status_code} {_reason(answer)}")
+                for chunk in answer.iter_bytes(1 << 20):
+                    file.write(chunk)
+        except httpx2.TransportError as error:
+            raise _UnreachableError(f"{self.url} does not answer: {error or type(error).__name__}") from error
 
     def evidence_kinds(self, sha256: str) -> frozenset[str]:
         """The kinds of evidence stored beside a file."""

@@ -6,8 +6,10 @@ import json
 import os
 import secrets
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
+from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 from packaging.version import Version
 
 from builder.errors import PublishError
@@ -15,11 +17,13 @@ from builder.index.client import Index, Published
 from builder.index.local import index_program
 from builder.model.base import Frozen
 from builder.model.build import Build
+from builder.model.pythons import built_for
+from builder.model.wheel_name import local_version
 from builder.settings import index_url
 from builder.whole import write_text
 from builder.workshop import TestedWheel
 
-EVIDENCE = frozenset({"audit", "emulation"})
+EVIDENCE = frozenset({"audit", "emulation", "bench"})
 """Kinds of evidence that a published wheel must have."""
 
 
@@ -33,8 +37,8 @@ class Session(Frozen):
 def published_builds(index: Index, builds: tuple[Build, ...]) -> dict[str, Published]:
     """The published wheels of these builds, by wheel digest.
 
-    A wheel without evidence of its audit and its tests does not count as published: a run may have been killed
-    between the upload and the evidence.
+    A wheel that lacks evidence of one kind does not count as published: a run may have been killed between the
+    upload and the evidence.
     """
     found = {
         build.wheel_digest: index.find_build(build.wheel_digest, build.recipe.project) for build in builds
@@ -44,6 +48,24 @@ def published_builds(index: Index, builds: tuple[Build, ...]) -> dict[str, Publi
         for digest, published in found.items()
         if published is not None and index.evidence_kinds(published.sha256) >= EVIDENCE
     }
+
+
+def published_before(files: Mapping[str, str], build: Build) -> tuple[str, str] | None:
+    """The file, with its sha256, that a channel has for the project, target, backend and Python of a build. Pure.
+
+    Of several, it is the one of the highest version and build tag.
+    """
+    local = local_version(build.target, None if build.default_backend else build.backend)
+    found = []
+    for filename, sha256 in files.items():
+        try:
+            project, version, tag, tags = parse_wheel_filename(filename)
+        except InvalidWheelFilename:
+            continue
+        mine = project == build.recipe.project and version.local == local
+        if mine and built_for(build.python, tags):
+            found.append((version, tag, filename, sha256))
+    return max(found)[2:] if found else None
 
 
 def close_channel(matrix: str, builds: tuple[Build, ...], home: Path, *, channel: str) -> str | None:
@@ -71,6 +93,8 @@ def put_evidence(index: Index, wheel: TestedWheel) -> None:
     """Store the reports about an uploaded wheel as evidence; storing them again changes nothing."""
     index.put_evidence(wheel.sha256, "audit", wheel.audit.model_dump(mode="json"))
     index.put_evidence(wheel.sha256, "emulation", wheel.verify.model_dump(mode="json"))
+    if wheel.bench is not None:
+        index.put_evidence(wheel.sha256, "bench", wheel.bench.model_dump(mode="json"))
 
 
 def upload_session(home: Path, matrix: str, files: tuple[str, ...]) -> Session:

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from builder.model.base import Config, Name
 
-EVIDENCE_KINDS = ("audit", "emulation")
+EVIDENCE_KINDS = ("audit", "emulation", "bench")
 """Kinds of evidence that the builder publishes. Others may add kinds of their own."""
 
 

@@ -155,6 +155,24 @@ class VerifySettings(Config):
     """Time limit of each test program in minutes."""
 
 
+class Slower(Config):
+    """A workload that may take more instructions than with the wheels that people have."""
+
+    workload: str
+    """Shell pattern of names of workloads, such as ``sort-*``."""
+    why: str
+    """The reason. Reports show it."""
+    targets: tuple[Name, ...] = ()
+    """CPU targets for which it holds; all without it."""
+
+
+class BenchSettings(Config):
+    """Rules of the comparison with the wheels that people have."""
+
+    allow: tuple[Slower, ...] = ()
+    """Workloads that may be slower."""
+
+
 class RecipeFile(Config):
     """A recipe as it is written in ``configs/recipes/NAME.toml``."""
 
@@ -184,6 +202,8 @@ class RecipeFile(Config):
     """Arm extensions that the code of each target must contain, such as ``sve``; the audit checks them."""
     verify: VerifySettings
     """What runs under emulation."""
+    bench: BenchSettings = BenchSettings()
+    """Rules of the comparison with the wheels that people have."""
     components: dict[Name, Component] = Field(default_factory=dict)
     """Parts of the recipe that can be built and run alone."""
 

@@ -300,6 +300,7 @@ def test_publish_proves_a_wheel_before_it_uploads_it(served: Served, place: Plac
     assert {path.name for path in (place.home / "store/evidence" / digest).iterdir()} == {
         "audit",
         "emulation",
+        "bench",
     }
     again = beside.run("armwheels", "publish", wheel.name)
     assert "nothing new" in again.stdout

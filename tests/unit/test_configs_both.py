@@ -54,7 +54,7 @@ MISSPELT = [
     ("targets.toml", "nearest = true", "nearst = true", "neoverse-v2.emulator.nearst", "nearest"),
     ("targets.toml", "l1d = 32", "l1 = 32", "generic.cache.l1", "l1d"),
     ("targets.toml", "{ remove =", "{ removed =", "neoverse-v1.features.removed", "remove"),
-    ("channels.toml", '"emulation"]', '"emulaton"]', "stable.gates.evidence", "emulation"),
+    ("channels.toml", '"emulation",', '"emulaton",', "stable.gates.evidence", "emulation"),
     ("channels.toml", "dev_versions = 30", "dev_version = 30", "nightly.dev_version", "dev_versions"),
     ("targets.toml", '{ from = "4.8"', '{ form = "4.8"', "generic.flags.gcc[0].form", "from"),
 ]
@@ -62,7 +62,7 @@ ILL_TYPED = [
     # file, the right text, the wrong one, the key at fault
     ("channels.toml", "approvals = 0", "approvals = true", "stable.gates.approvals"),
     ("channels.toml", "approvals = 0", "approvals = -1", "stable.gates.approvals"),
-    ("channels.toml", 'evidence = ["audit", "emulation"]', 'evidence = "audit"', "stable.gates.evidence"),
+    ("channels.toml", 'evidence = ["audit", "emulation", "bench"]', 'evidence = "audit"', "stable.gates.evidence"),
     ("channels.toml", "retention_days = 90", 'retention_days = "90"', "nightly.retention_days"),
     ("channels.toml", "retention_days = 90", "retention_days = 90.0", "nightly.retention_days"),
     ("channels.toml", "dev_versions = 30", "dev_versions = 0", "nightly.dev_versions"),

@@ -14,8 +14,17 @@ import pytest
 from builder.bench import measure
 from builder.bench.classes import CLASSES, classify, plugin_table
 from builder.bench.counting import counted_row, parse_marks
-from builder.bench.measure import Line, collect, converse, how_it_ended, parse_lines, script_of, workloads_of
+from builder.bench.measure import (
+    Line,
+    collect,
+    converse,
+    how_it_ended,
+    parse_lines,
+    program_for,
+    workloads_of,
+)
 from builder.errors import VerifyError
+from builder.settings import WHEEL_TESTS
 from tests.helpers.bench_lines import bench_line
 
 # Counting
@@ -151,11 +160,41 @@ def test_each_line_begins_the_silence_anew(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("project", ["numpy", "torch", "tflite-runtime"])
 def test_scripts_list_their_workloads_without_the_package(project: str) -> None:
-    script = script_of(project)
-    assert script is not None
-    workloads = workloads_of(script)
+    program = program_for(project, WHEEL_TESTS / "msgpack_wheel.py")
+    assert program is not None
+    assert program[0].name != "tests_bench.py"
+    workloads = workloads_of(program)
     assert len({workload.name for workload in workloads}) == len(workloads) > 5
-    assert script_of("no-such.project") is None
+
+
+def test_a_project_without_a_bench_script_is_measured_by_its_tests() -> None:
+    program = program_for("no-such.project", WHEEL_TESTS / "tflite_runtime_wheel.py")
+    assert program is not None
+    names = [workload.name for workload in workloads_of(program)]
+    assert "loop" in names
+    assert "import" not in names  # the kit measures it first
+    assert program_for("no-such.project") is None
+
+
+def test_a_check_that_fails_is_a_failed_workload(tmp_path: Path) -> None:
+    tests = tmp_path / "json_wheel.py"
+    tests.write_text(
+        "from kit import Result, report\n"
+        "def good() -> Result:\n    return True, 'fine'\n"
+        "def bad() -> Result:\n    return False, 'seen: 3'\n"
+        "if __name__ == '__main__':\n    report({'good': good, 'bad': bad})\n"
+    )
+    program = program_for("no-such.project", tests)
+    assert program is not None
+    command = [sys.executable, *map(str, program), "time", "0", "good", "bad"]
+    lines, ending = converse(command, os.environ, tmp_path, lambda line: None)
+    states = {line["workload"]: (line["state"], line.get("detail")) for line in lines}
+    assert ending == ""
+    assert states == {
+        "import": ("ran", None),
+        "good": ("ran", None),
+        "bad": ("failed", "AssertionError: seen: 3"),
+    }
 
 
 def _field(data: bytes, table: int, slot: int) -> int | None:
@@ -174,8 +213,7 @@ def _followed(data: bytes, place: int | None) -> int:
 
 
 def test_models_of_tensorflow_lite_are_written_as_flatbuffers(monkeypatch: pytest.MonkeyPatch) -> None:
-    script = script_of("tflite-runtime")
-    assert script is not None
+    script = measure.SCRIPTS / "tflite_runtime_bench.py"
     monkeypatch.syspath_prepend(str(script.parent))
     bench = importlib.import_module(script.stem)
     weights = bytes(range(128))
@@ -206,9 +244,8 @@ def _tables(data: bytes, place: int | None) -> list[int]:
 
 
 def test_every_workload_of_numpy_runs_here(tmp_path: Path) -> None:
-    script = script_of("numpy")
-    assert script is not None
-    names = [workload.name for workload in workloads_of(script)]
+    script = measure.SCRIPTS / "numpy_bench.py"
+    names = [workload.name for workload in workloads_of((script,))]
     lines, ending = converse(
         [sys.executable, str(script), "time", "0", *names], os.environ, tmp_path, lambda line: None
     )

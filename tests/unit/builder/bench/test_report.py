@@ -170,7 +170,7 @@ def real_machine(
 def test_times_are_taken_for_each_number_of_threads(targets: Targets, tmp_path: Path) -> None:
     machine, asked = real_machine(targets, lambda name, threads: 0.008 / threads)
     heard: list[str] = []
-    rows = machine.measure(tmp_path / "x_bench.py", ["gemm"], tmp_path / "site", heard.append)
+    rows = machine.measure((tmp_path / "x_bench.py",), ["gemm"], tmp_path / "site", heard.append)
     assert machine.machine.target == "neoverse-v1"
     assert machine.machine.threads == (1, 2, 4)
     assert [environment["OPENBLAS_NUM_THREADS"] for _, environment in asked] == ["1", "2", "4"]
@@ -188,7 +188,7 @@ def test_a_workload_that_dies_on_many_threads_keeps_its_times_on_few(
     machine, _ = real_machine(
         targets, lambda name, threads: None if (name, threads) == ("a", 4) else 1.0 / threads
     )
-    _, a, b = machine.measure(tmp_path / "x.py", ["a", "b"], tmp_path / "site", lambda text: None)
+    _, a, b = machine.measure((tmp_path / "x.py",), ["a", "b"], tmp_path / "site", lambda text: None)
     assert set(a.seconds) == {1, 2}
     assert a.detail == "4 threads: ended by SIGSEGV"
     assert set(b.seconds) == {1, 2, 4}
