@@ -33,6 +33,7 @@ class IndexModel:
         self.builds: dict[str, Published] = {}
         self.evidence: list[tuple[str, str]] = []
         self.uploads: list[str] = []
+        self.fetched: list[str] = []
         self.fail_at: str | None = None
         self.digests: dict[str, str] = {}
 
@@ -62,6 +63,10 @@ class IndexModel:
     def put_evidence(self, sha256: str, kind: str, evidence: dict) -> None:
         self._maybe_fail("evidence")
         self.evidence.append((sha256, kind))
+
+    def fetch(self, filename: str, sha256: str, downloads: Path) -> Path:
+        self.fetched.append(filename)
+        return downloads / sha256 / filename
 
     def evidence_kinds(self, sha256: str) -> frozenset[str]:
         return frozenset(kind for known, kind in self.evidence if known == sha256)
@@ -98,6 +103,7 @@ class WorkshopModel:
         self.kept: set[str] = set()
         self.audited: list[str] = []
         self.rebuilt = False
+        self.previous: dict[str, str | None] = {}
 
     def known(self, builds: object, published: object) -> Known:
         return Known(published=frozenset(published))
@@ -121,19 +127,25 @@ class WorkshopModel:
         return build
 
     def prove(
-        self, built: Build | AuditedWheel, progress: Callable[[str, int, int], None]
+        self,
+        built: Build | AuditedWheel,
+        progress: Callable[[str, int, int], None],
+        previous: Path | None = None,
     ) -> SimpleNamespace:
         build = built.build if isinstance(built, AuditedWheel) else built
         if build.target in self.unrunnable:
             raise VerifyError("the emulator could not be started")
         empty = SimpleNamespace(model_dump=lambda mode: {})
-        self.index.digests[f"demo-{build.full_version}-{build.build_tag}.whl"] = build.wheel_digest
+        name = f"demo-{build.full_version}-{build.build_tag}-cp311-cp311-linux_aarch64.whl"
+        self.index.digests[name] = build.wheel_digest
+        self.previous[build.target] = previous.name if previous else None
         return SimpleNamespace(
-            path=Path(f"demo-{build.full_version}-{build.build_tag}.whl"),
+            path=Path(name),
             sha256=build.wheel_digest,
             faults=("audit, machine: x86",) if build.target in self.faulty else (),
             audit=empty,
             verify=empty,
+            bench=empty,
         )
 
 
@@ -173,8 +185,20 @@ def night(recipe: Recipe, targets: Targets, tmp_path: Path) -> Night:
 def test_a_night_makes_one_snapshot_and_one_move(night: Night) -> None:
     report = night.run("generic", "neoverse-n1")
     assert (report.moved, night.index.serial, len(night.index.snapshots)) == (True, 1, 1)
-    assert len(night.index.evidence) == 4
+    assert len(night.index.evidence) == 6
     assert not report.missing
+
+
+def test_a_rebuild_is_held_against_the_wheel_that_the_channel_has(night: Night) -> None:
+    night.run("generic", "neoverse-n1")
+    assert night.workshop.previous == {"generic": None, "neoverse-n1": None}
+    [before] = [name for name in night.index.uploads if "generic" in name]
+    night.recipe = validate(
+        Recipe, {**RECIPE, "build_number": RECIPE["build_number"] + 1}, origin="demo.toml"
+    )
+    night.run("generic")
+    assert night.workshop.previous["generic"] == before
+    assert night.index.fetched == [before]
 
 
 def test_a_second_night_without_news_builds_and_moves_nothing(night: Night) -> None:
@@ -300,7 +324,7 @@ def test_a_file_without_its_evidence_is_not_yet_published(night: Night) -> None:
         night.run("generic")
     night.index.fail_at = None
     night.run("generic")
-    assert len(night.index.evidence) == 2
+    assert len(night.index.evidence) == 3
 
 
 def test_a_fault_of_ours_blocks_no_other_build_and_leaves_its_traceback(night: Night, tmp_path: Path) -> None:
@@ -328,3 +352,20 @@ def test_a_closure_that_fails_says_that_the_wheels_are_published(
     monkeypatch.setattr(publish, "index_program", lambda: "false")
     with pytest.raises(PublishError, match="the wheels are published"):
         close_channel("demo", (build,), tmp_path, channel="nightly")
+
+
+def test_of_several_published_wheels_the_newest_of_the_same_kind_counts(build: Build) -> None:
+    local = build.full_version.partition("+")[2]
+    files = {
+        f"{build.recipe.project}-0.9+{local}-9_aa-cp311-cp311-linux_aarch64.whl": "1",
+        f"{build.recipe.project}-1.0+{local}-1_aa-cp311-cp311-linux_aarch64.whl": "2",
+        f"{build.recipe.project}-1.0+{local}-2_aa-cp311-cp311-linux_aarch64.whl": "3",
+        f"{build.recipe.project}-1.0+{local}-3_aa-cp312-cp312-linux_aarch64.whl": "another Python",
+        f"{build.recipe.project}-1.0+other-3_aa-cp311-cp311-linux_aarch64.whl": "another target",
+        f"other-1.0+{local}-3_aa-cp311-cp311-linux_aarch64.whl": "another project",
+        "readme.txt": "no wheel",
+    }
+    found = publish.published_before(files, build)
+    assert found is not None
+    assert found[1] == "3"
+    assert publish.published_before({}, build) is None

@@ -110,3 +110,20 @@ def test_an_upload_reads_the_file_again_when_it_is_retried(tmp_path: Path) -> No
     assert asked[0].url.params["session"] == "s" * 24
     assert asked[0].url.path == "/upload/"
     assert asked[0].headers["authorization"] == f"Basic {b64encode(b'__token__:secret').decode()}"
+
+
+def test_a_file_is_fetched_once_and_must_match_its_hash(tmp_path: Path) -> None:
+    sha256 = hashlib.sha256(b"wheel").hexdigest()
+    index, asked = _index(
+        httpx2.ReadError("lost"),
+        httpx2.Response(200, content=b"wheel"),
+        httpx2.Response(200, content=b"other"),
+    )
+    path = index.fetch("demo-1.0+a.b-py3-none-any.whl", sha256, tmp_path)
+    assert path.read_bytes() == b"wheel"
+    assert asked[-1].url.raw_path.decode() == f"/files/{sha256}/demo-1.0%2Ba.b-py3-none-any.whl"
+    assert index.fetch(path.name, sha256, tmp_path) == path
+    assert len(asked) == 2
+    with pytest.raises(PublishError, match="sent another file in place of demo"):
+        index.fetch(path.name, "0" * 64, tmp_path)
+    assert not (tmp_path / ("0" * 64) / path.name).exists()
