@@ -6,6 +6,7 @@ from typing import Annotated
 
 import anyio.to_thread
 from fastapi import APIRouter, Path, Request, Response
+from fastapi.responses import HTMLResponse
 
 from index_server.api.bodies import EVIDENCE, read_json
 from index_server.api.parts import (
@@ -18,6 +19,8 @@ from index_server.errors import (
     MalformedError,
     NotFoundError,
 )
+from index_server.pages.people import POLICY
+from index_server.pages.wheel import wheel_page
 
 router = APIRouter()
 
@@ -54,3 +57,14 @@ def evidence(sha256: DigestPath, kind: KindPath, catalog: TheCatalog) -> Respons
 def evidence_kinds(sha256: DigestPath, catalog: TheCatalog) -> Response:
     """The kinds of evidence about a file."""
     return as_json({"sha256": sha256, "kinds": catalog.evidence.kinds(sha256)})
+
+
+@router.get("/api/wheels/{sha256}", response_class=HTMLResponse)
+def wheel(sha256: DigestPath, catalog: TheCatalog) -> Response:
+    """The page about a file, for people: its evidence, and its counts beside those of other wheels."""
+    shelf = catalog.evidence
+    filename = shelf.filename(sha256)
+    found = {kind: shelf.find(sha256, kind) for kind in shelf.kinds(sha256)}
+    bodies = {kind: evidence.body for kind, evidence in found.items() if evidence is not None}
+    headers = {"cache-control": "no-cache", "content-security-policy": POLICY}
+    return HTMLResponse(wheel_page(filename, sha256, bodies), headers=headers)

@@ -43,10 +43,7 @@ class EvidenceShelf:
         Raises:
             NotFoundError: no file has this sha256.
         """
-        file = next(iter(keys(self._store, f"files/{sha256}/")), None)
-        if file is None:
-            raise NotFoundError(f"the index has no file with the sha256 {sha256}; upload it first")
-        (_, filename), _ = split_key(file)
+        filename = self.filename(sha256)
         added = Evidence(sha256=sha256, kind=kind, at=stamp(self._now()), by=by, body=body)
         while True:
             number = self._count(sha256, kind)
@@ -58,6 +55,18 @@ class EvidenceShelf:
                 newest = added
             self._judge(parse_name(filename).project, newest, number)
             return newest
+
+    def filename(self, sha256: str) -> str:
+        """The name of the file that evidence is about.
+
+        Raises:
+            NotFoundError: no file has this sha256.
+        """
+        file = next(iter(keys(self._store, f"files/{sha256}/")), None)
+        if file is None:
+            raise NotFoundError(f"the index has no file with the sha256 {sha256}; upload it first")
+        (_, filename), _ = split_key(file)
+        return filename
 
     def find(self, sha256: str, kind: str) -> Evidence | None:
         """The newest evidence of a kind, or None."""

@@ -9,6 +9,9 @@ from string import Template
 
 from index_server.targets import Lens, Target
 
+POLICY = "default-src 'none'; style-src 'unsafe-inline'"
+"""The Content-Security-Policy of these pages: they load nothing and run nothing."""
+
 _PAGE = Template("""<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -17,9 +20,9 @@ _PAGE = Template("""<!DOCTYPE html>
 <title>$title</title>
 <style>
 :root { color-scheme: light dark; --ink: #1b1f24; --dim: #5b6570; --line: #d9dee4; --paper: #fff;
-  --soft: #f4f6f8; --link: #0b5cad; }
+  --soft: #f4f6f8; --link: #0b5cad; --good: #1a7f37; --bad: #b42318; }
 @media (prefers-color-scheme: dark) { :root { --ink: #e6e9ed; --dim: #9aa5b1; --line: #333b44;
-  --paper: #14181d; --soft: #1d232a; --link: #7ab8ff; } }
+  --paper: #14181d; --soft: #1d232a; --link: #7ab8ff; --good: #57c97a; --bad: #ff8a7a; } }
 * { box-sizing: border-box; }
 body { margin: 0 auto; max-width: 54rem; padding: 2rem 1.1rem 4rem; background: var(--paper);
   color: var(--ink); font: 1rem/1.55 system-ui, sans-serif; }
@@ -31,7 +34,8 @@ table { width: 100%; border-collapse: collapse; }
 td, th { text-align: left; padding: .45rem .6rem .45rem 0; border-bottom: 1px solid var(--line);
   vertical-align: top; overflow-wrap: break-word; } th { font-weight: 600; }
 th, td a { white-space: nowrap; }
-ul { columns: 13rem; padding-left: 1.1rem; }
+ul { columns: 13rem; padding-left: 1.1rem; } ul.plain { columns: auto; }
+.better { color: var(--good); } .worse { color: var(--bad); font-weight: 600; }
 </style>
 </head>
 <body>
@@ -73,7 +77,7 @@ def landing_page(base: str, channels: Sequence[ChannelRow], targets: Iterable[Ta
         *(_target_row(live[0].name, target) for target in targets),
         "</table>",
     ]
-    return _page("Armwheels", body)
+    return page_of("Armwheels", body)
 
 
 def target_page(
@@ -98,12 +102,12 @@ def target_page(
         *([f'<p class="dim">{escape(listing)} Older ones stay in their snapshots.</p>'] if listing else []),
         f"<ul>{''.join(links)}</ul>" if links else "<p>None.</p>",
     ]
-    return _page(title, body)
+    return page_of(title, body)
 
 
 def missing_page(reason: str, root: str) -> bytes:
     """The page for 404; ``root`` is the reference to the front page."""
-    return _page(
+    return page_of(
         "Not found",
         ["<h1>Not found</h1>", f"<p>{escape(reason)}</p>", f'<p><a href="{root}">Start over</a></p>'],
     )
@@ -111,17 +115,17 @@ def missing_page(reason: str, root: str) -> bytes:
 
 def away_page(reason: str) -> bytes:
     """The page for 503, while the store does not answer."""
-    return _page("Not now", ["<h1>Not now</h1>", f"<p>{escape(reason)}</p>"])
+    return page_of("Not now", ["<h1>Not now</h1>", f"<p>{escape(reason)}</p>"])
 
 
 def damaged_page(reason: str) -> bytes:
     """The page for 500, about a damaged object."""
-    return _page("Damaged", ["<h1>Damaged</h1>", f"<p>{escape(reason)}</p>"])
+    return page_of("Damaged", ["<h1>Damaged</h1>", f"<p>{escape(reason)}</p>"])
 
 
 def refused_page(reason: str) -> bytes:
     """The page for 403, about a quarantined file."""
-    return _page("Kept back", ["<h1>Kept back</h1>", f"<p>{escape(reason)}</p>"])
+    return page_of("Kept back", ["<h1>Kept back</h1>", f"<p>{escape(reason)}</p>"])
 
 
 def install_lines(base: str, place: str, lens: Lens, project: str) -> tuple[str, str]:
@@ -183,5 +187,6 @@ def _target_row(channel: str, target: Target) -> str:
     return f"<tr><td>{link}</td><td>{escape(target.description)}{also}</td></tr>"
 
 
-def _page(title: str, body: Iterable[str]) -> bytes:
+def page_of(title: str, body: Iterable[str]) -> bytes:
+    """A page with this title; ``body`` is HTML."""
     return _PAGE.substitute(title=escape(title), body="\n".join(body)).encode()

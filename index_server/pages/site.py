@@ -68,7 +68,7 @@ _SITE_PATHS = RESERVED - {"api", "healthz", "openapi.json", "upload"}
 _FOR_PEOPLE: Headers = [
     (b"content-type", b"text/html; charset=utf-8"),
     (b"cache-control", b"no-cache"),
-    (b"content-security-policy", b"default-src 'none'; style-src 'unsafe-inline'"),
+    (b"content-security-policy", landing.POLICY.encode()),
 ]
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 _FILENAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.!+-]*\.whl(\.metadata)?\Z")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import urljoin
@@ -208,6 +209,20 @@ def test_evidence_is_kept_for_known_files_and_the_newest_is_given(published: Cli
     assert published.http.put(path, content=b"{", headers=published.auth).status_code == 400
     unknown = f"/api/evidence/{'0' * 64}/audit"
     assert published.http.put(unknown, json={}, headers=published.auth).status_code == 404
+
+
+def test_a_file_has_a_page_with_its_evidence(published: Client) -> None:
+    snapshot = published.json("/api/snapshots")["snapshots"][0]
+    file = published.json(f"/api/snapshots/{snapshot}")["files"][0]
+    published.http.put(f"/api/evidence/{file['sha256']}/audit", json={"passed": True}, headers=published.auth)
+    page = published.get(f"/api/wheels/{file['sha256']}")
+    assert page.headers["content-type"] == "text/html; charset=utf-8"
+    assert "default-src 'none'" in page.headers["content-security-policy"]
+    assert f"<h1>{file['filename']}</h1>" in page.text
+    link = re.search(r'href="(\.\./evidence/[^"]*)">audit</a></td><td>passed<', page.text)
+    assert link is not None
+    assert published.get(f"/api/wheels/{link[1]}").json() == {"passed": True}
+    assert published.get(f"/api/wheels/{'0' * 64}").status_code == 404
 
 
 def test_a_build_is_found_by_its_wheel_digest(published: Client) -> None:
