@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -285,6 +286,22 @@ def test_a_broken_build_keeps_the_channel_and_is_told(
     assert done.returncode == 11
     assert "gone.h" in done.stdout
     assert "missing msgpack-1.2.4-cp311-neoverse-v1" in done.stdout
+    assert served.place.journal() == before
+
+
+def test_a_wheel_made_worse_stays_out_and_the_report_says_why(
+    served: Served, tmp_path: Path, toolbox: Toolbox
+) -> None:
+    worse = make_place(tmp_path, toolbox)
+    recipe = worse.configs / "recipes/msgpack.toml"
+    recipe.write_text(recipe.read_text().replace('cflags = ["-O3"]', 'cflags = ["-O1", "-fno-inline"]'))
+    before = served.place.journal()
+    place = Place(home=served.place.home, configs=worse.configs)
+    done = place.run("armwheels", "nightly", "--matrix", "tiny")
+    assert done.returncode == 11
+    assert re.search(r"bench, round_trip takes 1\.[0-9]+ times the instructions of PyPI", done.stdout)
+    assert re.search(r"times the instructions of the published one", done.stdout)
+    assert "missing msgpack-1.2.4-cp311-neoverse-v1: bench, " in done.stdout
     assert served.place.journal() == before
 
 
