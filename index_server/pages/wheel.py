@@ -51,6 +51,7 @@ class _Measured(_Lenient):
 
 class _Machine(_Lenient):
     target: str
+    server: str | None = None
     cpu: str = ""
     emulator: str | None = None
     system: str = ""
@@ -128,7 +129,11 @@ def _reports(title: str, body: object) -> Iterator[str]:
 def _table(report: _Report, limit: float | None) -> Iterator[str]:
     machine = report.machine
     counted = machine.emulator is not None
-    where = f"as {machine.target} ({machine.cpu}, {machine.emulator})" if counted else machine.target
+    where = (
+        f"as {machine.server or machine.target} ({machine.cpu}, {machine.emulator})"
+        if counted
+        else machine.target
+    )
     yield f"<p class=dim>{escape(where)}. {_INSTRUCTIONS if counted else _TIMES}</p>"
     labels = "".join(f"<th>{escape(one.wheel.label)}</th>" for one in report.measured)
     pair = len(report.measured) == 2

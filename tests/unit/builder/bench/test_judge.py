@@ -8,6 +8,7 @@ from builder.model.recipe import Slower
 
 MACHINE = Machine(
     target="neoverse-v1",
+    server="graviton3",
     cpu="max",
     emulator="qemu",
     vector_bits=256,
