@@ -61,7 +61,7 @@ def _faults(row: Row, beside: Row | None, other: Measured) -> Iterator[str]:
         yield f"{row.workload} is missing, and {other.wheel.label} has it: {row.detail}"
     elif row.count and beside is not None and row.count > LIMIT * max(beside.instructions, default=row.count):
         ratio = row.count / max(beside.instructions)
-        yield f"{row.workload} takes {ratio:.2f} times the instructions of {other.wheel.label}"
+        yield f"{row.workload} takes {ratio:.3f} times the instructions of {other.wheel.label}"
 
 
 def _names(allowed: Slower, workload: str, target: str) -> bool:

@@ -166,7 +166,7 @@ def _ratio(values: Sequence[float | None], limit: float | None) -> str:
     ratio = own / other
     worse = limit is not None and ratio > limit
     style = ' class="worse"' if worse else ' class="better"' if ratio < LEAST_SHOWN else ""
-    return f"<span{style}>{ratio:.2f}</span>"
+    return f"<span{style}>{ratio:.3f}</span>"
 
 
 def _list(items: Iterator[str] | Sequence[str]) -> Iterator[str]:

@@ -64,14 +64,14 @@ def test_a_slower_workload_is_a_fault_that_says_how_much() -> None:
     own = wheel("own", row("import", 1000), row("sort", 1690), row("exp", 4000))
     verdict = judge("o" * 64, "generic", [report(PYPI, own)], ())
     assert not verdict.passed
-    assert verdict.faults == ("sort takes 1.69 times the instructions of PyPI",)
+    assert verdict.faults == ("sort takes 1.690 times the instructions of PyPI",)
 
 
 def test_each_other_wheel_counts() -> None:
     own = wheel("own", row("sort", 1000))
     before = wheel("the published one", row("sort", 900))
     verdict = judge("o" * 64, "generic", [report(PYPI, own), report(before, own)], ())
-    assert verdict.faults == ("sort takes 1.11 times the instructions of the published one",)
+    assert verdict.faults == ("sort takes 1.111 times the instructions of the published one",)
     assert [one.against for one in verdict.comparisons] == ["PyPI", "the published one"]
 
 
@@ -88,7 +88,7 @@ def test_what_the_recipe_names_is_allowed_and_shown() -> None:
     )
     verdict = judge("o" * 64, "generic", [report(PYPI, own)], allow)
     assert verdict.allowed == {"sort": "more, but wider, instructions"}
-    assert verdict.faults == ("exp takes 1.25 times the instructions of PyPI",)
+    assert verdict.faults == ("exp takes 1.250 times the instructions of PyPI",)
     assert judge("o" * 64, "neoverse-v1", [report(PYPI, own)], allow).passed
 
 

@@ -54,8 +54,8 @@ def cells(page: str) -> dict[str, list[str]]:
 def test_counts_stand_side_by_side_with_their_ratio() -> None:
     page = wheel_page(NAME, SHA256, {"bench": verdict()}).decode()
     shown = cells(page)
-    assert shown["sort"] == ["1,000", "1,690", '<span class="worse">1.69</span>']
-    assert shown["exp"] == ["4,000", "1,000", '<span class="better">0.25</span>']
+    assert shown["sort"] == ["1,000", "1,690", '<span class="worse">1.690</span>']
+    assert shown["exp"] == ["4,000", "1,000", '<span class="better">0.250</span>']
     assert shown["bf16"] == ["-", "7", ""]
     assert "<strong>Failed.</strong>" in page
     assert "sort takes 1.67 times the instructions of PyPI" in page
