@@ -45,6 +45,8 @@ def _ufunc(name: str, dtype: str) -> Callable[[], Run]:
         import numpy as np
 
         x = _random((1 << 18,), dtype)
+        if name == "log":
+            x = np.abs(x) + x.dtype.type(0.25)
         out = np.empty_like(x)
         function = getattr(np, name)
         return lambda: function(x, out=out)
@@ -80,6 +82,25 @@ def _sort(dtype: str) -> Callable[[], Run]:
         return lambda: np.sort(x)
 
     return prepare
+
+
+def _take() -> Run:
+    import numpy as np
+
+    x, indices = _random((1 << 16,), "float32"), np.random.default_rng(7).permutation(1 << 16)
+    return lambda: np.take(x, indices)
+
+
+def _argmax() -> Run:
+    x = _random((1 << 18,), "float32")
+    return x.argmax
+
+
+def _cast() -> Run:
+    import numpy as np
+
+    x = np.arange(1 << 18, dtype=np.int32)
+    return lambda: x.astype(np.float32)
 
 
 def _fft() -> Run:
@@ -121,14 +142,19 @@ WORKLOADS = (
     Workload("gemv-float64", "matrix times vector, 1024 x 1024", _gemv),
     Workload("solve-float64", "linear system, 256 unknowns, 8 right-hand sides", _solve),
     Workload("eigvalsh-float64", "eigenvalues of a symmetric 96 x 96 matrix", _eigvalsh),
-    Workload("exp-float32", f"exp, {VECTOR}", _ufunc("exp", "float32")),
-    Workload("exp-float64", f"exp, {VECTOR}", _ufunc("exp", "float64")),
-    Workload("sin-float64", f"sin, {VECTOR}", _ufunc("sin", "float64")),
+    *(
+        Workload(f"{name}-{dtype}", f"{name}, {VECTOR}", _ufunc(name, dtype))
+        for name in ("exp", "log", "sin", "cos", "tanh")
+        for dtype in ("float32", "float64")
+    ),
     Workload("multiply-add-float32", f"a * b + a, {VECTOR}", _multiply_add),
     Workload("sum-float32", f"sum, {VECTOR}", _reduction("float32")),
     Workload("sum-float64", f"sum, {VECTOR}", _reduction("float64")),
     Workload("sort-float32", "sort, 65,536 values", _sort("float32")),
     Workload("sort-int16", "sort, 65,536 values", _sort("int16")),
+    Workload("take-float32", "take, 65,536 values", _take),
+    Workload("argmax-float32", f"argmax, {VECTOR}", _argmax),
+    Workload("int32-to-float32", f"conversion, {VECTOR}", _cast),
     Workload("rfft-float64", "real Fourier transform, 16,384 values", _fft),
     Workload("normal-float64", "normally distributed random numbers, 65,536", _normal),
     Workload("small-arrays", "1,000 sums of arrays of 3: the cost of a call", _small_arrays),
