@@ -26,7 +26,8 @@ _PAGE = Template("""<!DOCTYPE html>
 * { box-sizing: border-box; }
 body { margin: 0 auto; max-width: 54rem; padding: 2rem 1.1rem 4rem; background: var(--paper);
   color: var(--ink); font: 1rem/1.55 system-ui, sans-serif; }
-h1 { font-size: 1.7rem; margin: 0 0 .3rem; overflow-wrap: anywhere; } h2 { font-size: 1.1rem; margin: 2.2rem 0 .6rem; }
+h1 { font-size: 1.7rem; margin: 0 0 .3rem; overflow-wrap: anywhere; }
+h2 { font-size: 1.1rem; margin: 2.2rem 0 .6rem; }
 p { margin: .4rem 0; } a { color: var(--link); } .dim { color: var(--dim); }
 pre { background: var(--soft); border: 1px solid var(--line); border-radius: .5rem; padding: .7rem .9rem;
   overflow-x: auto; user-select: all; font: .8rem/1.5 ui-monospace, monospace; }
