@@ -74,7 +74,7 @@ def cache_variables(build: Build, toolbox: Toolbox, work: Path) -> dict[str, str
         token = variable("ARMWHEELS_TOKEN") or ""
         shared["CCACHE_REMOTE_STORAGE"] = (
             f"{index.rstrip('/')}/api/cache|layout=flat|bearer-token={token}"
-            "|connect-timeout=2s|operation-timeout=30s"  # ccache gives a busy index 100 ms and 10 s
+            "|connect-timeout=2000|operation-timeout=30000"  # milliseconds; ccache's own are 100 and 10000
         )
     tools = "".join(toolbox.pins.digest(tool) for tool in toolbox.toolchains.compilers[build.compiler].tools)
     return {
