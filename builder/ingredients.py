@@ -20,8 +20,8 @@ from builder.model.units import UnitRecord
 from builder.repair.repair import REPAIR_VERSION, repair_tools
 from builder.source import source_inputs
 from builder.targets import Target
-from builder.toolbox.fetch import sha256_of
 from builder.toolbox.pins import Pins
+from builder.whole import sha256_of
 
 
 def expectations_of(wheel: Path, configs: Configs, target: Target | None) -> Expectations:

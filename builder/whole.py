@@ -6,6 +6,7 @@ rename(2), which is atomic. What a killed process left behind is deleted by the 
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import tempfile
@@ -85,6 +86,12 @@ def write_bytes(path: Path, data: bytes) -> None:
 def write_text(path: Path, text: str) -> None:
     """Like :func:`write_bytes`, for text, which is encoded in UTF-8."""
     write_bytes(path, text.encode())
+
+
+def sha256_of(path: Path) -> str:
+    """The file's sha256 in hexadecimal; the file is never in memory as a whole."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _prefix(final: Path) -> str:

@@ -41,9 +41,8 @@ from builder.plan import Known
 from builder.repair.repair import repair, repair_tools
 from builder.settings import WHEEL_TESTS, ModelT
 from builder.targets import Target, Targets
-from builder.toolbox.fetch import sha256_of
 from builder.toolbox.toolbox import Toolbox
-from builder.whole import create_once, write_text
+from builder.whole import create_once, sha256_of, write_text
 
 AUDIT_VERSION = 2
 """Raise this by hand to audit all wheels again. It enters no digest of a wheel."""

@@ -18,8 +18,7 @@ from builder.digests import digest
 from builder.model.build import Build
 from builder.model.pythons import installable_tags
 from builder.settings import WHEEL_TESTS
-from builder.toolbox.fetch import sha256_of
-from builder.whole import write_text
+from builder.whole import sha256_of, write_text
 
 
 def bench_wheel(

@@ -25,8 +25,8 @@ from builder.model.recipe import Recipe
 from builder.settings import WHEEL_TESTS
 from builder.source import prepare
 from builder.targets import Target, Targets
-from builder.toolbox.fetch import sha256_of
 from builder.toolbox.toolbox import Toolbox
+from builder.whole import sha256_of
 
 VERIFY_VERSION = 2
 """Raise this by hand to run all wheels again. It enters no digest of a wheel."""

@@ -24,8 +24,7 @@ from tenacity import (
 
 from builder.errors import PublishError
 from builder.model.base import Frozen
-from builder.toolbox.fetch import sha256_of
-from builder.whole import create_once
+from builder.whole import create_once, sha256_of
 
 _TIMEOUT = httpx2.Timeout(60.0, write=600.0, read=600.0)
 

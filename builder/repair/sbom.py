@@ -16,7 +16,7 @@ from packageurl import PackageURL
 
 from builder.model.build import Build
 from builder.repair.grafts import Graft
-from builder.toolbox.fetch import sha256_of
+from builder.whole import sha256_of
 
 
 def make_sbom(build: Build, root: Path, grafts: dict[str, Graft]) -> str:

@@ -10,8 +10,8 @@ from pathlib import Path
 from builder.errors import SourceError, ToolboxError
 from builder.model.sources import ArchiveSource, SdistSource
 from builder.settings import configs_dir
-from builder.toolbox.fetch import Mirror, download, fetch_debian, fetch_pypi, sha256_of
-from builder.whole import create_once
+from builder.toolbox.fetch import Mirror, download, fetch_debian, fetch_pypi
+from builder.whole import create_once, sha256_of
 
 if sys.version_info >= (3, 12):
     import tarfile

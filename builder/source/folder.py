@@ -11,7 +11,7 @@ from builder.errors import SourceError
 from builder.model.recipe import Recipe
 from builder.model.sources import FolderSource
 from builder.settings import ROOT
-from builder.toolbox.fetch import sha256_of
+from builder.whole import sha256_of
 
 
 def pin_folders(recipe: Recipe) -> Recipe:

@@ -9,7 +9,7 @@ from pathlib import Path
 from builder.errors import SourceError
 from builder.model.sources import Patch
 from builder.settings import configs_dir
-from builder.toolbox.fetch import sha256_of
+from builder.whole import sha256_of
 
 
 def checked_patches(patches: tuple[Patch, ...]) -> list[Path]:

@@ -8,7 +8,6 @@ apply (Requests documentation, "Advanced Usage"). The client of our own index is
 from __future__ import annotations
 
 import ast
-import hashlib
 import json
 import subprocess
 import sys
@@ -26,19 +25,10 @@ from urllib3.util import Retry
 
 from builder.errors import ToolboxError
 from builder.settings import variable
-from builder.whole import create_once
+from builder.whole import create_once, sha256_of
 
 APT_HELPER = Path("/usr/lib/apt/apt-helper")
 _CHUNK = 1 << 20
-
-
-def sha256_of(path: Path) -> str:
-    """The file's sha256 in hexadecimal, read a mebibyte at a time."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 class Mirror:
