@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
 from pathlib import Path
 
 from filelock import FileLock
@@ -12,8 +11,8 @@ from packaging.version import Version
 from builder.audit import open_wheel
 from builder.bench.install import facts, fetch_reference, installed
 from builder.bench.judge import judge
-from builder.bench.measure import Bencher, Program, StepReport, program_for, workloads_of
-from builder.bench.model import BENCH_VERSION, BenchReport, BenchVerdict, Measured, WheelFacts, Workload
+from builder.bench.measure import Bencher, StepReport, Suite, program_for, workloads_of
+from builder.bench.model import BENCH_VERSION, BenchReport, BenchVerdict, Measured, WheelFacts
 from builder.digests import digest
 from builder.model.build import Build
 from builder.model.pythons import installable_tags
@@ -36,20 +35,13 @@ def bench_wheel(
     if program is None or not others:
         note = f"there is no other wheel of {project} for {build.python} to hold it against"
         return judge(about.sha256, build.target, (), build.recipe.bench.allow, note)
-    workloads = workloads_of(program)
+    suite = Suite(
+        program=program, workloads=workloads_of(program), requires=tuple(build.recipe.test_requires)
+    )
 
     def measured(path: Path, facts_of: WheelFacts) -> Measured:
-        said = f"{facts_of.label}: "
-        return measure_once(
-            path,
-            facts_of,
-            machine,
-            program,
-            workloads,
-            home,
-            build.recipe.test_requires,
-            lambda step: progress(said + step),
-        )
+        label = f"{facts_of.label}: "
+        return measure_once(path, facts_of, machine, suite, home, lambda step: progress(label + step))
 
     own = measured(wheel, about)
     reports = [
@@ -58,7 +50,7 @@ def bench_wheel(
             version=build.version,
             python=build.python,
             machine=machine.machine,
-            workloads=workloads,
+            workloads=suite.workloads,
             reference_note=note,
             measured=(measured(path, facts_of), own),
         )
@@ -89,25 +81,25 @@ def measure_once(
     path: Path,
     about: WheelFacts,
     machine: Bencher,
-    program: Program,
-    workloads: Sequence[Workload],
+    suite: Suite,
     home: Path,
-    beside: Sequence[str],
     progress: StepReport,
 ) -> Measured:
     """Measure a wheel unless these counts are kept. Counts of the same wheel and machine are always the same."""
     key = {
         "bench": BENCH_VERSION,
         "machine": machine.machine.model_dump(mode="json"),
-        "programs": {part.name: sha256_of(part) for part in (*program, program[0].with_name("kit.py"))},
-        "workloads": [workload.name for workload in workloads],
-        "beside": list(beside),
+        "programs": {
+            part.name: sha256_of(part) for part in (*suite.program, suite.program[0].with_name("kit.py"))
+        },
+        "workloads": [workload.name for workload in suite.workloads],
+        "beside": list(suite.requires),
     }
     kept = home / "out/counts" / f"{about.sha256[:24]}-{digest(key)[:12]}.json"
     if kept.is_file():
         found = Measured.model_validate_json(kept.read_text(encoding="utf-8"))
         return found.model_copy(update={"wheel": about})
-    result = measure(path, about, machine, program, workloads, home, beside, progress)
+    result = measure(path, about, machine, suite, home, progress)
     if all(row.state in ("ran", "unavailable") for row in result.rows):  # a failure may be the machine's
         write_text(kept, result.model_dump_json(indent=1) + "\n")
     return result
@@ -117,10 +109,8 @@ def measure(
     path: Path,
     about: WheelFacts,
     machine: Bencher,
-    program: Program,
-    workloads: Sequence[Workload],
+    suite: Suite,
     home: Path,
-    beside: Sequence[str],
     progress: StepReport,
 ) -> Measured:
     """Install a wheel and run the workloads.
@@ -136,10 +126,10 @@ def measure(
         folder.mkdir()
         try:
             progress("installing")
-            machine.install(path, folder / "site", beside)
+            machine.install(path, folder / "site", suite.requires)
             packages = installed(folder / "site")
-            names = [workload.name for workload in workloads]
-            rows = machine.measure(program, names, folder / "site", progress)
+            names = [workload.name for workload in suite.workloads]
+            rows = machine.measure(suite.program, names, folder / "site", progress)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
     return Measured(wheel=about, packages=packages, rows=rows)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import subprocess
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -16,9 +14,10 @@ from builder.bench.model import Machine, Row
 from builder.emulation.emulate import PLUGIN_MODELS, stand_in
 from builder.emulation.environment import write_bytecode
 from builder.emulation.roots import server_root
-from builder.errors import ToolboxError, VerifyError
+from builder.errors import VerifyError
 from builder.model.pythons import program_of, version_of
 from builder.targets import Target
+from builder.toolbox.compile_c import compile_shared
 from builder.toolbox.toolbox import Toolbox
 from builder.whole import create_once
 
@@ -188,19 +187,8 @@ def compile_plugin(toolbox: Toolbox, source: Path = SOURCE) -> Path:
     named = hashlib.sha256(source.read_bytes() + toolbox.pins.digest("zig").encode()).hexdigest()[:12]
     final = toolbox.home / "bench" / f"{source.stem}-{named}.so"
 
-    def compile_it(path: Path) -> None:
-        cache = str(path.parent / "cache")
-        done = subprocess.run(
-            [
-                *(str(toolbox.zig()), "cc", "-target", _PLUGIN_TARGET, "-std=c11", "-O2", "-Wall"),
-                *("-Wextra", "-Werror", "-shared", "-fPIC", "-s", "-o", str(path), str(source)),
-            ],
-            env={**os.environ, "ZIG_GLOBAL_CACHE_DIR": cache, "ZIG_LOCAL_CACHE_DIR": cache},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode:
-            raise ToolboxError(f"{source.name} does not compile:\n{done.stderr.strip()[-2000:]}")
+    def create(path: Path) -> None:
+        cache = path.parent / "cache"
+        compile_shared(toolbox, source, path, target=_PLUGIN_TARGET, cache=cache)
 
-    return create_once(final, compile_it)
+    return create_once(final, create)

@@ -9,6 +9,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -22,9 +23,22 @@ SILENCE_SECONDS = 900.0
 StepReport = Callable[[str], None]
 Program = tuple[Path, ...]
 """A script and the files that it is given: the arguments of Python."""
+
 Line = dict[str, Any]
 Ask = Callable[[Sequence[str]], tuple[list[Line], str]]
 """Runs the named workloads in one process. Returns its lines, and how it ended (empty after success)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Suite:
+    """What is run with each wheel: the program, those of its workloads that are chosen, and what it needs beside.
+
+    ``requires`` has requirements (PEP 508) to install beside the wheel.
+    """
+
+    program: Program
+    workloads: tuple[Workload, ...]
+    requires: tuple[str, ...] = ()
 
 
 class Bencher(Protocol):

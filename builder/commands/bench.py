@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -26,7 +27,7 @@ from builder.bench import table
 from builder.bench.compare import measure
 from builder.bench.counting import CountingMachine
 from builder.bench.install import facts, fetch_reference, python_of
-from builder.bench.measure import Bencher, Program, StepReport, program_for, workloads_of
+from builder.bench.measure import Bencher, StepReport, Suite, program_for, workloads_of
 from builder.bench.model import BenchReport, Measured, WheelFacts, Workload
 from builder.bench.timing import TimingMachine, is_real, pythons_here
 from builder.errors import ConfigError
@@ -96,14 +97,13 @@ def bench(
     program = program_for(project, _tests_of(project))
     if program is None:
         raise ConfigError(f"no workloads for {project}: builder/wheel_benches has no script of that name")
-    workloads = chosen(workloads_of(program), only)
+    suite = Suite(program=program, workloads=chosen(workloads_of(program), only))
+    reference_suite = replace(suite, requires=tuple(reference_with or ()))
     home = settings.home_dir()
     machine, python = machine_for(wheels[0], target, server)
     sides, note = _with_reference(wheels, against, project, version, python, machine, home)
     measured = [
-        _measure(
-            path, about, machine, program, workloads, home, () if path in wheels else reference_with or ()
-        )
+        _measure(path, about, machine, suite if path in wheels else reference_suite, home)
         for path, about in sides
     ]
     report = BenchReport(
@@ -111,7 +111,7 @@ def bench(
         version=version,
         python=python,
         machine=machine.machine,
-        workloads=workloads,
+        workloads=suite.workloads,
         reference_note=note,
         measured=tuple(measured),
     )
@@ -224,18 +224,10 @@ def _tests_of(project: str) -> Path | None:
     return scripts[0] if scripts else None
 
 
-def _measure(
-    path: Path,
-    about: WheelFacts,
-    machine: Bencher,
-    program: Program,
-    workloads: Sequence[Workload],
-    home: Path,
-    beside: Sequence[str],
-) -> Measured:
-    steps = (len(workloads) + 1) * len(machine.machine.threads)
+def _measure(path: Path, about: WheelFacts, machine: Bencher, suite: Suite, home: Path) -> Measured:
+    steps = (len(suite.workloads) + 1) * len(machine.machine.threads)
     with _progress(about.label, steps) as report:
-        return measure(path, about, machine, program, workloads, home, beside, report)
+        return measure(path, about, machine, suite, home, report)
 
 
 @contextmanager

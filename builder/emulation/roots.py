@@ -24,12 +24,11 @@ import hashlib
 import json
 import os
 import shutil
-import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from builder.errors import ToolboxError
 from builder.model.server import Server
+from builder.toolbox.compile_c import compile_shared
 from builder.toolbox.toolbox import Toolbox
 from builder.whole import create_once
 
@@ -113,21 +112,10 @@ def _write(path: Path, text: str) -> None:
 
 
 def _compile(toolbox: Toolbox, source: Path, output: Path, options: Sequence[str]) -> None:
+    free_standing = ("-nostdlib", "-fno-builtin", "-fno-stack-protector")
     # Beside the root, in the private folder that is deleted when it is complete.
-    cache = str(output.parents[2] / "cache")
-    done = subprocess.run(
-        [
-            *(str(toolbox.zig()), "cc", "-target", _TARGET, "-std=c11", "-O2", "-Wall", "-Wextra", "-Werror"),
-            *("-nostdlib", "-shared", "-fPIC", "-fno-builtin", "-fno-stack-protector", "-s"),
-            *(*options, "-o", str(output), str(source)),
-        ],
-        env={**os.environ, "ZIG_GLOBAL_CACHE_DIR": cache, "ZIG_LOCAL_CACHE_DIR": cache},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        raise ToolboxError(f"{source.name} does not compile:\n{done.stderr.strip()[-2000:]}")
+    cache = output.parents[2] / "cache"
+    compile_shared(toolbox, source, output, target=_TARGET, cache=cache, options=[*free_standing, *options])
 
 
 def _quoted(text: str) -> str:
