@@ -1,4 +1,4 @@
-"""The table by which the counting plugin classifies instruction words. The first matching row counts.
+"""Classifies instruction words by a table. The first matching row counts. Pure.
 
 The encodings are from the Arm Architecture Reference Manual for A-profile (DDI 0487): chapter C4 for the encoding
 groups, and chapters C7 and C8 for the dot-product and matrix instructions. A word that matches no row is scalar:
@@ -9,8 +9,13 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
+from builder.audit.decode import Words
+
 CLASSES = ("sve-dot", "sve", "neon-dot", "neon", "fp", "sme")
-"""Class names, in the order of the plugin's counters.
+"""Class names.
 
 ``*-dot`` are dot-product and matrix instructions, which tuned int8 and bfloat16 kernels mostly use. ``sve`` and
 ``neon`` are the other vector instructions, including loads and stores of whole vectors. ``fp`` is scalar floating
@@ -69,9 +74,13 @@ TABLE: tuple[Row, ...] = (
 
 def classify(word: int) -> str | None:
     """Return the class of an instruction word; ``None`` for a scalar one."""
-    return next((row.kind for row in TABLE if word & row.mask == row.value), None)
+    [number] = classes_of(np.array([word], dtype=np.uint32)).tolist()
+    return CLASSES[number] if number >= 0 else None
 
 
-def plugin_table() -> str:
-    """Return the table in the format of ``count.c``: one line per row, with class number, mask and value."""
-    return "".join(f"{CLASSES.index(row.kind)} {row.mask:08x} {row.value:08x}\n" for row in TABLE)
+def classes_of(words: Words) -> NDArray[np.int8]:
+    """Return for each word the index of its class in :data:`CLASSES`; -1 for a scalar one."""
+    numbers = np.full(len(words), -1, dtype=np.int8)
+    for row in reversed(TABLE):
+        numbers[words & np.uint32(row.mask) == np.uint32(row.value)] = CLASSES.index(row.kind)
+    return numbers

@@ -1,21 +1,31 @@
-/* Counts the guest's instructions, all of them and by class, between marks that the guest sets.
+/* Counts how often the guest executes each of its blocks, between marks that the guest sets.
  *
  * A plugin of qemu-user 7.2. Debian ships no header for plugins, so the few functions used are declared here as
- * the emulator's documentation describes them. Arguments: table=FILE, rows "class mask value", the first row
- * whose (word & mask) == value decides; out=FILE takes one line a mark: number, vCPUs seen, total, then a count
- * a class. A mark is lseek(MARK, number, 0), which fails with EBADF on every machine and changes nothing.
+ * the emulator's documentation describes them. The argument out=FILE names the output. A block is what the emulator
+ * translates at once: instructions at consecutive addresses, of which only the last may be a branch. At each mark,
+ * the output takes a line for each block that was executed since the mark before, then a line for the mark:
  *
- * Counters are raised by inline operations, a block at a time: exact for one thread, which is why vCPUs are told.
+ *     NUMBER EXECUTIONS ADDRESS WORDS    the first time that the block is written
+ *     NUMBER EXECUTIONS                  later
+ *     mark NUMBER VCPUS
+ *
+ * ADDRESS is hexadecimal, and WORDS has eight hexadecimal digits for each instruction. A mark is
+ * lseek(MARK, number, 0), which fails with EBADF on every machine and changes nothing.
+ *
+ * Counters are raised by inline operations, one for each execution of a block: exact for one thread, which is why
+ * the number of vCPUs is written. A block that is translated again keeps its counter if its words are the same.
  */
 #include <inttypes.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define EXPORT __attribute__((visibility("default")))
 
-enum { API = 1, INLINE_ADD_U64 = 0, LSEEK = 62, MARK = -0x41726d, MAX_ROWS = 256, MAX_CLASSES = 16 };
+enum { API = 1, INLINE_ADD_U64 = 0, LSEEK = 62, MARK = -0x41726d, BUCKETS = 1 << 17 };
 
 typedef uint64_t plugin_id;
 struct qemu_plugin_tb;
@@ -28,14 +38,24 @@ extern void qemu_plugin_register_vcpu_syscall_cb(
     plugin_id, void (*)(plugin_id, unsigned vcpu, int64_t number, uint64_t, uint64_t, uint64_t, uint64_t, uint64_t,
                         uint64_t, uint64_t, uint64_t));
 extern size_t qemu_plugin_tb_n_insns(const struct qemu_plugin_tb *);
+extern uint64_t qemu_plugin_tb_vaddr(const struct qemu_plugin_tb *);
 extern struct qemu_plugin_insn *qemu_plugin_tb_get_insn(const struct qemu_plugin_tb *, size_t index);
 extern const void *qemu_plugin_insn_data(const struct qemu_plugin_insn *);
 
 EXPORT int qemu_plugin_version = API;
 
-static struct { unsigned kind; uint32_t mask, value; } rows[MAX_ROWS];
-static unsigned row_count, class_count, vcpus;
-static uint64_t total, counts[MAX_CLASSES];
+struct block {
+    uint64_t executions, written; /* in all, and at the last mark */
+    uint64_t address;
+    struct block *in_bucket, *before;
+    unsigned number; /* 0 before it is first written */
+    unsigned size;
+    uint32_t words[];
+};
+
+static struct block *buckets[BUCKETS], *newest;
+static unsigned vcpus, numbers;
+static atomic_flag busy = ATOMIC_FLAG_INIT; /* threads of the guest translate and set marks at once */
 static FILE *out;
 
 static void on_vcpu(plugin_id id, unsigned vcpu)
@@ -44,24 +64,59 @@ static void on_vcpu(plugin_id id, unsigned vcpu)
     vcpus++;
 }
 
-static void on_block(plugin_id id, struct qemu_plugin_tb *block)
+static void lock(void)
 {
-    uint64_t here[MAX_CLASSES] = {0};
-    size_t size = qemu_plugin_tb_n_insns(block);
+    while (atomic_flag_test_and_set_explicit(&busy, memory_order_acquire))
+        ;
+}
+
+static void unlock(void)
+{
+    atomic_flag_clear_explicit(&busy, memory_order_release);
+}
+
+static void on_block(plugin_id id, struct qemu_plugin_tb *translated)
+{
+    size_t size = qemu_plugin_tb_n_insns(translated), bytes = size * sizeof(uint32_t);
+    struct block *made = malloc(sizeof *made + bytes), *found;
+    struct block **bucket;
     (void)id;
-    for (size_t i = 0; i < size; i++) {
-        uint32_t word;
-        memcpy(&word, qemu_plugin_insn_data(qemu_plugin_tb_get_insn(block, i)), sizeof word);
-        for (unsigned row = 0; row < row_count; row++)
-            if ((word & rows[row].mask) == rows[row].value) {
-                here[rows[row].kind]++;
-                break;
-            }
+    if (!made)
+        abort();
+    *made = (struct block){.address = qemu_plugin_tb_vaddr(translated), .size = (unsigned)size};
+    for (size_t i = 0; i < size; i++)
+        memcpy(&made->words[i], qemu_plugin_insn_data(qemu_plugin_tb_get_insn(translated, i)), sizeof(uint32_t));
+    lock();
+    bucket = &buckets[(made->address >> 2) % BUCKETS];
+    for (found = *bucket; found; found = found->in_bucket)
+        if (found->address == made->address && found->size == size && !memcmp(found->words, made->words, bytes))
+            break;
+    if (found) {
+        free(made);
+    } else {
+        found = made;
+        found->in_bucket = *bucket, *bucket = found;
+        found->before = newest, newest = found;
     }
-    qemu_plugin_register_vcpu_tb_exec_inline(block, INLINE_ADD_U64, &total, size);
-    for (unsigned kind = 0; kind < class_count; kind++)
-        if (here[kind])
-            qemu_plugin_register_vcpu_tb_exec_inline(block, INLINE_ADD_U64, &counts[kind], here[kind]);
+    unlock();
+    qemu_plugin_register_vcpu_tb_exec_inline(translated, INLINE_ADD_U64, &found->executions, 1);
+}
+
+static void write_block(struct block *block)
+{
+    uint64_t executions = block->executions - block->written;
+    if (!executions)
+        return;
+    block->written = block->executions;
+    if (block->number) {
+        fprintf(out, "%u %" PRIu64 "\n", block->number, executions);
+        return;
+    }
+    block->number = ++numbers;
+    fprintf(out, "%u %" PRIu64 " %" PRIx64 " ", block->number, executions, block->address);
+    for (unsigned i = 0; i < block->size; i++)
+        fprintf(out, "%08" PRIx32, block->words[i]);
+    fputc('\n', out);
 }
 
 static void on_syscall(plugin_id id, unsigned vcpu, int64_t number, uint64_t file, uint64_t mark, uint64_t c,
@@ -70,44 +125,22 @@ static void on_syscall(plugin_id id, unsigned vcpu, int64_t number, uint64_t fil
     (void)id, (void)vcpu, (void)c, (void)d, (void)e, (void)f, (void)g, (void)h;
     if (number != LSEEK || (int32_t)file != MARK)
         return;
-    fprintf(out, "%" PRIu64 " %u %" PRIu64, mark, vcpus, total);
-    for (unsigned kind = 0; kind < class_count; kind++)
-        fprintf(out, " %" PRIu64, counts[kind]);
-    fputc('\n', out);
+    lock();
+    for (struct block *block = newest; block; block = block->before)
+        write_block(block);
+    fprintf(out, "mark %" PRIu64 " %u\n", mark, vcpus);
     fflush(out);
-}
-
-static int read_table(const char *path)
-{
-    FILE *file = fopen(path, "r");
-    unsigned kind;
-    uint32_t mask, value;
-    if (!file)
-        return -1;
-    while (row_count < MAX_ROWS && fscanf(file, "%u %" SCNx32 " %" SCNx32, &kind, &mask, &value) == 3) {
-        if (kind >= MAX_CLASSES)
-            break;
-        rows[row_count].kind = kind, rows[row_count].mask = mask, rows[row_count].value = value;
-        row_count++;
-        if (class_count <= kind)
-            class_count = kind + 1;
-    }
-    int whole = feof(file);
-    fclose(file);
-    return whole ? 0 : -1;
+    unlock();
 }
 
 EXPORT int qemu_plugin_install(plugin_id id, const void *emulator, int argc, char **argv)
 {
     (void)emulator;
-    for (int i = 0; i < argc; i++) {
-        if (!strncmp(argv[i], "table=", 6) && read_table(argv[i] + 6))
-            return fprintf(stderr, "count: %s is no table\n", argv[i] + 6), -1;
+    for (int i = 0; i < argc; i++)
         if (!strncmp(argv[i], "out=", 4) && !(out = fopen(argv[i] + 4, "w")))
             return fprintf(stderr, "count: %s cannot be written\n", argv[i] + 4), -1;
-    }
-    if (!out || !row_count)
-        return fprintf(stderr, "count: needs table=FILE and out=FILE\n"), -1;
+    if (!out)
+        return fprintf(stderr, "count: needs out=FILE\n"), -1;
     qemu_plugin_register_vcpu_init_cb(id, on_vcpu);
     qemu_plugin_register_vcpu_tb_trans_cb(id, on_block);
     qemu_plugin_register_vcpu_syscall_cb(id, on_syscall);

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
-from itertools import pairwise
+from collections.abc import Sequence
 from pathlib import Path
 
-from builder.bench.classes import CLASSES, plugin_table
+from builder.bench.blocks import Executions, Marks, class_counts, instructions_of, parse_marks
 from builder.bench.install import install
 from builder.bench.measure import Line, Program, StepReport, collect, converse
 from builder.bench.model import Machine, Row
@@ -84,12 +83,11 @@ class CountingMachine:
             ToolboxError: the plugin cannot be compiled.
             VerifyError: the emulator cannot be started.
         """
-        marks: dict[str, tuple[Mapping[int, Counts], int]] = {}
+        marks: dict[str, Marks] = {}
         plugin = compile_plugin(self._toolbox)
         # A fixed name, since the length of a path affects the counts.
         scratch = site.parent / "scratch"
         scratch.mkdir(exist_ok=True)
-        (scratch / "table").write_text(plugin_table(), encoding="ascii")
 
         def ask(names: Sequence[str]) -> tuple[list[Line], str]:
             out = scratch / "marks"
@@ -116,7 +114,7 @@ class CountingMachine:
         return [
             str(self._toolbox.ensure(EMULATOR) / "usr/bin/qemu-aarch64"),
             *("-L", str(root), "-cpu", self._stand_in.cpu, "-seed", "1"),
-            *("-plugin", f"{plugin},table={scratch / 'table'},out={scratch / 'marks'}"),
+            *("-plugin", f"{plugin},out={scratch / 'marks'}"),
             str(userland / "usr/bin" / program_of(self._tag)),
             *arguments,
         ]
@@ -133,49 +131,32 @@ class CountingMachine:
         }
 
 
-class Counts(dict[str, int]):
-    """Executed instructions at a mark, by class, and their sum under ``all``."""
-
-
-def parse_marks(text: str) -> tuple[dict[int, Counts], int]:
-    """Parse the plugin's output. Return the counts at each mark, and the maximum number of CPUs (threads).
-
-    Raises:
-        VerifyError: a line does not have the plugin's format.
-    """
-    marks: dict[int, Counts] = {}
-    seen = 0
-    for line in text.splitlines():
-        fields = line.split()
-        if len(fields) != 3 + len(CLASSES) or not all(field.isdigit() for field in fields):
-            raise VerifyError(f"the counting plugin's output has a malformed line: {line[:80]}")
-        number, cpus, total, *classes = map(int, fields)
-        marks[number] = Counts(zip(CLASSES, classes, strict=True), all=total)
-        seen = max(seen, cpus)
-    return marks, seen
-
-
-def counted_row(answer: Line, marks: tuple[Mapping[int, Counts], int] | None) -> Row:
-    """Return the row of a workload, from its line and the counts at its marks. Pure.
+def counted_row(answer: Line, marks: Marks | None) -> Row:
+    """Return the row of a workload, from its line and the plugin's output. Pure.
 
     The counts are exact for one thread only. With more threads, ``detail`` states this.
     """
     name, state = answer["workload"], answer["state"]
     if state != "ran" or marks is None:
         return Row(workload=name, state=state, detail=answer.get("detail", ""))
-    counts, cpus = marks
-    at = [counts[number] for number in answer["marks"] if number in counts]
-    if len(at) != len(answer["marks"]) or len(at) < 2:
+    calls = calls_of(answer, marks)
+    if not calls:
         return Row(workload=name, state="failed", detail="the plugin's output lacks marks of this workload")
-    calls = [{key: after[key] - before[key] for key in after} for before, after in pairwise(at)]
-    least = min(calls, key=lambda call: call["all"])
     return Row(
         workload=name,
         state="ran",
-        detail="" if cpus == 1 else f"{cpus} threads ran, so the counts are not exact",
-        instructions=tuple(call["all"] for call in calls),
-        classes={key: least[key] for key in CLASSES if least[key]},
+        detail="" if marks.threads == 1 else f"{marks.threads} threads ran, so the counts are not exact",
+        instructions=tuple(map(instructions_of, calls)),
+        classes=class_counts(min(calls, key=instructions_of)),
     )
+
+
+def calls_of(answer: Line, marks: Marks) -> list[Executions]:
+    """The executed blocks of each call of a workload; empty if a mark is missing. A call ends with a mark."""
+    numbers: list[int] = answer["marks"]
+    if len(numbers) < 2 or not set(numbers) <= set(marks.executions):
+        return []
+    return [marks.executions[number] for number in numbers[1:]]
 
 
 def compile_plugin(toolbox: Toolbox, source: Path = SOURCE) -> Path:

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from builder.bench.classes import classify, plugin_table
-from builder.bench.counting import EMULATOR, compile_plugin, parse_marks
+from builder.bench.blocks import class_counts, instructions_of, parse_marks
+from builder.bench.classes import classify
+from builder.bench.counting import EMULATOR, compile_plugin
 from builder.toolbox.toolbox import Toolbox
 from tests.helpers.places import Place
 
@@ -55,7 +56,7 @@ _start:
 
 def test_the_plugin_counts_what_stands_in_the_program(toolbox: Toolbox, tmp_path: Path) -> None:
     (tmp_path / "program.S").write_text(PROGRAM)
-    program, out, table = tmp_path / "program", tmp_path / "out", tmp_path / "table"
+    program, out = tmp_path / "program", tmp_path / "out"
     subprocess.run(
         [
             *(str(toolbox.zig()), "cc", "-target", "aarch64-linux-musl", "-mcpu=neoverse_v1", "-nostdlib"),
@@ -64,34 +65,32 @@ def test_the_plugin_counts_what_stands_in_the_program(toolbox: Toolbox, tmp_path
         env={"ZIG_GLOBAL_CACHE_DIR": str(tmp_path), "ZIG_LOCAL_CACHE_DIR": str(tmp_path)},
         check=True,
     )
-    table.write_text(plugin_table())
     qemu = toolbox.ensure(EMULATOR) / "usr/bin/qemu-aarch64"
-    plugin = f"{compile_plugin(toolbox)},table={table},out={out}"
+    plugin = f"{compile_plugin(toolbox)},out={out}"
     subprocess.run([str(qemu), "-cpu", "max", "-plugin", plugin, str(program)], check=True)
-    marks, cpus = parse_marks(out.read_text())
-    difference = {kind: marks[5][kind] - marks[4][kind] for kind in marks[5]}
-    assert cpus == 1
-    assert difference == {
-        "all": 1 + 10 * TURNS + 5,
+    marks = parse_marks(out.read_text())
+    assert marks.threads == 1
+    assert instructions_of(marks.executions[5]) == 1 + 10 * TURNS + 5
+    assert class_counts(marks.executions[5]) == {
         "sve": 2 * TURNS,
         "sve-dot": TURNS,
         "neon": TURNS,
         "neon-dot": 2 * TURNS,
         "fp": TURNS,
-        "sme": 0,
     }
 
 
-def test_a_table_that_is_none_is_refused(toolbox: Toolbox, tmp_path: Path) -> None:
-    table = tmp_path / "table"
-    table.write_text("0 ffffffff 00000000\nnonsense\n")
+def test_the_plugin_without_an_output_is_refused(toolbox: Toolbox, tmp_path: Path) -> None:
     qemu = toolbox.ensure(EMULATOR) / "usr/bin/qemu-aarch64"
-    plugin = f"{compile_plugin(toolbox)},table={table},out={tmp_path / 'out'}"
-    done = subprocess.run(
-        [str(qemu), "-plugin", plugin, "/nowhere"], capture_output=True, text=True, check=False
-    )
-    assert done.returncode
-    assert "is no table" in done.stderr
+    for arguments, message in (("", "needs out=FILE"), (f",out={tmp_path}", "cannot be written")):
+        done = subprocess.run(
+            [str(qemu), "-plugin", f"{compile_plugin(toolbox)}{arguments}", "/nowhere"],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode
+        assert message in done.stderr
 
 
 def test_classes_agree_with_llvms_assembler(llvm_mc: Path) -> None:

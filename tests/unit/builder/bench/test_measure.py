@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from builder.bench import measure
-from builder.bench.classes import CLASSES, classify, plugin_table
-from builder.bench.counting import counted_row, parse_marks
+from builder.bench.blocks import Block, Marks, parse_marks
+from builder.bench.classes import classify
+from builder.bench.counting import counted_row
 from builder.bench.measure import (
     Line,
     collect,
@@ -44,44 +45,67 @@ def test_the_classes_of_words_that_kernels_are_made_of() -> None:
     assert {word: classify(word) for word in words} == words
 
 
-def test_the_plugins_table_has_its_classes_in_their_order() -> None:
-    rows = [line.split() for line in plugin_table().splitlines()]
-    assert {int(kind) for kind, _, _ in rows} == set(range(len(CLASSES)))
-    assert all(int(value, 16) & ~int(mask, 16) == 0 for _, mask, value in rows)
+BLOCKS = """1 2 1000 8b0200200b0200205400006c
+mark 2 {threads}
+1 10
+2 1 100c 04a000006544e0e0
+mark 3 {threads}
+1 8
+2 2
+mark 4 {threads}
+"""
+"""A scalar block of three instructions, and one of SVE with two."""
 
 
-def line_of_marks(number: int, total: int, *classes: int, cpus: int = 1) -> str:
-    return " ".join(map(str, (number, cpus, total, *classes, *[0] * (len(CLASSES) - len(classes)))))
+def marks_of(threads: int = 1) -> Marks:
+    return parse_marks(BLOCKS.format(threads=threads))
 
 
-def test_a_count_is_the_difference_of_two_marks_and_the_least_call_counts() -> None:
-    marks = parse_marks(
-        "\n".join([line_of_marks(2, 100, 0, 7), line_of_marks(3, 160, 0, 30), line_of_marks(4, 210, 0, 50)])
-    )
-    row = counted_row({"workload": "gemm", "state": "ran", "marks": [2, 3, 4]}, marks)
-    assert row.instructions == (60, 50)
-    assert row.count == 50
-    assert row.classes == {"sve": 20}
-    assert row.spread == pytest.approx(0.2)
+def test_a_call_is_what_was_executed_up_to_its_mark_and_the_least_call_counts() -> None:
+    row = counted_row({"workload": "gemm", "state": "ran", "marks": [2, 3, 4]}, marks_of())
+    assert row.instructions == (32, 28)
+    assert row.count == 28
+    assert row.classes == {"sve": 4}
+    assert row.spread == pytest.approx(32 / 28 - 1)
     assert row.detail == ""
 
 
 def test_a_second_thread_makes_a_count_inexact_and_the_row_says_so() -> None:
-    marks = parse_marks(line_of_marks(0, 1) + "\n" + line_of_marks(1, 9, cpus=3))
-    row = counted_row({"workload": "gemm", "state": "ran", "marks": [0, 1]}, marks)
+    row = counted_row({"workload": "gemm", "state": "ran", "marks": [2, 3]}, marks_of(threads=3))
     assert row.detail == "3 threads ran, so the counts are not exact"
 
 
 def test_a_mark_that_the_plugin_never_saw_is_a_failure() -> None:
-    row = counted_row({"workload": "gemm", "state": "ran", "marks": [0, 1]}, parse_marks(line_of_marks(0, 1)))
+    row = counted_row({"workload": "gemm", "state": "ran", "marks": [4, 5]}, marks_of())
     assert row.state == "failed"
     assert row.count is None
 
 
-@pytest.mark.parametrize("line", ["0 1 2", "0 1 x 0 0 0 0 0 0", "hello"])
+def test_a_block_has_its_address_and_words() -> None:
+    scalar, vector = marks_of().executions[3]
+    assert scalar == Block(0x1000, (0x8B020020, 0x0B020020, 0x5400006C))
+    assert scalar.end == vector.address == 0x100C
+
+
+def test_a_block_that_is_translated_again_with_other_words_is_another_one() -> None:
+    text = "1 1 1000 d503201f\n2 5 1000 8b020020\n3 2 1000 8b020020\nmark 0 1\n"
+    assert parse_marks(text).executions[0] == {
+        Block(0x1000, (0xD503201F,)): 1,
+        Block(0x1000, (0x8B020020,)): 7,
+    }
+
+
+def test_what_follows_the_last_mark_is_ignored() -> None:
+    whole = BLOCKS.format(threads=1)
+    assert parse_marks(whole + "1 3\n3 12 10") == parse_marks(whole)
+
+
+@pytest.mark.parametrize(
+    "line", ["0 1 2", "7 1", "1 x", "hello", "mark", "mark x 1", "1 1 zz 8b020020", "1 1 1000 8b0200"]
+)
 def test_lines_that_the_plugin_does_not_write_are_refused(line: str) -> None:
     with pytest.raises(VerifyError, match="output has a malformed line"):
-        parse_marks(line)
+        parse_marks(f"{line}\nmark 0 1\n")
 
 
 # Talking to scripts
