@@ -64,5 +64,5 @@ def main() -> None:
 
 
 def _end(error: ArmwheelsError) -> NoReturn:
-    err.print(f"[bold red]error:[/] {escape(str(error))}", highlight=False)
+    err.print(f"[bold red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
     sys.exit(error.exit_code)

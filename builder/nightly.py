@@ -20,7 +20,7 @@ from builder.compile.processes import end_children
 from builder.errors import ArmwheelsError, StoppedError, as_disk_error
 from builder.index.client import Index, Published
 from builder.index.licences import refuse_licensed
-from builder.index.publish import published_before, published_builds, put_evidence, upload_session
+from builder.index.publish import previous_wheels, published_builds, put_evidence, upload_session
 from builder.model.build import Build
 from builder.plan import State, Step, make_plan
 from builder.workshop import AuditedWheel, TestedWheel, Workshop
@@ -83,12 +83,7 @@ def run_nightly(
     start = time.monotonic()
     published = published_builds(index, builds)
     state = index.channel(channel)
-    shown = index.snapshot_files(state.snapshot) if state.snapshot else {}
-
-    def previous_of(build: Build) -> Path | None:
-        before = published_before(shown, build)
-        return index.fetch(*before, workshop.toolbox.home / "downloads") if before else None
-
+    previous_of = previous_wheels(index, state.snapshot, workshop.toolbox.home / "downloads")
     plan = make_plan(builds, workshop.known(builds, published))
     on_plan(plan)
     cells: list[Cell] = []

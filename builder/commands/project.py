@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -67,8 +68,10 @@ class Project:
         python = python_of(wheel, list(self.configs.toolchains.pythons))
         return recipe, next(iter(recipe.versions)), python, GENERIC
 
-    def examine(self, wheel: Path) -> stages.TestedWheel:
-        """Audit and run a wheel with a passport, as the build that the passport describes."""
+    def examine(
+        self, wheel: Path, previous_of: Callable[[Build], Path | None] = lambda _: None
+    ) -> stages.TestedWheel:
+        """Audit, run and bench a wheel with a passport, as the build that the passport describes."""
         passport, recipe = self.passport(wheel)
         build = make_build(
             recipe,
@@ -84,7 +87,7 @@ class Project:
         audited = stages.AuditedWheel(
             build=build, path=wheel, audit=self.workshop.audit(build, wheel, progress)
         )
-        return self.workshop.prove(audited, progress)
+        return self.workshop.prove(audited, progress, previous_of(build))
 
     def parts(self, builds: tuple[Build, ...]) -> list[str]:
         """The parts of the toolbox these builds need, in the order they are used."""

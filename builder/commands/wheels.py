@@ -21,7 +21,7 @@ from builder.errors import (
 )
 from builder.index.licences import licensed_library, refuse_licensed
 from builder.index.local import open_index
-from builder.index.publish import put_evidence
+from builder.index.publish import previous_wheels, put_evidence
 from builder.ingredients import expectations_of, record_of
 from builder.load import load_configs
 from builder.toolbox.toolbox import Toolbox
@@ -108,7 +108,7 @@ def publish(
     ],
     channel: Annotated[str, typer.Option("--channel", help="Channel to move.")] = "nightly",
 ) -> None:
-    """Audit and run wheels, upload them with the reports, and move a channel to the new snapshot.
+    """Audit, run and bench wheels, upload them with the reports, and move a channel to the new snapshot.
 
     If a wheel with a passport fails, or holds a licensed library, nothing is uploaded. Wheels of other projects are
     uploaded without checks. The index is ARMWHEELS_INDEX with ARMWHEELS_TOKEN, else the local store.
@@ -120,12 +120,15 @@ def publish(
     passports = {wheel: auditing.open_wheel(wheel).passport for wheel in wheels}
     own = {wheel: passport for wheel, passport in passports.items() if passport is not None}
     refuse_licensed({wheel.name: licensed_library(own[wheel], project.recipes) for wheel in own})
-    proven = [project.examine(wheel) for wheel in own]
-    if faults := [f"{wheel.path.name}: {fault}" for wheel in proven for fault in wheel.faults]:
-        raise PublishError("nothing was uploaded:\n" + "\n".join(faults))
     session = secrets.token_urlsafe(24)
-    with open_index(settings.home_dir()) as index:
+    home = settings.home_dir()
+    with open_index(home) as index:
         state = index.channel(channel)
+        previous_of = previous_wheels(index, state.snapshot, home / "downloads")
+        proven = [project.examine(wheel, previous_of) for wheel in own]
+        if refused := [wheel for wheel in proven if wheel.faults]:
+            told = ("\n  ".join((wheel.path.name, *wheel.faults)) for wheel in refused)
+            raise PublishError("nothing was uploaded:\n" + "\n".join(told))
         for path in track(wheels, description="uploading", console=out, transient=True):
             index.upload(path, session)
         for wheel in proven:

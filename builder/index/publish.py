@@ -6,7 +6,7 @@ import json
 import os
 import secrets
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from packaging.utils import InvalidWheelFilename, parse_wheel_filename
@@ -17,14 +17,12 @@ from builder.index.client import Index, Published
 from builder.index.local import index_program
 from builder.model.base import Frozen
 from builder.model.build import Build
+from builder.model.channel import EVIDENCE_KINDS
 from builder.model.pythons import built_for
 from builder.model.wheel_name import local_version
 from builder.settings import index_url
 from builder.whole import write_text
 from builder.workshop import TestedWheel
-
-EVIDENCE = frozenset({"audit", "emulation", "bench"})
-"""Kinds of evidence that a published wheel must have."""
 
 
 class Session(Frozen):
@@ -46,8 +44,19 @@ def published_builds(index: Index, builds: tuple[Build, ...]) -> dict[str, Publi
     return {
         digest: published
         for digest, published in found.items()
-        if published is not None and index.evidence_kinds(published.sha256) >= EVIDENCE
+        if published is not None and index.evidence_kinds(published.sha256) >= set(EVIDENCE_KINDS)
     }
+
+
+def previous_wheels(index: Index, snapshot: str | None, folder: Path) -> Callable[[Build], Path | None]:
+    """A function that fetches, into ``folder``, the wheel of a snapshot that a build would replace, if any."""
+    shown = index.snapshot_files(snapshot) if snapshot else {}
+
+    def previous_of(build: Build) -> Path | None:
+        before = published_before(shown, build)
+        return index.fetch(*before, folder) if before else None
+
+    return previous_of
 
 
 def published_before(files: Mapping[str, str], build: Build) -> tuple[str, str] | None:

@@ -12,11 +12,12 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from builder.errors import ToolboxError
+from builder.errors import ConfigError, ToolboxError
 from builder.model.pythons import program_of
 from builder.model.toolchains import PyPITool
 from builder.settings import home_dir
 from builder.toolbox.fetch import Mirror, fetch_debian, fetch_pypi
+from builder.toolbox.moved import clear_moved
 from builder.toolbox.pins import REFRESH, PinnedFile, load_pins
 from builder.toolbox.tools import load_toolchains
 from builder.toolbox.unpack import (
@@ -36,7 +37,11 @@ def _silent(_: str) -> None:
 
 
 class Toolbox:
-    """Returns the folders of unpacked parts by name; fetches a part on first use."""
+    """Returns the folders of unpacked parts by name; fetches a part on first use.
+
+    Raises:
+        ConfigError: the state folder's path has white space, at which build systems split a compiler's command.
+    """
 
     def __init__(self, report: Report = _silent, *, home: Path | None = None) -> None:
         self.home = home or home_dir()
@@ -44,6 +49,12 @@ class Toolbox:
         self.pins = load_pins()
         self.mirror = Mirror()
         self.report = report
+        if any(sign.isspace() for sign in str(self.home)):
+            raise ConfigError(
+                f"the state folder '{self.home}' has white space in its path, at which build systems split "
+                "the compiler's command: let ARMWHEELS_HOME name another folder"
+            )
+        clear_moved(self.home, report)
 
     def path(self, part: str) -> Path:
         """The folder of ``part``, which may not exist yet; its name contains the digest of the part."""
@@ -65,9 +76,12 @@ class Toolbox:
             files = self.fetch(part)
             self.report(f"unpacking {part}")
             folder.mkdir()
-            self._unpack(part, files, folder, final)
+            # The folder may be shared by a link: a program's path must outlive the link.
+            self._unpack(part, files, folder, final.parent.resolve() / final.name)
 
-        return create_once(final, unpack)
+        made = create_once(final, unpack)
+        clear_moved(self.home, self.report)  # stamps a folder that this part was the first of
+        return made
 
     def fetch(self, part: str) -> list[Path]:
         """Download the pinned files of ``part``, check their hashes and keep them; returns their paths.
