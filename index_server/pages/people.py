@@ -35,6 +35,9 @@ table { width: 100%; border-collapse: collapse; }
 td, th { text-align: left; padding: .45rem .6rem .45rem 0; border-bottom: 1px solid var(--line);
   vertical-align: top; overflow-wrap: break-word; } th { font-weight: 600; }
 th, td a { white-space: nowrap; }
+.wide { overflow-x: auto; } .numbers td { white-space: nowrap; }
+.numbers td:not(:first-child), .numbers th:not(:first-child) { text-align: right;
+  white-space: nowrap; font-variant-numeric: tabular-nums; }
 ul { columns: 13rem; padding-left: 1.1rem; } ul.plain { columns: auto; }
 .better { color: var(--good); } .worse { color: var(--bad); font-weight: 600; }
 </style>

@@ -5,38 +5,49 @@ Evidence is what a client sent. A report that does not have the builder's form i
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from html import escape
+from typing import NamedTuple, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from index_server.pages.people import page_of
 
 LEAST_SHOWN = 0.98  # a ratio between this and the limit is neither better nor worse
-_INSTRUCTIONS = (
-    "Instructions of one warm call, counted under emulation. They show which code ran. They are not time: "
-    "a loop can take more of them and run faster."
-)
-_TIMES = "Seconds of one call on a real machine with one thread, the best of several."
+_ABOUT = {
+    "instructions": "Counted under emulation. They show which code ran. They are not time: a loop can take more of "
+    "them and run faster.",
+    "estimated cycles": "Simulated with a scheduling model of the core, as if every load hit the first-level cache "
+    "and every branch were predicted. They are not time.",
+    "seconds": "Measured on a real machine: one call with one thread, the best of several.",
+}
 
 
 class _Lenient(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
 
 
+class _Cycles(_Lenient):
+    estimated: int
+
+
 class _Row(_Lenient):
     workload: str
     state: str
     instructions: list[int] = []
+    cycles: _Cycles | None = None
     seconds: dict[str, list[float]] = {}
 
     @property
     def count(self) -> float | None:
-        return min(self.instructions, default=None) if self.state == "ran" else None
+        return min(self.instructions, default=None)
 
     @property
-    def time(self) -> float | None:
-        return min(self.seconds.get("1", []), default=None) if self.state == "ran" else None
+    def estimate(self) -> float | None:
+        return self.cycles.estimated if self.cycles is not None else None
+
+    def time(self, threads: str = "1") -> float | None:
+        return min(self.seconds.get(threads, []), default=None)
 
 
 class _Wheel(_Lenient):
@@ -54,12 +65,22 @@ class _Machine(_Lenient):
     server: str | None = None
     cpu: str = ""
     emulator: str | None = None
+    core: str | None = None
+    threads: list[int] = []
     system: str = ""
 
 
 class _Report(_Lenient):
     machine: _Machine
     measured: list[_Measured] = Field(min_length=1, max_length=2)
+
+    @property
+    def other(self) -> _Measured | None:
+        return self.measured[0] if len(self.measured) == 2 else None
+
+    @property
+    def own(self) -> _Measured:
+        return self.measured[-1]
 
 
 class _Verdict(_Lenient):
@@ -71,15 +92,37 @@ class _Verdict(_Lenient):
     reports: list[_Report]
 
 
+_Model = TypeVar("_Model", bound=BaseModel)
+
+
+class _Column(NamedTuple):
+    """One quantity of a report: its heading, how a row has it, how it is shown, and where it is from."""
+
+    quantity: str
+    report: _Report
+    value: Callable[[_Row], float | None]
+    shown: Callable[[float], str]
+    source: str
+    scaling: str | None = None
+    """The highest number of threads, where the quantity was measured with several."""
+
+
 def wheel_page(filename: str, sha256: str, evidence: Mapping[str, object]) -> bytes:
     """The page of a file. ``evidence`` has the newest body of each kind."""
     body = [f"<h1>{escape(filename)}</h1>", f"<p class=dim>sha256 {escape(sha256)}</p>"]
     body += ["<h2>Evidence</h2>", "<table>", *_kinds(sha256, evidence), "</table>"]
     if not evidence:
         body.append("<p>There is no evidence about this file.</p>")
-    body += _verdict(evidence.get("bench"))
-    body += _reports("Counted", evidence.get("bench-instructions"))
-    body += _reports("Measured on a real machine", evidence.get("bench-time"))
+    verdict = _read(_Verdict, evidence.get("bench"))
+    if verdict is not None:
+        body += _verdict(verdict)
+    # Counts that were sent beside the builder's are shown where it has none of that machine.
+    counts, times = _reports(evidence, "bench-instructions"), _reports(evidence, "bench-time")
+    judged = list(verdict.reports) if verdict is not None else []
+    known = {(_against(report), report.machine.server) for report in judged}
+    counts = [report for report in counts if (_against(report), report.machine.server) not in known]
+    body += _tables([*judged, *counts, *times], verdict.limit if verdict is not None else None)
+    body += _unreadable(evidence)
     return page_of(filename, body)
 
 
@@ -92,16 +135,34 @@ def _kinds(sha256: str, evidence: Mapping[str, object]) -> Iterator[str]:
         yield f"<tr><td>{link}</td><td>{word}</td></tr>"
 
 
-def _verdict(body: object) -> Iterator[str]:
-    """The verdict of the builder, with the counts beside each other wheel."""
-    if body is None:
-        return
-    yield "<h2>Beside other wheels</h2>"
+def _read(model: type[_Model], body: object) -> _Model | None:
     try:
-        verdict = _Verdict.model_validate(body)
+        return model.model_validate(body)
     except ValidationError:
-        yield "<p>The report is not in a form that can be shown.</p>"
-        return
+        return None
+
+
+def _reports(evidence: Mapping[str, object], prefix: str) -> list[_Report]:
+    """The reports of a kind and of those that add a machine to its name, such as ``bench-time-neoverse-v1``."""
+    found = (_read(_Report, evidence[kind]) for kind in sorted(evidence) if _is_of(kind, prefix))
+    return [report for report in found if report is not None]
+
+
+def _is_of(kind: str, prefix: str) -> bool:
+    return kind == prefix or kind.startswith(f"{prefix}-")
+
+
+def _unreadable(evidence: Mapping[str, object]) -> Iterator[str]:
+    for kind, body in sorted(evidence.items()):
+        model = _Verdict if kind == "bench" else _Report if _is_of(kind, "bench-instructions") else None
+        model = _Report if _is_of(kind, "bench-time") else model
+        if model is not None and _read(model, body) is None:
+            yield f"<p>The report {escape(kind)} is not in a form that can be shown.</p>"
+
+
+def _verdict(verdict: _Verdict) -> Iterator[str]:
+    """The verdict of the builder."""
+    yield "<h2>Verdict of bench</h2>"
     word = "Passed" if verdict.passed else "Failed"
     yield (
         f"<p><strong>{word}.</strong> No workload may take more than {verdict.limit:.2f} times the instructions "
@@ -111,52 +172,106 @@ def _verdict(body: object) -> Iterator[str]:
         yield f"<p>{escape(verdict.note)}</p>"
     yield from _list(verdict.faults)
     yield from _list(f"{name}: {why}" for name, why in verdict.allowed.items())
-    for report in verdict.reports:
-        yield from _table(report, verdict.limit)
 
 
-def _reports(title: str, body: object) -> Iterator[str]:
-    """One report without a verdict."""
-    if body is None:
-        return
-    yield f"<h2>{title}</h2>"
-    try:
-        yield from _table(_Report.model_validate(body), None)
-    except ValidationError:
-        yield "<p>The report is not in a form that can be shown.</p>"
+def _against(report: _Report) -> str:
+    return report.other.wheel.filename if report.other is not None else ""
 
 
-def _table(report: _Report, limit: float | None) -> Iterator[str]:
+def _tables(reports: Iterable[_Report], limit: float | None) -> Iterator[str]:
+    """One table for each other wheel. Quantities stand side by side, and each ratio is of one quantity alone."""
+    groups: dict[str, list[_Report]] = {}
+    for report in reports:
+        groups.setdefault(_against(report), []).append(report)
+    for filename, group in groups.items():
+        label = group[0].other.wheel.label if group[0].other is not None else ""
+        title = f"Beside {label}" if filename else "Beside no other wheel"
+        yield f"<h2>{escape(title)}</h2>"
+        if filename:
+            yield f"<p class=dim>{escape(filename)}</p>"
+        yield from _table([column for report in group for column in _columns(report)], limit)
+
+
+def _columns(report: _Report) -> Iterator[_Column]:
     machine = report.machine
-    counted = machine.emulator is not None
-    where = (
-        f"as {machine.server or machine.target} ({machine.cpu}, {machine.emulator})"
-        if counted
-        else machine.target
-    )
-    yield f"<p class=dim>{escape(where)}. {_INSTRUCTIONS if counted else _TIMES}</p>"
-    labels = "".join(f"<th>{escape(one.wheel.label)}</th>" for one in report.measured)
-    pair = len(report.measured) == 2
-    yield f"<table><tr><th>workload</th>{labels}{'<th>ratio</th>' * pair}</tr>"
-    rows = [{row.workload: row for row in one.rows} for one in report.measured]
-    for name in rows[-1]:
-        values = [_value(side.get(name), counted=counted) for side in rows]
-        cells = "".join(f"<td>{_shown(value, counted=counted)}</td>" for value in values)
-        ratio = f"<td>{_ratio(values, limit)}</td>" if pair else ""
-        yield f"<tr><td>{escape(name)}</td>{cells}{ratio}</tr>"
-    yield "</table>"
+    if machine.emulator is None:
+        source = ", ".join(filter(None, (machine.target, machine.cpu, machine.system)))
+        most = str(max(machine.threads, default=1))
+        scaling = most if most != "1" else None
+        yield _Column("seconds", report, _Row.time, _short_seconds, source, scaling)
+        return
+    source = f"{machine.server or machine.target}: {machine.cpu}, {machine.emulator}"
+    yield _Column("instructions", report, lambda row: row.count, _short, source)
+    if machine.core is not None and any(row.cycles is not None for row in report.own.rows):
+        yield _Column("estimated cycles", report, lambda row: row.estimate, _short, machine.core)
 
 
-def _value(row: _Row | None, *, counted: bool) -> float | None:
-    if row is None:
-        return None
-    return row.count if counted else row.time
+def _table(columns: Sequence[_Column], limit: float | None) -> Iterator[str]:
+    yield "<div class=wide><table class=numbers>"
+    heads = "".join(f"<th colspan={_width(column)}>{column.quantity}</th>" for column in columns)
+    yield f"<tr><th></th>{heads}</tr>"
+    labels = "".join(f"<th>{label}</th>" for column in columns for label in _labels(column))
+    yield f"<tr><th>workload</th>{labels}</tr>"
+    names = dict.fromkeys(row.workload for column in columns for row in column.report.own.rows)
+    tables = [
+        [{row.workload: row for row in side.rows} for side in column.report.measured] for column in columns
+    ]
+    for name in names:
+        cells = [
+            cell
+            for column, sides in zip(columns, tables, strict=True)
+            for cell in _cells(column, [side.get(name) for side in sides], limit)
+        ]
+        yield f"<tr><td>{escape(name)}</td>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
+    yield "</table></div>"
+    yield "<ul class=plain>"
+    for column in columns:
+        about = _ABOUT[column.quantity]
+        yield f"<li><strong>{column.quantity}</strong> ({escape(column.source)}): {about}</li>"
+    yield "</ul>"
 
 
-def _shown(value: float | None, *, counted: bool) -> str:
-    if value is None:
-        return "-"
-    return f"{value:,.0f}" if counted else f"{value:.3g} s"
+def _short(value: float) -> str:
+    """Three digits, with a prefix of the SI."""
+    for prefix, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if value >= size:
+            return f"{_three(value / size)} {prefix}"
+    return _three(value)
+
+
+def _short_seconds(value: float) -> str:
+    for unit, size in (("s", 1.0), ("ms", 1e-3)):
+        if value >= size:
+            return f"{_three(value / size)} {unit}"
+    return f"{_three(value / 1e-6)} µs"
+
+
+def _three(value: float) -> str:
+    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def _width(column: _Column) -> int:
+    return len(_labels(column))
+
+
+def _labels(column: _Column) -> list[str]:
+    other = column.report.other
+    labels = ["this wheel"] if other is None else [escape(other.wheel.label), "this wheel", "ratio"]
+    if column.scaling is not None:
+        labels.append(f"{column.scaling} threads")
+    return labels
+
+
+def _cells(column: _Column, rows: Sequence[_Row | None], limit: float | None) -> Iterator[str]:
+    values = [column.value(row) if row is not None and row.state == "ran" else None for row in rows]
+    for value in values:
+        yield "-" if value is None else column.shown(value)
+    if column.report.other is not None:
+        yield _ratio(values, limit if column.quantity == "instructions" else None)
+    if column.scaling is not None:
+        own, one = rows[-1], values[-1]
+        most = own.time(column.scaling) if own is not None else None
+        yield f"{one / most:.1f} times" if one and most else "-"
 
 
 def _ratio(values: Sequence[float | None], limit: float | None) -> str:
@@ -169,7 +284,7 @@ def _ratio(values: Sequence[float | None], limit: float | None) -> str:
     return f"<span{style}>{ratio:.3f}</span>"
 
 
-def _list(items: Iterator[str] | Sequence[str]) -> Iterator[str]:
+def _list(items: Iterable[str]) -> Iterator[str]:
     found = [f"<li>{escape(item)}</li>" for item in items]
     if found:
         yield f'<ul class="plain">{"".join(found)}</ul>'

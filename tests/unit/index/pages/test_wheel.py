@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import re
 
 import orjson
 from hypothesis import given
 from hypothesis import strategies as st
 
-from index_server.pages.wheel import wheel_page
+from index_server.pages.wheel import _short, _short_seconds, wheel_page
 
 SHA256 = "a" * 64
 NAME = "numpy-2.4.6+neoverse.v1-1_4db161af-cp311-cp311-manylinux_2_28_aarch64.whl"
@@ -54,8 +55,8 @@ def cells(page: str) -> dict[str, list[str]]:
 def test_counts_stand_side_by_side_with_their_ratio() -> None:
     page = wheel_page(NAME, SHA256, {"bench": verdict()}).decode()
     shown = cells(page)
-    assert shown["sort"] == ["1,000", "1,690", '<span class="worse">1.690</span>']
-    assert shown["exp"] == ["4,000", "1,000", '<span class="better">0.250</span>']
+    assert shown["sort"] == ["1 k", "1.69 k", '<span class="worse">1.690</span>']
+    assert shown["exp"] == ["4 k", "1 k", '<span class="better">0.250</span>']
     assert shown["bf16"] == ["-", "7", ""]
     assert "<strong>Failed.</strong>" in page
     assert "sort takes 1.67 times the instructions of PyPI" in page
@@ -73,15 +74,75 @@ def test_each_kind_of_evidence_is_linked_with_its_outcome() -> None:
     }
 
 
-def test_times_are_never_in_the_table_of_instructions() -> None:
-    row = {"workload": "sort", "state": "ran", "seconds": {"1": [0.0125, 0.0121], "4": [0.004]}}
-    times = {"machine": REAL, "measured": [measured("own", row)]}
-    page = wheel_page(NAME, SHA256, {"bench": verdict(), "bench-time": times}).decode()
-    before, after = page.split("<h2>Measured on a real machine</h2>")
-    assert "0.0121 s" in after
-    assert "0.0121" not in before
-    assert "1,690" not in after
-    assert "Seconds of one call" in after
+def row(workload: str, count: int, cycles: int, *seconds: float) -> dict[str, object]:
+    """A row as counted; with ``seconds``, as measured with 1 and 64 threads."""
+    if seconds:
+        return {
+            "workload": workload,
+            "state": "ran",
+            "seconds": dict(zip(("1", "64"), map(_twice, seconds), strict=True)),
+        }
+    return counted(workload, count) | {"cycles": {"estimated": cycles, "coverage": 0.95}}
+
+
+def _twice(value: float) -> list[float]:
+    return [value * 1.01, value]
+
+
+COUNTED = {
+    "machine": EMULATED | {"core": "LLVM 19's model of neoverse-v1"},
+    "measured": [measured("PyPI", row("sort", 1000, 400)), measured("own", row("sort", 1370, 300))],
+}
+TIMED = {
+    "machine": REAL | {"threads": [1, 2, 64]},
+    "measured": [
+        measured("PyPI", row("sort", 0, 0, 0.02, 0.01)),
+        measured("own", row("sort", 0, 0, 0.01, 0.0005)),
+    ],
+}
+
+
+def test_instructions_cycles_and_times_stand_side_by_side_and_have_a_ratio_each() -> None:
+    evidence = {"bench": verdict(reports=[COUNTED], allowed={}), "bench-time-neoverse-v1": TIMED}
+    page = wheel_page(NAME, SHA256, evidence).decode()
+    assert cells(page)["sort"] == [
+        *("1 k", "1.37 k", '<span class="worse">1.370</span>'),
+        *("400", "300", '<span class="better">0.750</span>'),
+        *("20 ms", "10 ms", '<span class="better">0.500</span>', "20.0 times"),
+    ]
+    heads = re.findall(r"<th colspan=(\d)>(.*?)</th>", page)
+    assert heads == [("3", "instructions"), ("3", "estimated cycles"), ("4", "seconds")]
+    assert "LLVM 19&#x27;s model of neoverse-v1" in page
+
+
+def test_times_of_each_machine_have_columns_of_their_own() -> None:
+    kinds = ("bench-time", "bench-time-neoverse-n1")
+    page = wheel_page(NAME, SHA256, dict.fromkeys(kinds, TIMED)).decode()
+    assert len(re.findall(r"<th colspan=4>seconds</th>", page)) == 2
+
+
+def test_counts_that_the_verdict_has_are_not_shown_twice() -> None:
+    evidence = {"bench": verdict(reports=[COUNTED]), "bench-instructions": COUNTED}
+    page = wheel_page(NAME, SHA256, evidence).decode()
+    assert page.count("instructions</th>") == 1
+    other = COUNTED | {"machine": EMULATED | {"server": "graviton4"}}
+    page = wheel_page(NAME, SHA256, evidence | {"bench-instructions-graviton4": other}).decode()
+    assert page.count("instructions</th>") == 2
+
+
+@given(value=st.floats(1e-9, 1e15))
+def test_short_numbers_keep_three_digits(value: float) -> None:
+    sizes = {"G": 1e9, "M": 1e6, "k": 1e3, "s": 1.0, "ms": 1e-3, "µs": 1e-6, "": 1.0}
+    for text, exact in ((_short(value), value), (_short_seconds(value), value)):
+        number, _, unit = text.partition(" ")
+        assert math.isclose(
+            float(number) * sizes[unit], exact, rel_tol=0.006, abs_tol=0.5 * sizes[unit] * (value < 1)
+        )
+
+
+def test_a_report_in_another_form_is_named() -> None:
+    page = wheel_page(NAME, SHA256, {"bench": {"passed": True}, "bench-time": [1]}).decode()
+    assert page.count("is not in a form that can be shown") == 2
 
 
 def test_a_file_without_evidence_says_so() -> None:
@@ -95,7 +156,7 @@ JSON = st.recursive(
 )
 
 
-@given(body=JSON, kind=st.sampled_from(["audit", "bench", "bench-instructions", "bench-time"]))
+@given(body=JSON, kind=st.sampled_from(["audit", "bench", "bench-instructions", "bench-time-x"]))
 def test_any_evidence_makes_a_page(body: object, kind: str) -> None:
     assert wheel_page(NAME, SHA256, {kind: body}).startswith(b"<!DOCTYPE html>")
 
