@@ -21,7 +21,7 @@ from pydantic import field_serializer
 from builder.errors import ConfigError
 from builder.model.base import Frozen, Name
 from builder.model.server import Server
-from builder.model.target import Cache, Emulator, FlagsFrom, TargetTable, parse_version
+from builder.model.target import Cache, Core, Emulator, FlagsFrom, TargetTable, parse_version
 from builder.settings import nearest, there_are, validate_tables
 
 # Capabilities without instructions that a compiler emits: kernel services, timers, processor state bits, cache
@@ -57,6 +57,7 @@ class Target(Frozen):
     cache: Cache
     sve_bits: int
     emulator: Emulator | None
+    core: Core
     compilers: dict[str, tuple[FlagsFrom, ...]]
 
     @field_serializer("features", "below", when_used="json")
@@ -273,6 +274,7 @@ def _target(name: str, table: TargetTable, below: frozenset[str], server: Server
         cache=table.cache,
         sve_bits=table.sve_bits or 0,
         emulator=table.emulator,
+        core=table.core,
         compilers=table.flags,
     )
 

@@ -178,7 +178,7 @@ class Workshop:
         record = record_of(wheel, self.toolbox.home)
         key = {
             "audit": AUDIT_VERSION,
-            "target": target.model_dump(mode="json", exclude={"emulator", "server"}),
+            "target": target.model_dump(mode="json", exclude={"emulator", "server", "core"}),
             "expectations": expectations.model_dump(mode="json"),
             "record": digest(record.model_dump(mode="json")) if record else None,
             "llvm": self.toolbox.pins.digest("llvm"),

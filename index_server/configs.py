@@ -135,6 +135,22 @@ class CacheTable(Table):
     """Third-level cache of a chip; 0 where there is none."""
 
 
+class CoreTable(Table):
+    """``core`` of a target: the core for which the builder estimates cycles."""
+
+    model: Name
+    """The name of LLVM's scheduling model."""
+
+    nearest: bool = False
+    """Whether the model is of another core."""
+
+    width: Count
+    """Instructions that the core dispatches in a cycle."""
+
+    window: Count
+    """Micro-operations in the reorder buffer."""
+
+
 class EmulatorTable(Table):
     """``emulator`` of a target: the CPU model under which its wheels are tested."""
 
@@ -190,6 +206,9 @@ class TargetTable(Table):
 
     cache: CacheTable | None = None
     """Sizes of the caches; of several products the smallest."""
+
+    core: CoreTable | None = None
+    """The core for which cycles are estimated."""
 
     sve_bits: Count | None = None
     """The length of the SVE vectors in bits; absent without SVE."""

@@ -7,14 +7,18 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from builder.bench.blocks import Executions, Marks, class_counts, instructions_of, parse_marks
+from builder.bench.cycles import code_of, estimate
 from builder.bench.install import install
+from builder.bench.mca import Simulator
 from builder.bench.measure import Line, Program, StepReport, collect, converse
-from builder.bench.model import Machine, Row
+from builder.bench.model import IMPORT, Machine, Row
+from builder.bench.traces import hot_traces
 from builder.emulation.emulate import PLUGIN_MODELS, stand_in
 from builder.emulation.environment import write_bytecode
 from builder.emulation.roots import server_root
 from builder.errors import VerifyError
 from builder.model.pythons import program_of, version_of
+from builder.model.target import Core
 from builder.targets import Target
 from builder.toolbox.compile_c import compile_shared
 from builder.toolbox.toolbox import Toolbox
@@ -36,6 +40,7 @@ class CountingMachine:
         self._toolbox = toolbox
         self._tag = tag
         self._stand_in = stand_in(target, models=PLUGIN_MODELS)
+        self._simulator = Simulator(toolbox, target.core, self._stand_in.vector_bits)
         self._fixed = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONHASHSEED": "0"}
         package = toolbox.pins.files(EMULATOR)[0]
         self.machine = Machine(
@@ -44,6 +49,7 @@ class CountingMachine:
             cpu=self._stand_in.cpu,
             emulator=f"{package.name} {package.version}",
             vector_bits=self._stand_in.vector_bits,
+            core=_described(target.core),
             threads=(1,),
             environment=self._fixed,
             system=f"Debian 12, CPython {version_of(tag)}",
@@ -77,10 +83,10 @@ class CountingMachine:
     def measure(
         self, program: Program, workloads: Sequence[str], site: Path, progress: StepReport
     ) -> tuple[Row, ...]:
-        """Count ``CALLS`` warm calls of each workload.
+        """Count ``CALLS`` warm calls of each workload, and estimate the cycles of the one with the lowest count.
 
         Raises:
-            ToolboxError: the plugin cannot be compiled.
+            ToolboxError: the plugin cannot be compiled, or a tool of LLVM fails.
             VerifyError: the emulator cannot be started.
         """
         marks: dict[str, Marks] = {}
@@ -105,7 +111,20 @@ class CountingMachine:
             return lines, ending
 
         answers = collect(workloads, ask)
-        return tuple(counted_row(answer, marks.get(name)) for name, answer in answers.items())
+        rows = [counted_row(answer, marks.get(name)) for name, answer in answers.items()]
+        progress("estimating cycles")
+        traces = {
+            row.workload: hot_traces(least_call(answers[row.workload], marks[row.workload]))
+            for row in rows
+            if row.instructions and row.workload != IMPORT
+        }
+        costs = self._simulator.costs({code_of(trace) for hot in traces.values() for trace in hot})
+        return tuple(
+            row.model_copy(update={"cycles": estimate(traces[row.workload], costs, row.count or 0)})
+            if row.workload in traces
+            else row
+            for row in rows
+        )
 
     def _command(self, plugin: Path, scratch: Path, arguments: Sequence[str]) -> list[str]:
         # This emulator finds the server's /proc/cpuinfo in the root: it needs no preload.
@@ -147,7 +166,7 @@ def counted_row(answer: Line, marks: Marks | None) -> Row:
         state="ran",
         detail="" if marks.threads == 1 else f"{marks.threads} threads ran, so the counts are not exact",
         instructions=tuple(map(instructions_of, calls)),
-        classes=class_counts(min(calls, key=instructions_of)),
+        classes=class_counts(least_call(answer, marks)),
     )
 
 
@@ -157,6 +176,20 @@ def calls_of(answer: Line, marks: Marks) -> list[Executions]:
     if len(numbers) < 2 or not set(numbers) <= set(marks.executions):
         return []
     return [marks.executions[number] for number in numbers[1:]]
+
+
+def least_call(answer: Line, marks: Marks) -> Executions:
+    """The executed blocks of the call with the fewest instructions.
+
+    Raises:
+        ValueError: a mark is missing.
+    """
+    return min(calls_of(answer, marks), key=instructions_of)
+
+
+def _described(core: Core) -> str:
+    note = ", the nearest that LLVM has" if core.nearest else ""
+    return f"LLVM's scheduling model of {core.model}{note}"
 
 
 def compile_plugin(toolbox: Toolbox, source: Path = SOURCE) -> Path:

@@ -61,7 +61,12 @@ def _faults(row: Row, beside: Row | None, other: Measured) -> Iterator[str]:
         yield f"{row.workload} is missing, and {other.wheel.label} has it: {row.detail}"
     elif row.count and beside is not None and row.count > LIMIT * max(beside.instructions, default=row.count):
         ratio = row.count / max(beside.instructions)
-        yield f"{row.workload} takes {ratio:.3f} times the instructions of {other.wheel.label}"
+        fault = f"{row.workload} takes {ratio:.3f} times the instructions of {other.wheel.label}"
+        if row.cycles and beside.cycles and beside.cycles.estimated:
+            fault += (
+                f", and an estimated {row.cycles.estimated / beside.cycles.estimated:.2f} times its cycles"
+            )
+        yield fault
 
 
 def _names(allowed: Slower, workload: str, target: str) -> bool:

@@ -9,8 +9,14 @@ from pydantic import Field
 
 from builder.model.base import Frozen
 
-BENCH_VERSION = 2
+BENCH_VERSION = 3
 """Increase this when workloads or measurements change. Results are comparable only within one version."""
+
+LEVEL_TWO_BYTES = 16
+"""Bytes that a second-level cache moves in a cycle. A Neoverse N1's was measured to give 19 of its 32.
+
+https://chipsandcheese.com/2021/10/22/deep-diving-neoverse-n1/
+"""
 
 IMPORT = "import"
 """The first workload of every script, which imports the package."""
@@ -25,11 +31,32 @@ class Workload(Frozen):
     about: str
 
 
+class Cycles(Frozen):
+    """The estimated core cycles of a call (:mod:`builder.bench.cycles`), and its memory traffic.
+
+    ``coverage`` is the share of the instructions that were simulated; ``estimated`` and the bytes are scaled to
+    all. ``unmodelled`` is the share of the simulated instructions that the core's model does not have. The bytes
+    are those of the instructions' operands, wherever the data lies.
+    """
+
+    estimated: int
+    coverage: float
+    unmodelled: float
+    loaded_bytes: int
+    stored_bytes: int
+
+    @property
+    def at_level_two(self) -> int:
+        """The cycles if no access hit the first-level cache: the bytes at the speed of the second-level cache."""
+        return max(self.estimated, (self.loaded_bytes + self.stored_bytes) // LEVEL_TWO_BYTES)
+
+
 class Row(Frozen):
     """The result of one workload with one wheel.
 
     ``instructions`` has a count for each warm call, or for the only call of ``import``. ``classes`` divides the
-    lowest count by class of :mod:`builder.bench.classes`. ``seconds`` has the seconds per call of each sample, by
+    lowest count by class of :mod:`builder.bench.classes`, and ``cycles`` is the estimate of that call; ``import``
+    has none, since it runs once, with empty caches. ``seconds`` has the seconds per call of each sample, by
     number of threads. ``detail`` has the reason if a measurement is missing or not exact.
     """
 
@@ -38,6 +65,7 @@ class Row(Frozen):
     detail: str = ""
     instructions: tuple[int, ...] = ()
     classes: dict[str, int] = Field(default_factory=dict)
+    cycles: Cycles | None = None
     seconds: dict[int, tuple[float, ...]] = Field(default_factory=dict)
 
     @property
@@ -93,7 +121,7 @@ class Machine(Frozen):
     """The machine on which the wheels ran.
 
     ``emulator`` and ``server``, of ``servers.toml``, are ``None`` on a real machine. ``vector_bits`` is 0 without
-    SVE, and ``None`` on a real machine.
+    SVE, and ``None`` on a real machine. ``core`` is the scheduling model by which cycles are estimated.
     """
 
     target: str
@@ -101,6 +129,7 @@ class Machine(Frozen):
     cpu: str
     emulator: str | None
     vector_bits: int | None
+    core: str | None = None
     threads: tuple[int, ...]
     environment: dict[str, str]
     system: str

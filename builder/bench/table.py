@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -11,10 +11,10 @@ from rich.text import Text
 from builder.bench.model import IMPORT, BenchReport, Machine, Measured, Row
 
 COUNTS_PROVE = (
-    "These are instructions, not time. A count is reproducible. It shows which code ran (SVE, NEON, dot products, "
-    "or none of them) and how much overhead it has. It does not show speed, since a CPU's issue width, caches and "
-    "memory do not affect it. Some kernels that are tuned for a CPU execute twice the instructions of the generic "
-    "ones. The same command measures time on an Arm machine."
+    "These are instructions and estimated cycles, not time. A count is reproducible. It shows which code ran (SVE, "
+    "NEON, dot products, or none of them) and how much overhead it has. The cycles are those of a core that never "
+    "waits: pipes, latencies and dependences are simulated, while every load hits the first-level cache and every "
+    "branch is predicted. The same command measures time on an Arm machine."
 )
 TIMES_PROVE = (
     "Seconds per call, the best of several. A median far above it shows that the machine had other load. The "
@@ -38,33 +38,46 @@ def draw(report: BenchReport) -> RenderableType:
 
 
 def machine_lines(machine: Machine) -> list[str]:
-    """Return a description of the machine, in two lines."""
+    """Return a description of the machine, a few lines."""
     if machine.emulator is None:
         cores = machine.threads[-1]
         return [f"{machine.target} ({machine.cpu}), {cores} cores, {machine.system}", machine.note]
     vectors = f"{machine.vector_bits}-bit SVE" if machine.vector_bits else "no SVE"
-    return [
+    lines = [
         f"as {machine.server} ({machine.target}): {machine.emulator}, -cpu {machine.cpu} ({vectors}), one thread",
         machine.note,
     ]
+    return [*lines, f"cycles are estimated with {machine.core}"] if machine.core else lines
 
 
 def _table(report: BenchReport, reference: Measured | None, wheel: Measured) -> Table:
     table = Table(box=None, pad_edge=False)
     emulated = report.machine.emulator is not None
+    estimated = report.machine.core is not None
     columns = [side for side in (reference, wheel) if side is not None]
     table.add_column("", no_wrap=True)
+
+    def head(text: str, unit: str) -> Text:
+        return Text(text, "bold") + Text(f"\n{unit}" if estimated else "", "not bold dim")
+
     for side in columns:
-        table.add_column(Text(side.wheel.label, "bold"), justify="right", no_wrap=True)
+        table.add_column(head(side.wheel.label, "instructions"), justify="right", no_wrap=True)
         table.add_column("vector %" if emulated else "median", style="dim", no_wrap=not emulated)
     if reference is not None:
-        table.add_column("ratio", justify="right", no_wrap=True)
+        table.add_column(head("ratio", "instructions"), justify="right", no_wrap=True)
+    for side in columns if estimated else ():
+        table.add_column(head(side.wheel.label, "est. cycles"), justify="right", no_wrap=True)
+    if reference is not None and estimated:
+        table.add_column(head("ratio", "est. cycles"), justify="right", no_wrap=True)
     if not emulated:
         for threads in report.machine.threads[1:]:
             table.add_column(f"x{threads}", justify="right", style="dim", no_wrap=True)
 
     def add(
-        name: str, cells: list[tuple[RenderableType, RenderableType]], ratio: Text, more: list[str]
+        name: str,
+        cells: list[tuple[RenderableType, RenderableType]],
+        ratio: Text,
+        more: Sequence[RenderableType],
     ) -> None:
         flat = [part for cell in cells for part in cell]
         table.add_row(name, *flat, *([ratio] if reference is not None else []), *more)
@@ -80,10 +93,20 @@ def _table(report: BenchReport, reference: Measured | None, wheel: Measured) -> 
         rows = [side.row(name) for side in columns]
         values = [_value(row, emulated) for row in rows]
         ratio = ratio_text(*values) if None not in values else Text()
-        scaling = [] if emulated else scaling_cells(rows[-1], report.machine.threads)
+        more = _cycle_cells(rows) if estimated else []
+        more += [] if emulated else scaling_cells(rows[-1], report.machine.threads)
         title = f"import {report.project}" if name == IMPORT else name
-        add(title, [_cells(row, emulated) for row in rows], ratio, scaling)
+        add(title, [_cells(row, emulated) for row in rows], ratio, more)
     return table
+
+
+def _cycle_cells(rows: Sequence[Row | None]) -> list[RenderableType]:
+    """Return the estimated cycles of each wheel, and their ratio if there are two wheels."""
+    values = [row.cycles.estimated if row is not None and row.cycles is not None else None for row in rows]
+    cells: list[RenderableType] = ["" if value is None else short(value) for value in values]
+    if len(values) == 2:
+        cells.append(ratio_text(*values))
+    return cells
 
 
 def _value(row: Row | None, emulated: bool) -> float | None:
@@ -171,7 +194,18 @@ def _footnotes(reference: Measured | None, wheel: Measured) -> list[str]:
             lines.append(
                 f"{label}: ~ marks counts that differ between calls, by {100 * worst:.1f} % at most: {names}"
             )
+        lines += _cycle_notes(label, side.rows)
     return lines
+
+
+def _cycle_notes(label: str, rows: Sequence[Row]) -> Iterator[str]:
+    """Yield where the estimate of cycles is weak: instructions that the model lacks, and much memory traffic."""
+    cycles = [(row.workload, row.cycles) for row in rows if row.cycles is not None]
+    if unmodelled := [f"{name} {100 * one.unmodelled:.1f} %" for name, one in cycles if one.unmodelled]:
+        yield f"{label}: the model of the core lacks instructions: {', '.join(unmodelled)}"
+    far = [f"{name} {short(one.at_level_two)}" for name, one in cycles if one.at_level_two > one.estimated]
+    if far:
+        yield f"{label}: est. cycles if no access hits the first-level cache, where more: {', '.join(far)}"
 
 
 def paste(report: BenchReport) -> str:

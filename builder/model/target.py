@@ -60,6 +60,19 @@ class Emulator(Config):
     """Whether the model is of another CPU, which has the same instructions."""
 
 
+class Core(Config):
+    """The core for which ``armwheels bench`` estimates cycles."""
+
+    model: Name
+    """Name of the CPU for ``llvm-mca -mcpu``, whose scheduling model is used."""
+    nearest: bool = False
+    """Whether the model is of another core, the nearest that LLVM has."""
+    width: Annotated[int, Field(gt=0)]
+    """Instructions (macro-operations) that the core dispatches in a cycle."""
+    window: Annotated[int, Field(gt=0)]
+    """Micro-operations in the reorder buffer."""
+
+
 class TargetTable(Config):
     """One table of ``configs/targets.toml``: a CPU target."""
 
@@ -89,6 +102,8 @@ class TargetTable(Config):
     """Length of the SVE vectors in bits; required exactly for targets with SVE."""
     emulator: Emulator | None = None
     """CPU model of the emulator; without this key it has none."""
+    core: Core
+    """Core for which cycles are estimated."""
     flags: dict[Name, tuple[FlagsFrom, ...]]
     """Machine flags of each compiler, with rising versions."""
 

@@ -9,34 +9,30 @@ from pathlib import Path
 
 import pytest
 
-from builder.bench.blocks import class_counts, instructions_of, parse_marks
+from builder.bench.blocks import class_counts, instructions_of
 from builder.bench.classes import classify
 from builder.bench.counting import EMULATOR, compile_plugin
+from builder.bench.cycles import code_of, estimate
+from builder.bench.mca import Simulator
+from builder.bench.traces import hot_traces
+from builder.load import load_targets
 from builder.toolbox.toolbox import Toolbox
+from tests.helpers.loops import EXIT, LOOPS, MARK, TURNS, assemble, count, program
 from tests.helpers.places import Place
 
 pytestmark = pytest.mark.slow
 
 INSTRUCTIONS = Path(__file__).with_name("bench_instructions.txt").read_text().splitlines()
 
-# Two marks around a loop of 1,000 turns. After the first svc: 1 mov, 1,000 turns of 10, 4 to set the next mark.
-TURNS = 1000
-PROGRAM = """
+# After the first svc: 1 mov, 1,000 turns of 10, 4 to set the next mark.
+PROGRAM = f"""
 .arch_extension sve
 .arch_extension bf16
 .arch_extension i8mm
-.macro mark number
-    mov  x8, #62
-    movz w0, #0x8d93        // -0x41726d, low half
-    movk w0, #0xffbe, lsl #16
-    mov  x1, #\\number
-    svc  #0
-.endm
-.globl _start
-_start:
+{MARK}
     mov  x2, #0
     mark 4
-    mov  x9, #1000
+    mov  x9, #{TURNS}
 1:  fmla z0.s, p0/m, z1.s, z2.s
     ptrue p0.s
     bfmmla z0.s, z1.h, z2.h
@@ -48,27 +44,12 @@ _start:
     subs x9, x9, #1
     b.ne 1b
     mark 5
-    mov  x8, #93
-    mov  x0, #0
-    svc  #0
+{EXIT}
 """
 
 
 def test_the_plugin_counts_what_stands_in_the_program(toolbox: Toolbox, tmp_path: Path) -> None:
-    (tmp_path / "program.S").write_text(PROGRAM)
-    program, out = tmp_path / "program", tmp_path / "out"
-    subprocess.run(
-        [
-            *(str(toolbox.zig()), "cc", "-target", "aarch64-linux-musl", "-mcpu=neoverse_v1", "-nostdlib"),
-            *("-static", "-o", str(program), str(tmp_path / "program.S")),
-        ],
-        env={"ZIG_GLOBAL_CACHE_DIR": str(tmp_path), "ZIG_LOCAL_CACHE_DIR": str(tmp_path)},
-        check=True,
-    )
-    qemu = toolbox.ensure(EMULATOR) / "usr/bin/qemu-aarch64"
-    plugin = f"{compile_plugin(toolbox)},out={out}"
-    subprocess.run([str(qemu), "-cpu", "max", "-plugin", plugin, str(program)], check=True)
-    marks = parse_marks(out.read_text())
+    marks = count(toolbox, assemble(toolbox, PROGRAM, tmp_path), tmp_path / "marks")
     assert marks.threads == 1
     assert instructions_of(marks.executions[5]) == 1 + 10 * TURNS + 5
     assert class_counts(marks.executions[5]) == {
@@ -78,6 +59,27 @@ def test_the_plugin_counts_what_stands_in_the_program(toolbox: Toolbox, tmp_path
         "neon-dot": 2 * TURNS,
         "fp": TURNS,
     }
+
+
+# Cycles of a turn by the cores' Software Optimization Guides. Neoverse N1: two FMLA of 128 bits, two LDR Q a cycle,
+# and two cycles from FADD to FADD. Neoverse V1: four FMLA, three LDR Q, and two cycles.
+TURN = {"neoverse-n1": (8.0, 8.0, 2.0), "neoverse-v1": (4.0, 8.0, 4 / 3)}
+
+
+@pytest.mark.parametrize("name", TURN)
+def test_loops_take_the_cycles_that_the_cores_guides_state(
+    toolbox: Toolbox, tmp_path: Path, name: str
+) -> None:
+    marks = count(toolbox, assemble(toolbox, program(), tmp_path), tmp_path / "marks")
+    target = load_targets()[name]
+    simulator = Simulator(toolbox, target.core, target.sve_bits)
+    turns = []
+    for number in range(1, 1 + len(LOOPS)):
+        executions = marks.executions[number]
+        traces = hot_traces(executions)
+        costs = simulator.costs(map(code_of, traces))
+        turns.append(estimate(traces, costs, instructions_of(executions)).estimated / TURNS)
+    assert turns == pytest.approx(TURN[name], rel=0.03)
 
 
 def test_the_plugin_without_an_output_is_refused(toolbox: Toolbox, tmp_path: Path) -> None:

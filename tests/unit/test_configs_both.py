@@ -51,7 +51,7 @@ MISSPELT = [
     ("targets.toml", V1_RUNS, V1_RUNS.replace("-n1", "-n11"), "neoverse-v1.also_runs", "neoverse-n1"),
     ("targets.toml", "emulator = { cpu =", "emulator = { cpus =", "generic.emulator.cpus", "cpu"),
     ("targets.toml", 'server = "gr', 'servr = "gr', "generic.servr", "server"),
-    ("targets.toml", "nearest = true", "nearst = true", "neoverse-v2.emulator.nearst", "nearest"),
+    ("targets.toml", "nearest = true", "nearst = true", "generic.core.nearst", "nearest"),
     ("targets.toml", "l1d = 32", "l1 = 32", "generic.cache.l1", "l1d"),
     ("targets.toml", "{ remove =", "{ removed =", "neoverse-v1.features.removed", "remove"),
     ("channels.toml", '"emulation",', '"emulaton",', "stable.gates.evidence", "emulation"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from builder.bench.judge import LIMIT, judge
-from builder.bench.model import BenchReport, Machine, Measured, Row, State, WheelFacts
+from builder.bench.model import BenchReport, Cycles, Machine, Measured, Row, State, WheelFacts
 from builder.model.recipe import Slower
 
 MACHINE = Machine(
@@ -49,6 +49,18 @@ def report(other: Measured, own: Measured) -> BenchReport:
 
 
 PYPI = wheel("PyPI", row("import", 1000), row("sort", 1000, 1001), row("exp", 4000))
+
+
+def test_a_fault_has_the_ratio_of_the_estimated_cycles() -> None:
+    def estimated(count: int, cycles: int) -> Row:
+        found = Cycles(estimated=cycles, coverage=1, unmodelled=0, loaded_bytes=0, stored_bytes=0)
+        return row("sort", count).model_copy(update={"cycles": found})
+
+    reports = [report(wheel("PyPI", estimated(1000, 800)), wheel("own", estimated(1370, 720)))]
+    verdict = judge("o" * 64, "generic", reports, ())
+    assert verdict.faults == (
+        "sort takes 1.370 times the instructions of PyPI, and an estimated 0.90 times its cycles",
+    )
 
 
 def test_a_wheel_at_the_limit_passes() -> None:
