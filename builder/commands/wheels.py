@@ -28,7 +28,9 @@ from builder.toolbox.toolbox import Toolbox
 
 
 def audit(
-    wheel: Annotated[Path, typer.Argument(metavar="WHEEL", help="Wheel file of any project.")],
+    wheel: Annotated[
+        Path, typer.Argument(metavar="WHEEL", exists=True, dir_okay=False, help="Wheel file of any project.")
+    ],
     target: Annotated[
         str | None,
         typer.Option(
@@ -63,7 +65,9 @@ def audit(
 
 
 def verify(
-    wheel: Annotated[Path, typer.Argument(metavar="WHEEL", help="Wheel file of any project.")],
+    wheel: Annotated[
+        Path, typer.Argument(metavar="WHEEL", exists=True, dir_okay=False, help="Wheel file of any project.")
+    ],
     target: Annotated[
         str | None,
         typer.Option(
@@ -104,7 +108,10 @@ def verify(
 
 def publish(
     wheels: Annotated[
-        list[Path], typer.Argument(metavar="WHEEL…", help="Wheels to publish in one snapshot.")
+        list[Path],
+        typer.Argument(
+            metavar="WHEEL…", exists=True, dir_okay=False, help="Wheels to publish in one snapshot."
+        ),
     ],
     channel: Annotated[str, typer.Option("--channel", help="Channel to move.")] = "nightly",
 ) -> None:

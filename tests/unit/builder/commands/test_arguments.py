@@ -1,0 +1,26 @@
+"""A wrong argument is answered at once, before anything is fetched."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from builder.cli import make_app
+from builder.errors import ConfigError
+
+
+@pytest.mark.parametrize("command", ["audit", "verify", "publish"])
+def test_a_wheel_that_is_not_there_is_named(command: str) -> None:
+    done = CliRunner().invoke(make_app(command), [command, "/nowhere/a.whl"])
+    assert done.exit_code == 2
+    assert "'/nowhere/a.whl' does not exist" in " ".join(done.output.split())
+
+
+def test_an_unknown_python_fetches_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ARMWHEELS_HOME", str(tmp_path))
+    done = CliRunner().invoke(make_app("python"), ["python", "--python", "cp399"])
+    assert isinstance(done.exception, ConfigError)
+    assert str(done.exception).startswith("no Python 'cp399'; ")
+    assert not list(tmp_path.iterdir())
