@@ -28,7 +28,7 @@ from builder.bench.compare import measure
 from builder.bench.counting import CountingMachine
 from builder.bench.install import facts, fetch_reference, python_of
 from builder.bench.measure import Bencher, StepReport, Suite, program_for, workloads_of
-from builder.bench.model import BenchReport, Measured, WheelFacts, Workload
+from builder.bench.model import BenchReport, Machine, Measured, WheelFacts, Workload
 from builder.bench.timing import TimingMachine, is_real, pythons_here
 from builder.errors import ConfigError
 from builder.index.local import open_index
@@ -45,7 +45,10 @@ err = Console(stderr=True)
 
 def bench(
     wheels: Annotated[
-        list[Path], typer.Argument(metavar="WHEEL…", help="Wheels of one version of one project.")
+        list[Path],
+        typer.Argument(
+            metavar="WHEEL…", exists=True, dir_okay=False, help="Wheels of one version of one project."
+        ),
     ],
     against: Annotated[
         Path | None,
@@ -272,9 +275,16 @@ def keep(report: BenchReport, home: Path, server: str | None = None) -> list[Pat
     return kept
 
 
+def evidence_kind(machine: Machine) -> str:
+    """The kind of evidence: counts or times, and of which machine, so that each machine keeps its newest."""
+    if machine.emulator is None:
+        return f"bench-time-{machine.target}"
+    return f"bench-instructions-{machine.server or machine.target}"
+
+
 def _publish(report: BenchReport) -> None:
     """Store the counts or the times. The verdict, of the kind ``bench``, comes from the builder alone."""
-    kind = "bench-instructions" if report.machine.emulator else "bench-time"
+    kind = evidence_kind(report.machine)
     with open_index(settings.home_dir(), scopes=("evidence",)) as index:
         for _, wheel in report.pairs:
             sha256 = wheel.wheel.sha256

@@ -379,20 +379,27 @@ def timed(name: str, **seconds: float) -> Row:
     )
 
 
+REAL = Machine(
+    target="neoverse-v1",
+    server=None,
+    cpu="0x41:0xd40",
+    emulator=None,
+    vector_bits=None,
+    threads=(1, 2, 64),
+    environment={},
+    system="Linux 6.1.0, glibc 2.36, CPython 3.11",
+    note="wall time",
+)
+
+
+def test_each_machine_has_a_kind_of_evidence_and_none_is_the_verdicts() -> None:
+    assert command.evidence_kind(EMULATED) == "bench-instructions-graviton3"
+    assert command.evidence_kind(REAL) == "bench-time-neoverse-v1"
+
+
 def test_times_are_shown_and_can_be_pasted() -> None:
-    real = Machine(
-        target="neoverse-v1",
-        server=None,
-        cpu="0x41:0xd40",
-        emulator=None,
-        vector_bits=None,
-        threads=(1, 2, 64),
-        environment={},
-        system="Linux 6.1.0, glibc 2.36, CPython 3.11",
-        note="wall time",
-    )
     report = report_of(
-        real,
+        REAL,
         (timed("import", t1=0.5), timed("gemm", t1=0.004, t2=0.002, t64=0.001)),
         (timed("import", t1=0.5), timed("gemm", t1=0.002, t2=0.0012, t64=0.0002)),
     )

@@ -11,7 +11,7 @@ from builder.cli import make_app
 from builder.errors import ConfigError
 
 
-@pytest.mark.parametrize("command", ["audit", "verify", "publish"])
+@pytest.mark.parametrize("command", ["audit", "verify", "bench", "publish"])
 def test_a_wheel_that_is_not_there_is_named(command: str) -> None:
     done = CliRunner().invoke(make_app(command), [command, "/nowhere/a.whl"])
     assert done.exit_code == 2
