@@ -1,7 +1,7 @@
 """NumPy's workloads, on inputs of one seed. The kit imports NumPy first, and measures that too."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 from kit import Run, Workload, main
 
@@ -54,6 +54,18 @@ def _ufunc(name: str, dtype: str) -> Callable[[], Run]:
     return prepare
 
 
+def _power(dtype: str) -> Callable[[], Run]:
+    def prepare() -> Run:
+        import numpy as np
+
+        x = np.abs(_random((1 << 18,), dtype)) + np.dtype(dtype).type(0.25)
+        exponents = x[::-1].copy() - np.dtype(dtype).type(1)
+        out = np.empty_like(x)
+        return lambda: np.power(x, exponents, out=out)
+
+    return prepare
+
+
 def _multiply_add() -> Run:
     import numpy as np
 
@@ -74,14 +86,60 @@ def _reduction(dtype: str) -> Callable[[], Run]:
     return prepare
 
 
-def _sort(dtype: str) -> Callable[[], Run]:
+def _sort(dtype: str, kind: Literal["quicksort", "stable"] = "quicksort") -> Callable[[], Run]:
     def prepare() -> Run:
         import numpy as np
 
         x = (_random((1 << 16,), "float64") * 1e6).astype(dtype)
-        return lambda: np.sort(x)
+        return lambda: np.sort(x, kind=kind)
 
     return prepare
+
+
+def _argsort() -> Run:
+    import numpy as np
+
+    x = _random((1 << 14,), "float32")
+    return lambda: np.argsort(x)
+
+
+def _where() -> Run:
+    import numpy as np
+
+    a, b = _random((1 << 16,), "float32"), np.zeros(1 << 16, np.float32)
+    condition = a > 0
+    return lambda: np.where(condition, a, b)
+
+
+def _remainder() -> Run:
+    import numpy as np
+
+    a = _random((1 << 14,), "float64")
+    b = np.abs(a[::-1]) + 0.25
+    return lambda: np.remainder(a, b)
+
+
+def _integers(dtype: str, shape: tuple[int, ...]) -> Any:
+    import numpy as np
+
+    return np.random.default_rng(7).integers(-1000, 1000, shape).astype(dtype)
+
+
+def _integer_multiply() -> Run:
+    import numpy as np
+
+    a = _integers("int32", (1 << 16,))
+    return lambda: np.multiply(a, a)
+
+
+def _integer_matmul() -> Run:
+    a = _integers("int64", (64, 64))
+    return lambda: a @ a
+
+
+def _half_multiply() -> Run:
+    a = _random((1 << 14,), "float16")
+    return lambda: a * a
 
 
 def _take() -> Run:
@@ -96,11 +154,12 @@ def _argmax() -> Run:
     return x.argmax
 
 
-def _cast() -> Run:
-    import numpy as np
+def _cast(before: str, after: str) -> Callable[[], Run]:
+    def prepare() -> Run:
+        x = _integers(before, (1 << 18,))
+        return lambda: x.astype(after)
 
-    x = np.arange(1 << 18, dtype=np.int32)
-    return lambda: x.astype(np.float32)
+    return prepare
 
 
 def _fft() -> Run:
@@ -147,14 +206,25 @@ WORKLOADS = (
         for name in ("exp", "log", "sin", "cos", "tanh")
         for dtype in ("float32", "float64")
     ),
+    Workload("pow-float32", f"power of arrays, {VECTOR}", _power("float32")),
+    Workload("pow-float64", f"power of arrays, {VECTOR}", _power("float64")),
     Workload("multiply-add-float32", f"a * b + a, {VECTOR}", _multiply_add),
     Workload("sum-float32", f"sum, {VECTOR}", _reduction("float32")),
     Workload("sum-float64", f"sum, {VECTOR}", _reduction("float64")),
     Workload("sort-float32", "sort, 65,536 values", _sort("float32")),
     Workload("sort-int16", "sort, 65,536 values", _sort("int16")),
+    Workload("stable-sort-float32", "stable sort, 65,536 values", _sort("float32", "stable")),
+    Workload("argsort-float32", "argsort, 16,384 values", _argsort),
+    Workload("where-float32", "where, 65,536 values", _where),
+    Workload("remainder-float64", "remainder, 16,384 values", _remainder),
+    Workload("multiply-int32", "product of arrays, 65,536 values", _integer_multiply),
+    Workload("matmul-int64", "matrix product, 64 x 64 x 64", _integer_matmul),
+    Workload("multiply-float16", "product of arrays, 16,384 values", _half_multiply),
     Workload("take-float32", "take, 65,536 values", _take),
     Workload("argmax-float32", f"argmax, {VECTOR}", _argmax),
-    Workload("int32-to-float32", f"conversion, {VECTOR}", _cast),
+    Workload("int32-to-float32", f"conversion, {VECTOR}", _cast("int32", "float32")),
+    Workload("float16-to-float32", f"conversion, {VECTOR}", _cast("float16", "float32")),
+    Workload("float32-to-float16", f"conversion, {VECTOR}", _cast("float32", "float16")),
     Workload("rfft-float64", "real Fourier transform, 16,384 values", _fft),
     Workload("normal-float64", "normally distributed random numbers, 65,536", _normal),
     Workload("small-arrays", "1,000 sums of arrays of 3: the cost of a call", _small_arrays),
