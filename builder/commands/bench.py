@@ -90,8 +90,9 @@ def bench(
 ) -> None:
     """Compare wheels with PyPI's wheel of the same version: size, libraries, import and workloads.
 
-    On x86-64, instructions are counted under emulation; they are no measure of time. On an Arm machine, each
-    workload is timed with one thread and with more, and a text to send back is printed.
+    On x86-64, instructions are counted under emulation, and core cycles are estimated; neither is a measurement of
+    time. On an Arm machine, each workload is timed with one thread and with more, and a text to send back is
+    printed.
 
     Example: armwheels bench numpy-2.4.6+neoverse.v1-1_e1c67bc9-cp311-cp311-manylinux_2_27_aarch64.whl
     """
