@@ -53,8 +53,17 @@ class CrossDriver:
         prepared = _prepare(build, toolbox, work, progress)
         out = work / "dist"
         shutil.rmtree(out, ignore_errors=True)
+        # -P: an interrupted build of the package may have left a folder `build` in the working folder.
         command = [
-            *(str(prepared.python), "-m", "build", "--wheel", "--no-isolation", "--skip-dependency-check"),
+            *(
+                str(prepared.python),
+                "-P",
+                "-m",
+                "build",
+                "--wheel",
+                "--no-isolation",
+                "--skip-dependency-check",
+            ),
             *(
                 "--outdir",
                 str(out),
