@@ -15,7 +15,7 @@ from builder.errors import ArmwheelsError, as_disk_error
 
 PANELS: Mapping[str, Mapping[str, str]] = {  # by the heading in the help: each command with its module
     "Build": {"plan": "build", "nightly": "nightly", "build": "build"},
-    "Check and measure": {"audit": "wheels", "verify": "wheels", "bench": "bench"},
+    "Check and measure": {"audit": "wheels", "verify": "wheels", "bench": "bench", "libraries": "libraries"},
     "Publish": {
         "publish": "wheels",
         "snapshot": "channels",

@@ -35,6 +35,8 @@ def lock(
 
     Pins are kept in `configs/toolchains.lock` and `configs/locks`.
 
+    Libraries from wheels are pinned by hand in `configs/recipes`: run `armwheels libraries` before.
+
     Example: armwheels lock --recipe msgpack
     """
     configs = load_configs()
