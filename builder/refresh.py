@@ -18,7 +18,7 @@ from builder.model.recipe import Recipe
 from builder.model.toolchains import PyPITool, Toolchains
 from builder.settings import configs_dir
 from builder.source import pin_followed
-from builder.toolbox.fetch import Mirror, pip_settings, resolve_pypi
+from builder.toolbox.fetch import Mirror, resolve_pypi, uv_environment
 from builder.toolbox.pins import Parts, PinnedFile, Pins, debian_parts
 from builder.whole import write_text
 
@@ -182,7 +182,6 @@ def refresh_requirements(recipe: Recipe, tag: str, report: Report) -> list[Path]
         with tempfile.TemporaryDirectory() as scratch:
             source, resolved = Path(scratch) / "requirements.in", Path(scratch) / "requirements.txt"
             source.write_text("\n".join(requires) + "\n", encoding="utf-8")
-            index = pip_settings().get("index-url")
             done = subprocess.run(
                 [
                     *(
@@ -211,7 +210,7 @@ def refresh_requirements(recipe: Recipe, tag: str, report: Report) -> list[Path]
                 capture_output=True,
                 text=True,
                 check=False,
-                env={**os.environ, **({"UV_DEFAULT_INDEX": index} if index else {})},
+                env=uv_environment(),
             )
             if done.returncode:
                 raise ToolboxError(f"uv finds no set of requirements for {path.name}:\n{done.stderr.strip()}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import sys
@@ -20,7 +19,7 @@ from builder.audit import open_wheel
 from builder.bench.model import Library, WheelFacts
 from builder.errors import ConfigError, VerifyError
 from builder.model.pythons import installable_tags
-from builder.toolbox.fetch import Listed, fetch_pypi, list_pypi, pip_indexes
+from builder.toolbox.fetch import Listed, fetch_pypi, list_pypi, uv_environment
 
 _LIBRARY = re.compile(r"^lib[^/]*\.so(\.[0-9]+)*$")
 
@@ -120,16 +119,12 @@ def install(wheel: Path, site: Path, options: list[str]) -> None:
     Raises:
         VerifyError: uv fails; the error has the end of its output.
     """
-    first, *extra = pip_indexes()
-    indexes = {"UV_DEFAULT_INDEX": first} if first else {}
-    if others := " ".join(url for url in extra if url):
-        indexes["UV_INDEX"] = others
     done = subprocess.run(
         [
             *(str(Path(sys.executable).parent / "uv"), "pip", "install", "--quiet", "--link-mode", "copy"),
             *("--only-binary", ":all:", "--target", str(site), *options, str(wheel)),
         ],
-        env={**os.environ, **indexes},
+        env=uv_environment(),
         capture_output=True,
         text=True,
         check=False,

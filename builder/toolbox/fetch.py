@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -151,6 +152,25 @@ def pip_indexes() -> tuple[str | None, ...]:
     settings = pip_settings()
     extra = [url for url in settings.get("extra-index-url", "").split() if url.startswith("http")]
     return (settings.get("index-url") or None, *extra)
+
+
+def uv_environment() -> dict[str, str]:
+    """This process's environment, with pip's indexes, certificates and proxy under uv's names for them.
+
+    uv does not read pip's configuration (uv's documentation, "Compatibility with pip"). Without a file of
+    certificates, pip trusts what the system trusts; uv does if it is told to.
+    """
+    settings = pip_settings()
+    first, *extra = pip_indexes()
+    given = {
+        "UV_DEFAULT_INDEX": first,
+        "UV_INDEX": " ".join(url for url in extra if url),
+        "UV_INSECURE_HOST": " ".join(settings.get("trusted-host", "").split()),
+        "UV_SYSTEM_CERTS": "true",
+        "SSL_CERT_FILE": settings.get("cert"),
+        "ALL_PROXY": settings.get("proxy"),
+    }
+    return {**os.environ, **{name: value for name, value in given.items() if value}}
 
 
 def _session() -> requests.Session:

@@ -164,3 +164,26 @@ def test_an_apt_without_a_mirror_says_how_to_name_one(apt: Path, monkeypatch: py
     apt.unlink()  # apt-get now fails
     with pytest.raises(ToolboxError, match=r"apt does not answer .*; name a mirror in ARMWHEELS_DEBIAN"):
         _ = Mirror().bases
+
+
+def test_uv_is_given_what_pip_is_configured_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("UV_DEFAULT_INDEX", "UV_INDEX", "SSL_CERT_FILE", "ALL_PROXY", "UV_INSECURE_HOST"):
+        monkeypatch.delenv(name, raising=False)
+    settings = {
+        "index-url": "https://first.test/simple/",
+        "extra-index-url": "https://second.test/simple/ https://third.test/simple/",
+        "cert": "/etc/own.pem",
+        "proxy": "http://proxy.test:3128",
+        "trusted-host": "first.test\nsecond.test",
+    }
+    monkeypatch.setattr(fetch, "pip_settings", lambda: settings)
+    found = fetch.uv_environment()
+    assert found["UV_DEFAULT_INDEX"] == "https://first.test/simple/"
+    assert found["UV_INDEX"] == "https://second.test/simple/ https://third.test/simple/"
+    assert found["SSL_CERT_FILE"] == "/etc/own.pem"
+    assert found["ALL_PROXY"] == "http://proxy.test:3128"
+    assert found["UV_INSECURE_HOST"] == "first.test second.test"
+    monkeypatch.setattr(fetch, "pip_settings", dict)
+    bare = fetch.uv_environment()
+    assert bare["UV_SYSTEM_CERTS"] == "true"  # as pip does
+    assert not {"UV_DEFAULT_INDEX", "UV_INDEX", "SSL_CERT_FILE", "ALL_PROXY"} & set(bare)
