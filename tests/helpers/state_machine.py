@@ -73,6 +73,7 @@ class Index(RuleBasedStateMachine):
         self.made_on: dict[str, date] = {}
         self.journal: dict[str, list[tuple[str, date]]] = {name: [] for name in CHANNELS}
         self.joined: dict[tuple[str, str], date] = {}  # session and file name -> since when
+        self.entered: dict[tuple[str, str], date] = {}  # the same, of adoptions that came too late
         self.leased: dict[str, str] = {}  # lease -> snapshot
         self.let_go: list[tuple[str, date]] = []  # snapshots of leases that ended
         self.announced: dict[str, date] = {}  # snapshots that somebody tried to move to
@@ -226,6 +227,8 @@ class Index(RuleBasedStateMachine):
                     self.catalogs[who].adopt(session, filename, filename.partition("-")[0])
                 except GoneError:
                     assert filename in self.gone
+                    # The session may have an entry of it, made while it went: who uploads it again is held by that.
+                    self.entered[session, filename] = self.today
                     return
                 assert filename not in self.gone
                 self.joined.setdefault((session, filename), self.today)
@@ -434,7 +437,8 @@ class Index(RuleBasedStateMachine):
         except KilledError:
             return
         tried = {snapshot for snapshot, day in self.announced.items() if self.recent(day)}
-        assert self.present() <= self.promised() | self.names(tried)
+        entered = {name for (_, name), day in self.entered.items() if self.recent(day)}
+        assert self.present() <= self.promised() | self.names(tried) | entered
 
     @rule(
         beside=st.tuples(picks, st.sampled_from(list(CHANNELS)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from contextlib import ExitStack
+from datetime import timedelta
 from itertools import count
 from pathlib import Path
 from unittest.mock import patch
@@ -16,7 +17,8 @@ from hypothesis import settings as hypothesis_settings
 from index_server.store.folder import DirectoryStore
 from index_server.store.interface import ObjectStore
 from scripts.seaweed import Seaweed
-from tests.helpers.state_machine import Index
+from tests.helpers.records import make_record
+from tests.helpers.state_machine import DAYS, SESSIONS, Index, Pick
 from tests.helpers.stores import moto_store, seaweed_store
 
 
@@ -89,3 +91,21 @@ TestIndexOnMoto = pytest.mark.slow(IndexOnMoto.TestCase)
 TestIndexOnMoto.settings = hypothesis_settings(max_examples=3, stateful_step_count=10, deadline=None)
 TestIndexOnSeaweed = pytest.mark.slow(pytest.mark.usefixtures("on_seaweed")(IndexOnSeaweed.TestCase))
 TestIndexOnSeaweed.settings = hypothesis_settings(max_examples=4, stateful_step_count=12, deadline=None)
+
+
+def test_an_adoption_that_came_too_late_holds_the_file_when_it_is_uploaded_again() -> None:
+    state = Index()
+    state.two_nights()
+    state.collect(death=None)
+    record = make_record(project="other", target="generic", digest="a" * 64)
+    state.upload(record=record, salt=False, session=SESSIONS[0], trouble=None, who=0)
+    state.across_a_collection(
+        after=False, channel="nightly", moment=("adopt", "sessions/"), pick=Pick(0, doomed=False)
+    )
+    state.upload(record=record, salt=False, session=SESSIONS[0], trouble=None, who=0)
+    state.collect(death=None)
+    assert record.filename in state.present()
+    state.now += timedelta(days=DAYS + 1)
+    state.collect(death=None)
+    assert record.filename not in state.present()
+    state.teardown()
