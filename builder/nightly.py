@@ -27,6 +27,8 @@ from builder.workshop import AuditedWheel, TestedWheel, Workshop
 
 BUILDS_AT_ONCE = 3
 """Number of concurrent builds: one compiles on all cores while others configure, pack or wait for their tests."""
+PROOFS_AT_ONCE = 2
+"""Number of wheels that are run and benched at the same time. Emulation uses one core for most of its time."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,14 +89,13 @@ def run_nightly(
     plan = make_plan(builds, workshop.known(builds, published))
     on_plan(plan)
     cells: list[Cell] = []
-    # A build configures, links and packs on one core: meanwhile a second one compiles, and a third is tested.
-    with ThreadPoolExecutor(BUILDS_AT_ONCE) as builders, ThreadPoolExecutor(1) as runner:
+    with ThreadPoolExecutor(BUILDS_AT_ONCE) as builders, ThreadPoolExecutor(PROOFS_AT_ONCE) as provers:
         pending: deque[Future[Cell]] = deque()
-        with _ended_together(pending, builders, runner) as unless_stopped:
+        with _ended_together(pending, builders, provers) as unless_stopped:
             for step in plan:
                 found = published.get(step.build.wheel_digest)
                 progress = unless_stopped(progress_for(step.build))
-                pending.append(builders.submit(_cell, step, workshop, found, progress, runner, previous_of))
+                pending.append(builders.submit(_cell, step, workshop, found, progress, provers, previous_of))
             while pending:
                 cells.append(pending[0].result())
                 pending.popleft()
@@ -146,7 +147,7 @@ def _cell(
     workshop: Workshop,
     published: Published | None,
     progress: Progress,
-    runner: ThreadPoolExecutor,
+    provers: ThreadPoolExecutor,
     previous_of: Callable[[Build], Path | None],
 ) -> Cell:
     """Build the wheel unless the index has it, and prove it; a failure becomes the reason of the cell."""
@@ -160,7 +161,7 @@ def _cell(
                 return _as_published(step, workshop, published)
             # Kept reports make this free. A newer audit or newer tests check the same bytes again.
             built = AuditedWheel(build=build, path=held, audit=workshop.audit(build, held, progress))
-        wheel = runner.submit(workshop.prove, built, progress, previous_of(build)).result()
+        wheel = provers.submit(workshop.prove, built, progress, previous_of(build)).result()
     except Exception as error:
         return _failed(build, workshop, error)
     if wheel.faults:

@@ -89,7 +89,9 @@ class EmulatedPython:
         joined = ":".join(path for path in paths if path)
         return {
             **kept,
-            "PIP_NO_COMPILE": "1",
+            # pip reads PIP_NO_COMPILE as the value of --compile: 0 means that it writes no bytecode.
+            # https://pip.pypa.io/en/stable/topics/configuration/
+            "PIP_NO_COMPILE": "0",
             "OPENBLAS_NUM_THREADS": "2",
             **(extra or {}),
             "PYTHONPATH": joined,

@@ -151,6 +151,8 @@ class VerifySettings(Config):
     """Test requirements (:pep:`508`), pinned by ``armwheels lock``."""
     pytest: tuple[str, ...] = ()
     """Tests of the package's own suite, as pytest node ids below site-packages."""
+    pytest_select: str = ""
+    """Expression of pytest's option ``-k``, which chooses among these tests. Empty: all of them run."""
     timeout_minutes: Annotated[int, Field(gt=0)] = 20
     """Time limit of each test program in minutes."""
 

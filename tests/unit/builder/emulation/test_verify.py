@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
@@ -51,3 +52,26 @@ def test_what_the_source_lacks_is_told(tmp_path: Path, tree: Path) -> None:
 def test_a_version_of_another_recipe_is_told(tmp_path: Path, tree: Path) -> None:
     with pytest.raises(VerifyError, match="has no version 9"):
         _lay_out(_recipe("models/add.bin"), "9", tmp_path)
+
+
+class Recorder:
+    """An emulated Python that passes, and keeps the arguments of its last run."""
+
+    def run(self, arguments: list[str], **_: object) -> SimpleNamespace:
+        self.arguments = arguments
+        return SimpleNamespace(returncode=0, stdout="2 passed in 1.0s\n", stderr="")
+
+
+@pytest.mark.parametrize(("select", "expected"), [("", []), ("not slow", ["-k", "not slow"])])
+def test_a_package_s_own_tests_are_chosen(tmp_path: Path, select: str, expected: list[str]) -> None:
+    settings = {"script": "demo.py", "pytest": ["demo/tests/test_a.py"], "pytest_select": select}
+    recipe = validate(Recipe, {**RECIPE, "verify": settings}, origin="demo.toml")
+    site = tmp_path / "lib/python3.11/site-packages"
+    site.mkdir(parents=True)
+    emulated = Recorder()
+    check = verify._own_suite(cast("Any", emulated), tmp_path, recipe, tmp_path, 60, {})
+    assert check.outcome == "pass"
+    assert emulated.arguments[emulated.arguments.index("/dev/null") + 1 :] == [
+        *expected,
+        str(site / "demo/tests/test_a.py"),
+    ]

@@ -1,0 +1,28 @@
+"""The variables of emulated programs, held to what real pip makes of them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+from builder.emulation.environment import EmulatedPython
+from tests.helpers.wheels import make_wheel
+
+
+def test_pip_writes_no_bytecode(tmp_path: Path) -> None:
+    """Under emulation that takes most of an installation; this machine's Python writes it afterwards."""
+    name = "demo-1.0-py3-none-any.whl"
+    (tmp_path / name).write_bytes(make_wheel(name, files={"demo/__init__.py": b"x = 1\n"}))
+    unpacked = cast(Any, SimpleNamespace(_pip=tmp_path / "pip"))
+    command = [sys.executable, "-m", "pip", "install", "--no-index", "--target", str(tmp_path / "site")]
+    subprocess.run(
+        [*command, str(tmp_path / name)],
+        env=EmulatedPython.variables(unpacked),
+        cwd=tmp_path,
+        check=True,
+        capture_output=True,
+    )
+    assert [path.name for path in (tmp_path / "site/demo").iterdir()] == ["__init__.py"]
