@@ -131,6 +131,7 @@ class _BazelRunner:
             folder.mkdir(parents=True, exist_ok=True)
         commands = write_wrappers(build, toolbox, places.work / "bin")
         tools = [toolbox.ensure(part) for part in toolbox.toolchains.compilers[build.compiler].tools]
+        tools += compiler_named(build.compiler).folders(build, toolbox)
         tools += [toolbox.ensure(part) for part in build.recipe.build.libraries]
         headers = toolbox.python_headers(build.python) / "usr/include" / program_of(build.python)
         files = toolchain_files(

@@ -103,7 +103,7 @@ class BuildSettings(Config):
     compiler: str
     """Compiler of ``toolchains.toml``."""
     glibc: Annotated[str, Field(pattern=r"^2\.[0-9]+$")] = "2.28"
-    """Newest glibc that the wheel may require."""
+    """Newest glibc that the wheel may require; compiler and linker see that one."""
     requires: tuple[str, ...]
     """Build requirements (:pep:`508`), pinned by ``armwheels lock``."""
     options: tuple[str, ...] = ()

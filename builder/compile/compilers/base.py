@@ -87,6 +87,9 @@ class Compiler(Protocol):
     def scripts(self, wrapping: Wrapping) -> dict[str, str]:
         """The wrapper scripts by name: ``cc``, ``c++``, ``ar``, ``ranlib``, ``strip`` and any that these call."""
 
+    def folders(self, build: Build, toolbox: Toolbox) -> tuple[Path, ...]:
+        """Folders with headers that it reads for ``build``, besides the parts of the toolbox."""
+
     def environment(self, toolbox: Toolbox) -> dict[str, str]:
         """Variables that it needs in the environment of a build."""
 

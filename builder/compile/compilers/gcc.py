@@ -7,7 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from packaging.version import Version
+
 from builder.compile.compilers.base import Commands, Wrapping, compiler_script, prefix_maps
+from builder.model.build import Build
+from builder.toolbox.older_glibc import with_older_glibc
 from builder.toolbox.toolbox import Toolbox
 
 _ARMV8_1 = "+crc+lse+rdma"
@@ -30,8 +34,9 @@ class Gcc:
     """One release of GCC over one sysroot.
 
     ``part`` is the part of the toolbox with the compiler and the binutils, ``release`` the number in the names of
-    Debian's programs. ``sysroot`` is the part with glibc and libstdc++, ``sysroot_release`` the release of GCC that
-    this libstdc++ belongs to.
+    Debian's programs. ``sysroot`` is the part with glibc and libstdc++, ``sysroot_release`` the release of GCC
+    that this libstdc++ belongs to, ``sysroot_glibc`` its glibc. For a recipe that promises an older glibc, the
+    sysroot is a copy that shows that one (:mod:`builder.toolbox.older_glibc`).
     """
 
     name: str
@@ -40,6 +45,7 @@ class Gcc:
     release: int
     sysroot: str
     sysroot_release: int
+    sysroot_glibc: str
     licence_parts: tuple[str, ...]
     family: str = "gcc"
     baseline_cpu: str = "generic"
@@ -86,7 +92,7 @@ class Gcc:
         ``-frecord-gcc-switches`` is among them, since ccache would tie units compiled with it to their folder.
         """
         toolbox = wrapping.toolbox
-        sysroot = toolbox.ensure(self.sysroot)
+        sysroot = self._sysroot(wrapping.build, toolbox)
         old = self.sysroot_release
         # The sysroot's own libstdc++ goes before the compiler's newer one, in headers and at link.
         # So does its libgcc_s, where another of its libraries asks for it.
@@ -117,6 +123,14 @@ class Gcc:
 
         return {"bare-gcc": bare("gcc", ""), "bare-g++": bare("g++", cxx)}
 
+    def _sysroot(self, build: Build, toolbox: Toolbox) -> Path:
+        part, glibc = toolbox.ensure(self.sysroot), build.recipe.build.glibc
+        return with_older_glibc(part, glibc) if Version(glibc) < Version(self.sysroot_glibc) else part
+
+    def folders(self, build: Build, toolbox: Toolbox) -> tuple[Path, ...]:
+        made = self._sysroot(build, toolbox)
+        return () if made == toolbox.ensure(self.sysroot) else (made,)
+
     def environment(self, toolbox: Toolbox) -> dict[str, str]:  # noqa: ARG002 - only other compilers need it
         return {}
 
@@ -131,5 +145,6 @@ GCC = Gcc(
     release=12,
     sysroot="sysroot-bullseye",
     sysroot_release=10,
+    sysroot_glibc="2.31",
     licence_parts=("sysroot-licences",),
 )

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from builder.compile.compilers.base import Commands, Wrapping, compiler_script, prefix_maps
+from builder.model.build import Build
 from builder.toolbox.toolbox import Toolbox
 
 _EXTENSIONS = {f"armv8.{n}-a": f"+v8_{n}a" for n in range(1, 10)} | {
@@ -77,6 +78,9 @@ class Zig:
             # A wheel keeps its symbol table, by which the audit names what it finds.
             "strip": "#!/bin/sh\nexit 0\n",
         }
+
+    def folders(self, build: Build, toolbox: Toolbox) -> tuple[Path, ...]:  # noqa: ARG002 - GCC's alone
+        return ()
 
     def environment(self, toolbox: Toolbox) -> dict[str, str]:
         cache = str(zig_cache(toolbox.home))

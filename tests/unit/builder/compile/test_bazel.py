@@ -112,6 +112,7 @@ def _demo(**bazel: object) -> Recipe:
     build = {
         "frontend": "bazel",
         "compiler": "gcc",
+        "glibc": "2.31",
         "requires": ["setuptools"],
         "bazel": {"versions": {"1.0": {"target": "//:wheel", "wheel": "*.whl"}}, **bazel},
     }

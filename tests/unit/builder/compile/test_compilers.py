@@ -73,6 +73,7 @@ def test_another_release_of_gcc_is_another_object(tmp_path: Path, targets: Targe
         release=14,
         sysroot="sysroot-bookworm",
         sysroot_release=12,
+        sysroot_glibc="2.31",
         licence_parts=(),
     )
     scripts = newer.scripts(_wrapping(tmp_path, targets))
@@ -84,8 +85,23 @@ def test_another_release_of_gcc_is_another_object(tmp_path: Path, targets: Targe
     assert newer.family == GCC.family
 
 
-def _wrapping(folder: Path, targets: Targets) -> SimpleNamespace:
-    build = {**RECIPE["build"], "compiler": "gcc"}
+def test_gcc_takes_a_sysroot_that_shows_the_glibc_of_the_recipe(tmp_path: Path, targets: Targets) -> None:
+    features = tmp_path / "sysroot-bullseye/usr/include/features.h"
+    features.parent.mkdir(parents=True)
+    features.write_text("#define __GLIBC_MINOR__ 31\n")
+    (tmp_path / "sysroot-bullseye/lib/aarch64-linux-gnu").mkdir(parents=True)
+    older, same = (_wrapping(tmp_path, targets, glibc) for glibc in ("2.28", "2.31"))
+    [copy] = GCC.folders(older.build, older.toolbox)
+    assert GCC.folders(same.build, same.toolbox) == ()
+    assert ZIG.folders(older.build, older.toolbox) == ()
+    assert f"--sysroot={copy} " in GCC.scripts(older)["bare-gcc"]
+    assert f"--sysroot={tmp_path}/sysroot-bullseye " in GCC.scripts(same)["bare-gcc"]
+    # What differs between the two enters the compile digest.
+    assert older.build.compile_digest != same.build.compile_digest
+
+
+def _wrapping(folder: Path, targets: Targets, glibc: str = "2.31") -> SimpleNamespace:
+    build = {**RECIPE["build"], "compiler": "gcc", "glibc": glibc}
     recipe = validate(Recipe, {**RECIPE, "build": build}, origin="demo.toml")
     toolbox = SimpleNamespace(ensure=lambda part: folder / part, ccache=lambda: folder, home=folder.parent)
     return SimpleNamespace(

@@ -52,7 +52,7 @@ class Work:
 
 
 def _recipe(compiler: str, **settings: object) -> Recipe:
-    data = {**RECIPE, "build": {**RECIPE["build"], "compiler": compiler, **settings}}
+    data = {**RECIPE, "build": {**RECIPE["build"], "compiler": compiler, "glibc": "2.31", **settings}}
     return validate(Recipe, data, origin="demo.toml")
 
 

@@ -24,7 +24,7 @@ def zig(tmp_path: Path, recipe: Recipe, targets: Targets) -> Wrapped:
 
 @pytest.fixture
 def gcc(tmp_path: Path, targets: Targets) -> Wrapped:
-    data = {**RECIPE, "build": {**RECIPE["build"], "compiler": "gcc"}}
+    data = {**RECIPE, "build": {**RECIPE["build"], "compiler": "gcc", "glibc": "2.31"}}
     return Wrapped(tmp_path, validate(Recipe, data, origin="demo.toml"), targets, "neoverse-v1")
 
 
@@ -119,6 +119,7 @@ def test_units_for_other_cpus_are_told_alike_for_every_target_that_never_calls_t
     build = {
         **RECIPE["build"],
         "compiler": "gcc",
+        "glibc": "2.31",
         "hot_paths": ["hot/*"],
         "hot_flags": ["-O3"],
         "dispatched": {"*.SVE256.cpp": "sve"},
@@ -139,7 +140,7 @@ def test_units_for_other_cpus_are_told_alike_for_every_target_that_never_calls_t
 
 
 def test_libraries_of_the_toolbox_come_last(tmp_path: Path, targets: Targets) -> None:
-    build = {**RECIPE["build"], "compiler": "gcc", "libraries": ["llvm"]}
+    build = {**RECIPE["build"], "compiler": "gcc", "glibc": "2.31", "libraries": ["llvm"]}
     wrapped = Wrapped(
         tmp_path, validate(Recipe, {**RECIPE, "build": build}, origin="demo.toml"), targets, "neoverse-v1"
     )
@@ -152,7 +153,10 @@ def test_a_unit_outside_the_hot_paths_is_told_alike_for_every_target(
     tmp_path: Path, targets: Targets
 ) -> None:
     """Only so can one target's object serve another; ccache sees no more than these arguments and the text."""
-    data = {**RECIPE, "build": {**RECIPE["build"], "compiler": "gcc", "hot_paths": ["hot/*"]}}
+    data = {
+        **RECIPE,
+        "build": {**RECIPE["build"], "compiler": "gcc", "glibc": "2.31", "hot_paths": ["hot/*"]},
+    }
     recipe = validate(Recipe, data, origin="demo.toml")
     passed = {}
     for target in ("generic", "neoverse-n1", "neoverse-v1"):
