@@ -7,8 +7,9 @@ UPLOADS wheels of under 1 kB, of UPLOADS / 10 projects, are sent by CLIENTS thre
 to a server of WORKERS processes.
 An upload counts once it is answered. Armwheels answers when the wheel would survive a crash of the machine;
 pypiserver (fetched by uv) does not sync its files. Then a snapshot of all these files is asked for. Clients and
-server share the machine's cores. Printed are uploads per second, the server's CPU time per upload, its memory, and
-the seconds until the snapshot was answered.
+server share the machine's cores. Printed are uploads per second, the CPU time per upload of the server's
+processes, of those that check wheels and of the clients, the memory, and the seconds until the snapshot was
+answered.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ import argparse
 import http.client
 import json
 import os
+import re
 import secrets
+import socket
 import subprocess
 import tempfile
 import time
@@ -28,11 +31,16 @@ from pathlib import Path
 
 import psutil
 
-from scripts.bench_pages import BIN, PEER, free_port, running, spent, wheel
+from scripts.bench_pages import BIN, PEER, free_port, running, wheel
 
 OF_PROJECT = 10  # wheels
+CHECKER = "index_server.intake.worker"
 SESSION = "bench" * 6
 BOUNDARY = secrets.token_hex(16)
+ANSWER = re.compile(
+    rb"HTTP/(?P<version>1\.[01]) (?P<status>[0-9]{3}).*?\r\ncontent-length: *(?P<length>[0-9]+).*?\r\n\r\n",
+    re.DOTALL | re.IGNORECASE,
+)
 FIELD = '--{0}\r\nContent-Disposition: form-data; name="{1}"{2}\r\n\r\n'
 
 
@@ -44,22 +52,32 @@ def form(name: str, data: bytes) -> bytes:
 
 
 def send(port: int, path: str, token: str | None, bodies: Sequence[bytes]) -> None:
-    """Upload all bodies over one connection.
+    """Upload all bodies over one connection. A plain socket leaves the processors to the server.
 
     Raises:
         RuntimeError: an upload is refused.
     """
-    headers = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}
+    head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n"
+    head += f"Content-Type: multipart/form-data; boundary={BOUNDARY}\r\n"
     if token:
-        headers["Authorization"] = f"Bearer {token}"
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=300)
+        head += f"Authorization: Bearer {token}\r\n"
+    connection = None
     for body in bodies:
-        connection.request("POST", path, body, headers)
-        answer = connection.getresponse()
-        text = answer.read()
-        if answer.status != 200:
-            raise RuntimeError(f"{answer.status} {text!r}")
-    connection.close()
+        connection = connection or socket.create_connection(("127.0.0.1", port), timeout=300)
+        connection.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+        answer = b""
+        while not (whole := ANSWER.match(answer)) or len(answer) < whole.end() + int(whole["length"]):
+            piece = connection.recv(65536)
+            if not piece:
+                break
+            answer += piece
+        if not whole or whole["status"] != b"200":
+            raise RuntimeError(f"{answer!r}")
+        if whole["version"] == b"1.0":  # pypiserver closes the connection
+            connection.close()
+            connection = None
+    if connection:
+        connection.close()
 
 
 def snapshot(port: int, token: str) -> float:
@@ -80,13 +98,26 @@ def measure(
 ) -> str:
     """Send all bodies by so many clients; return a row of the table."""
     shares = [bodies[number::clients] for number in range(clients)]
-    before, begun = spent(process), time.monotonic()
+    before, own, begun = cpu(process), time.process_time(), time.monotonic()
     with ThreadPoolExecutor(clients) as pool:
         list(pool.map(send, repeat(port), repeat(path), repeat(token), shares))
-    seconds, cpu = time.monotonic() - begun, spent(process) - before
-    rate = len(bodies) / seconds
+    seconds, own = time.monotonic() - begun, time.process_time() - own
+    server, checks = (after - earlier for after, earlier in zip(cpu(process), before, strict=True))
+    parts = "".join(f" {each / len(bodies) * 1e3:10.2f}" for each in (server, checks, own))
     memory = sum(each.memory_info().rss for each in (process, *process.children(recursive=True))) / 1e6
-    return f"{rate:12.0f} {cpu / len(bodies) * 1e3:12.2f} {memory:12.0f}"
+    return f"{len(bodies) / seconds:10.0f}{parts} {memory:10.0f}"
+
+
+def cpu(process: psutil.Process) -> tuple[float, float]:
+    """Return the CPU seconds of the server's processes, and those of the processes that check wheels."""
+    server = checks = 0.0
+    for each in (process, *process.children(recursive=True)):
+        times = each.cpu_times()
+        if CHECKER in each.cmdline():
+            checks += times.user + times.system
+        else:
+            server += times.user + times.system
+    return server, checks
 
 
 def main() -> None:
@@ -101,7 +132,9 @@ def main() -> None:
     asked = options.parse_args()
     bodies = [form(*wheel(f"small{n // OF_PROJECT}", n % OF_PROJECT)) for n in range(asked.uploads)]
     print(f"{asked.uploads} uploads by {asked.clients} clients; load of the machine {os.getloadavg()[0]:.1f}")
-    print(f"{'':18} {'uploads/s':>12} {'CPU ms each':>12} {'memory, MB':>12} {'snapshot, s':>12}")
+    print(f"{'':18} {'':10} {'CPU ms each':>32}")
+    titles = ("uploads/s", "server", "checks", "client", "memory, MB", "snapshot, s")
+    print(f"{'':18}" + "".join(f" {title:>10}" for title in titles))
     with tempfile.TemporaryDirectory(dir=os.environ.get("ARMWHEELS_SCRATCH")) as name:
         os.environ.update(ARMWHEELS_HOME=f"{name}/home", ARMWHEELS_UPLOADS_PER_SECOND="9999")
         made = subprocess.run(
@@ -112,7 +145,7 @@ def main() -> None:
         serve += ["--workers", str(asked.workers)]
         with running(serve, f"http://127.0.0.1:{port}/healthz") as process:
             row = measure(process, port, f"/upload/?session={SESSION}", token, bodies, asked.clients)
-            print(f"{'armwheels':18} {row} {snapshot(port, token):12.1f}")
+            print(f"{'armwheels':18} {row} {snapshot(port, token):10.2f}")
         if asked.no_peer:
             return
         folder, port = Path(name) / "wheels", free_port()

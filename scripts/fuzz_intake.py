@@ -88,7 +88,7 @@ def run(target: str, arguments: list[str]) -> None:
         include=["index_server", "packaging", "python_multipart", "zipfile", "email", "csv"]
     ):
         from index_server.errors import RequestError
-        from index_server.intake.upload import Upload, examine, receive
+        from index_server.intake.upload import examine, receive
         from index_server.intake.wheel import read_wheel
         from index_server.names import parse_name
         from index_server.reasons import MAX_REASON, MAX_REASONS
@@ -115,10 +115,9 @@ def run(target: str, arguments: list[str]) -> None:
 
         check = partial(read_wheel, targets=settings.targets, passport=settings.passport)
         with suppress(RequestError):
-            upload = asyncio.run(receive(chunks(), "multipart/form-data; boundary=b0undary", path))
-            examine(
-                Upload(path, upload.fields, upload.filename, upload.size, upload.digests), check, at="", by=""
-            )
+            content_type = "multipart/form-data; boundary=b0undary"
+            upload = asyncio.run(receive(chunks(), content_type, lambda: path))
+            examine(upload, check, at="", by="")
 
     def name(data: bytes) -> None:
         with suppress(ValueError):

@@ -9,7 +9,7 @@ import asyncio
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from index_server.access.tokens import Readers
+from index_server.access.tokens import RecentTokens
 from index_server.errors import StoreAwayError, StoreError, UnauthorizedError, as_answer
 
 OPEN = frozenset({"/healthz"})  # tells nothing but serials, and watchers have no token
@@ -18,12 +18,14 @@ OPEN = frozenset({"/healthz"})  # tells nothing but serials, and watchers have n
 class ReadGate:
     """Passes requests with a valid token on, and answers all others with 401 or 403.
 
+    Any valid token may read. A token with only the scope ``read`` can do nothing else.
+
     Answers are marked ``private``, so that shared caches do not keep them (RFC 9111 section 5.2.2.7).
     """
 
-    def __init__(self, app: ASGIApp, readers: Readers) -> None:
+    def __init__(self, app: ASGIApp, tokens: RecentTokens) -> None:
         self._app = app
-        self._readers = readers
+        self._tokens = tokens
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["path"] in OPEN or scope["method"] not in ("GET", "HEAD"):
@@ -31,7 +33,9 @@ class ReadGate:
             return
         header = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
         try:
-            await asyncio.to_thread(self._readers.check, header.decode("latin-1") or None)
+            authorization = header.decode("latin-1")
+            if self._tokens.known(authorization) is None:
+                await asyncio.to_thread(self._tokens.check, authorization)
         except UnauthorizedError as error:
             again = (b"www-authenticate", b'Basic realm="armwheels"')
             await _refuse(send, 401, again, f"{error}\n".encode(), head=scope["method"] == "HEAD")

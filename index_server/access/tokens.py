@@ -31,7 +31,7 @@ MIRROR = "armwheels-index mirror"  # uploader of mirrored wheels; no token may h
 DEFAULT_SCOPES = ("upload:*", "evidence", "move:*")  # what publishing needs
 SCOPES = "upload:PROJECT, evidence, move:CHANNEL, lease, yank, read, cache, admin"
 _SCOPE = re.compile(r"(upload|move):[a-z0-9*?-]+\Z|(evidence|lease|yank|read|cache|admin)\Z")
-_READ_AGAIN = 2.0  # seconds for which a reader's token is not checked again
+_READ_AGAIN = 2.0  # seconds for which a token is not read again
 
 
 @dataclass(frozen=True)
@@ -187,29 +187,40 @@ def authenticate(store: ObjectStore, authorization: str | None) -> Publisher:
     return Publisher(token.name, secret_hash, DEFAULT_SCOPES if token.scopes is None else token.scopes)
 
 
-class Readers:
-    """Checks the tokens of readers. Remembers valid ones for a moment, so that pages stay fast.
+class RecentTokens:
+    """Checks tokens, and remembers valid ones for a moment, so that pages and uploads stay fast.
 
-    Any valid token may read. A token with only the scope ``read`` can do nothing else.
+    A token that was just revoked may pass :meth:`known`. So nothing may be written without :func:`authenticate`.
     """
 
     def __init__(self, store: ObjectStore) -> None:
         self._store = store
-        self._good_until: dict[str, float] = {}  # hash of the secret -> when
+        self._good: dict[
+            str, tuple[float, Publisher]
+        ] = {}  # by the hash of the secret, with the end of the moment
 
-    def check(self, authorization: str | None) -> None:
-        """Check that the header has a valid token.
+    def known(self, authorization: str | None) -> Publisher | None:
+        """The owner of a token that was valid a moment ago, else None. Asks nothing of the store.
 
         Raises:
-            UnauthorizedError: it has none.
+            UnauthorizedError: the header has no token.
         """
-        now = time.monotonic()
-        if authorization and self._good_until.get(sha256_hex(_secret(authorization).encode()), 0.0) > now:
-            return
+        if not authorization:
+            return None
+        until, publisher = self._good.get(sha256_hex(_secret(authorization).encode()), (0.0, None))
+        return publisher if until > time.monotonic() else None
+
+    def check(self, authorization: str | None) -> Publisher:
+        """The owner of a valid token.
+
+        Raises:
+            UnauthorizedError: the header has none.
+        """
         publisher = authenticate(self._store, authorization)
-        if len(self._good_until) > 10_000:
-            self._good_until.clear()
-        self._good_until[publisher.secret_hash] = now + _READ_AGAIN
+        if len(self._good) > 10_000:
+            self._good.clear()
+        self._good[publisher.secret_hash] = time.monotonic() + _READ_AGAIN, publisher
+        return publisher
 
 
 def _secret(authorization: str) -> str:

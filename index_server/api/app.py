@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 
 import orjson
-from anyio import CapacityLimiter
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
@@ -19,7 +18,7 @@ from starlette.types import ASGIApp
 from index_server.access.own_sessions import OwnSessions
 from index_server.access.ratelimit import Buckets
 from index_server.access.readgate import ReadGate
-from index_server.access.tokens import Readers
+from index_server.access.tokens import RecentTokens
 from index_server.api import cache, channels, evidence, health, leases, snapshots, uploads
 from index_server.api.bodies import BODY
 from index_server.api.parts import challenge
@@ -63,18 +62,21 @@ def create_app(
     api.state.settings = settings
     api.state.policy = policy
     api.state.own_sessions = OwnSessions(catalog.sessions)
-    api.state.checks = shared_pool(settings.targets, settings.passport)
-    api.state.check_slots = CapacityLimiter(api.state.checks.workers)
-    api.state.buckets = Buckets(policy.uploads_per_second, policy.uploads_at_once)
+    api.state.uploads = taken = uploads.Uploads(
+        catalog,
+        api.state.own_sessions,
+        shared_pool(settings.targets, settings.passport),
+        Buckets(policy.uploads_per_second, policy.uploads_at_once),
+    )
     for routes in (uploads, snapshots, evidence, channels, leases, cache, health):
         api.include_router(routes.router)
     api.add_exception_handler(RequestError, _refused)
     api.add_exception_handler(StoreError, _store_failed)
     api.add_exception_handler(RequestValidationError, _malformed)
     api.add_exception_handler(HTTPException, _http_error)
-    inner = HeadAsGet(api, own=("/api/cache/",))
+    inner = uploads.UploadsFirst(HeadAsGet(api, own=("/api/cache/",)), taken)
     site = Site(catalog, settings.targets, inner, policy.retention, policy.stale_seconds, proxies)
-    gated = ReadGate(site, Readers(store)) if policy.reads_need_token else site
+    gated = ReadGate(site, RecentTokens(store)) if policy.reads_need_token else site
     app: ASGIApp = NoTokenInAddress(BodyPace(gated, limits.body_seconds))
     return BelowPath(app, proxies.root_path) if proxies and proxies.root_path else app
 

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import math
-from collections.abc import AsyncIterator
+import re
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import cache, partial
+from pathlib import Path
 from typing import Annotated
 
-import anyio.to_thread
 from fastapi import APIRouter, Query, Request, Response
 from packaging.utils import canonicalize_name
 from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from index_server.access.own_sessions import OwnSessions
 from index_server.access.ratelimit import Buckets
-from index_server.access.tokens import Publisher
+from index_server.access.tokens import Publisher, RecentTokens, authenticate
 from index_server.api.parts import (
     DigestPath,
     SessionPath,
@@ -22,9 +30,10 @@ from index_server.api.parts import (
     as_json,
     as_stored,
     challenge,
-    the_publisher,
 )
+from index_server.api.together import Together
 from index_server.catalog.catalog import Catalog
+from index_server.catalog.recording import CheckedFile, Outcome
 from index_server.errors import (
     BadUploadError,
     ForbiddenError,
@@ -32,7 +41,9 @@ from index_server.errors import (
     NotFoundError,
     RequestError,
     StoreAwayError,
+    StoreError,
     TooManyError,
+    as_answer,
 )
 from index_server.intake import upload as intake
 from index_server.intake.pool import Pool
@@ -41,8 +52,12 @@ from index_server.names import parse_name
 from index_server.store.interface import NO_ROOM
 
 router = APIRouter()
+_log = logging.getLogger(__name__)
+_PATHS = frozenset({"/upload/", "/upload"})
 
-WHOLE = intake.MAX_FILE + intake.MAX_FORM + (1 << 20)  # bytes of an upload, its form included
+THREADS = 16  # small and large wheels that are checked and stored at a time
+AT_ONCE = 16  # small wheels that are written together
+_PLAIN_QUERY = re.compile(rb"(?:session=([A-Za-z0-9_-]*))?\Z")
 _FORM = {
     "requestBody": {
         "required": True,
@@ -64,72 +79,170 @@ _FORM = {
 PROJECT = r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$"  # a name by the core metadata specification
 
 
-@router.post("/upload/", max_body_size=WHOLE, openapi_extra=_FORM)
-@router.post("/upload", max_body_size=WHOLE, include_in_schema=False)
-async def upload(
-    request: Request,
-    catalog: TheCatalog,
-    session: Annotated[str | None, Query()] = None,
-) -> Response:
+@dataclass(frozen=True)
+class _Checked:
+    """A checked upload that is to be recorded."""
+
+    record: Record
+    metadata: bytes
+    content: Path | bytes
+    authorization: str | None
+    session: str | None
+
+
+@dataclass(frozen=True)
+class _Stored:
+    """A stored upload."""
+
+    record: Record
+    session: str
+
+
+class Uploads:
+    """Takes uploads. Each is answered once it would survive a crash."""
+
+    def __init__(self, catalog: Catalog, own_sessions: OwnSessions, checks: Pool, buckets: Buckets) -> None:
+        self._catalog = catalog
+        self._own_sessions = own_sessions
+        self._checks = checks
+        self._buckets = buckets
+        self._tokens = RecentTokens(catalog.store)
+        # Uploads wait here for a worker and for the disk, where they hold no thread that other requests need.
+        self._threads = ThreadPoolExecutor(THREADS, "uploads")
+        self._together = Together(self._record, AT_ONCE)
+
+    async def answer(self, request: Request, session: str | None) -> Response:
+        """Take the upload into ``session`` or the token's own current session. Return the answer for the client."""
+        try:
+            if session is not None and not SESSION.match(session):
+                raise BadUploadError("a session's name is 22 to 64 letters, digits, dashes and underscores")
+            authorization = request.headers.get("authorization")
+            publisher = await self._admit(authorization)
+            stored = await self._take(request, publisher.name, authorization, session)
+        except RequestError as error:
+            return _refusal(error)
+        except StoreError as error:
+            _log.error("%s %s: %s", request.method, request.url.path, error)
+            return _refusal(as_answer(error))
+        text = (
+            f"{stored.record.filename} is stored in the session {stored.session}. No page shows it yet.\n"
+            "To publish it, run `armwheels snapshot` with the same token.\n"
+        )
+        return Response(text, 200, {"x-armwheels-session": stored.session}, "text/plain")
+
+    async def _admit(self, authorization: str | None) -> Publisher:
+        """Refuse an upload before its bytes are read if the token has no scope for it or uploads too often."""
+        publisher = self._tokens.known(authorization)
+        if publisher is None:
+            publisher = await asyncio.to_thread(self._tokens.check, authorization)
+        publisher.demand_uploads()
+        wait = self._buckets.take(publisher.secret_hash)
+        if wait:
+            seconds = math.ceil(wait)
+            raise TooManyError(f"too many uploads with this token; go on in {seconds} s", retry_after=seconds)
+        return publisher
+
+    async def _take(
+        self, request: Request, by: str, authorization: str | None, session: str | None
+    ) -> _Stored:
+        content_type = request.headers.get("content-type", "")
+        try:
+            with ExitStack() as ends:
+                received = await intake.receive(
+                    request.stream(),
+                    content_type,
+                    lambda: ends.enter_context(self._catalog.store.scratch()),
+                )
+                loop = asyncio.get_running_loop()
+                return await loop.run_in_executor(
+                    self._threads, self._store, received, by, authorization, session
+                )
+        except ClientDisconnect:
+            raise BadUploadError("the connection ended before the file did; nothing is stored") from None
+        except OSError as error:
+            if error.errno not in NO_ROOM:
+                raise StoreAwayError(f"the upload cannot be written: {error}") from error
+            raise NoSpaceError("the index has no space left for this file; nothing is stored") from error
+
+    def _store(
+        self, received: intake.Upload, by: str, authorization: str | None, session: str | None
+    ) -> _Stored:
+        """Check an upload and store it."""
+        at = stamp(self._catalog.now())
+        record, metadata = intake.examine(received, self._checks.check, at=at, by=by)
+        checked = _Checked(record, metadata, received.content, authorization, session)
+        if isinstance(received.content, bytes) and self._catalog.store.gains_together:
+            outcome = self._together.ask(checked)
+        else:
+            [outcome] = self._record([checked])
+        if isinstance(outcome, RequestError):
+            raise outcome
+        return outcome
+
+    def _record(self, uploads: Sequence[_Checked]) -> list[_Stored | RequestError]:
+        """Record checked uploads. Return for each what is stored, or why it is refused."""
+        publisher_of = cache(partial(authenticate, self._catalog.store))
+        session_of = cache(self._own_sessions.current)
+        refuse_quarantined = cache(partial(_refuse_quarantined, self._catalog))
+        refused: dict[int, RequestError] = {}
+        files: dict[int, CheckedFile] = {}
+        for number, upload in enumerate(uploads):
+            record = upload.record
+            try:
+                # The token may have been revoked since the upload began.
+                publisher = publisher_of(upload.authorization)
+                publisher.demand("upload", record.project)
+                refuse_quarantined(record.project)
+                session = upload.session or session_of(publisher)
+            except RequestError as error:
+                refused[number] = error
+            else:
+                files[number] = CheckedFile(record, upload.metadata, upload.content, session)
+        recorded = dict(zip(files, self._catalog.recorder.record(list(files.values())), strict=True))
+        return [
+            refused[number] if number in refused else _stored(recorded[number], files[number].session)
+            for number in range(len(uploads))
+        ]
+
+
+def _stored(outcome: Outcome, session: str) -> _Stored | RequestError:
+    return _Stored(outcome, session) if isinstance(outcome, Record) else outcome
+
+
+class UploadsFirst:
+    """Passes uploads to :class:`Uploads`, and all other requests to ``api``.
+
+    The middleware and routing of FastAPI take as much time as the upload of a small wheel itself. Uploads with an
+    unusual query go there nevertheless.
+    """
+
+    def __init__(self, api: ASGIApp, uploads: Uploads) -> None:
+        self._api = api
+        self._uploads = uploads
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["method"] == "POST" and scope["path"] in _PATHS:
+            plain = _PLAIN_QUERY.match(scope["query_string"])
+            if plain:
+                session = None if plain[1] is None else plain[1].decode()
+                answer = await self._uploads.answer(Request(scope, receive), session)
+                await answer(scope, receive, send)
+                return
+        await self._api(scope, receive, send)
+
+
+@router.post("/upload/", max_body_size=intake.WHOLE, openapi_extra=_FORM)
+@router.post("/upload", max_body_size=intake.WHOLE, include_in_schema=False)
+async def upload(request: Request, session: Annotated[str | None, Query()] = None) -> Response:
     """Accept a wheel by the legacy upload API, into ``session`` or the token's own current session."""
-    body = request.stream()
-    try:
-        if session is not None and not SESSION.match(session):
-            raise BadUploadError("a session's name is 22 to 64 letters, digits, dashes and underscores")
-        publisher = await anyio.to_thread.run_sync(the_publisher, request)
-        _admit(request, publisher)
-        record, joined = await _take(request, catalog, publisher, session, body)
-    except RequestError as error:
-        text = "\n".join(error.reasons) + "\n"
-        return Response(text, error.status, challenge(error), media_type="text/plain")
-    text = (
-        f"{record.filename} is stored in the session {joined}. No page shows it yet.\n"
-        "To publish it, run `armwheels snapshot` with the same token.\n"
-    )
-    return Response(text, 200, {"x-armwheels-session": joined}, "text/plain")
+    uploads: Uploads = request.app.state.uploads
+    return await uploads.answer(request, session)
 
 
-def _admit(request: Request, publisher: Publisher) -> None:
-    """Refuse an upload before its bytes are read if the token has no scope for it or uploads too often."""
-    publisher.demand_uploads()
-    buckets: Buckets = request.app.state.buckets
-    wait = buckets.take(publisher.secret_hash)
-    if wait:
-        seconds = math.ceil(wait)
-        raise TooManyError(f"too many uploads with this token; go on in {seconds} s", retry_after=seconds)
-
-
-async def _take(
-    request: Request,
-    catalog: Catalog,
-    publisher: Publisher,
-    session: str | None,
-    body: AsyncIterator[bytes],
-) -> tuple[Record, str]:
-    own: OwnSessions = request.app.state.own_sessions
-    checks: Pool = request.app.state.checks
-
-    def examine() -> tuple[Record, bytes]:
-        return intake.examine(received, checks.check, at=stamp(catalog.now()), by=publisher.name)
-
-    def finish() -> tuple[Record, str]:
-        publisher.demand("upload", record.project)
-        _refuse_quarantined(catalog, record.project)
-        joined = session or own.current(publisher)
-        return catalog.record_file(record, metadata, path, joined), joined
-
-    try:
-        with catalog.store.scratch() as path:
-            received = await intake.receive(body, request.headers.get("content-type", ""), path)
-            # Uploads wait for a free worker here, where they hold no thread that other requests need.
-            record, metadata = await anyio.to_thread.run_sync(examine, limiter=request.app.state.check_slots)
-            return await anyio.to_thread.run_sync(finish)
-    except ClientDisconnect:
-        raise BadUploadError("the connection ended before the file did; nothing is stored") from None
-    except OSError as error:
-        if error.errno not in NO_ROOM:
-            raise StoreAwayError(f"the upload cannot be written: {error}") from error
-        raise NoSpaceError("the index has no space left for this file; nothing is stored") from error
+def _refusal(error: RequestError) -> Response:
+    """One reason a line, since twine and uv print them as they are."""
+    text = "\n".join(error.reasons) + "\n"
+    return Response(text, error.status, challenge(error), media_type="text/plain")
 
 
 def _refuse_quarantined(catalog: Catalog, project: str) -> None:

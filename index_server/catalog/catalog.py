@@ -46,9 +46,10 @@ from index_server.catalog.evidence import EvidenceShelf
 from index_server.catalog.journal import Journal
 from index_server.catalog.leases import Leases
 from index_server.catalog.marks import StatusBook
+from index_server.catalog.recording import CheckedFile, Recorder, build_key, record_key
 from index_server.catalog.sessions import Sessions
 from index_server.catalog.tombstones import Tombstones, announce, generation_key
-from index_server.errors import ConflictError, GoneError, MissingObjectError, NotFoundError
+from index_server.errors import ConflictError, GoneError, MissingObjectError, NotFoundError, RequestError
 from index_server.model import (
     GENESIS,
     Approval,
@@ -78,16 +79,6 @@ SNAPSHOT_ID = re.compile(r"[0-9]{8}-[1-9][0-9]*\Z")
 def file_key(sha256: str, filename: str) -> str:
     """The key of a file's first generation, which is also the path of its URL."""
     return generation_key((sha256, filename), 0)
-
-
-def record_key(project: str, filename: str) -> str:
-    """The key of a file's record."""
-    return f"records/{project}/{filename}.json"
-
-
-def build_key(wheel_digest: str, project: str) -> str:
-    """The key of the pointer from a wheel digest to the wheel of a project."""
-    return f"builds/{wheel_digest}/{project}.json"
 
 
 def cell(record: Record) -> tuple[str, ...]:
@@ -136,34 +127,24 @@ class Catalog:
         self._journals = {name: Journal(store, name, Move) for name in channels}
         self.tombs = Tombstones(store)
         self.leases = Leases(store)
+        self.recorder = Recorder(store, self.sessions, self.tombs, now)
         self.shard = lru_cache(maxsize=4096)(self._shard)
         self.snapshot = lru_cache(maxsize=256)(self._snapshot)
 
     # Files and sessions (rules 1 and 2)
 
-    def record_file(self, record: Record, metadata: bytes, path: Path, session: str) -> Record:
+    def record_file(self, record: Record, metadata: bytes, content: Path | bytes, session: str) -> Record:
         """Record a checked file and add it to a session. Return the stored record.
+
+        ``content`` is the file's bytes, or a closed file from the store's ``scratch``.
 
         Raises:
             ConflictError: the name is recorded with other bytes, or the session was discarded.
         """
-        self.sessions.refuse_discarded(session)
-        at = record_key(record.project, record.filename)
-        self._refuse_other_bytes(find(self.store, Record, at), record)
-        file = self._new_file(record, metadata, path)
-        entry, content = self.sessions.entry(record, session)
-        links = {entry: content}
-        if record.tuned:
-            pointer = FilePointer(project=record.project, filename=record.filename)
-            links = {build_key(record.tuned.wheel_digest, record.project): pointer.encode(), **links}
-        with self.store.stage({**file, at: record.encode(), **links}) as staged:
-            [*_, first] = staged.create(*file, at)
-            standing = record if first else read(self.store, Record, at)
-            self._refuse_other_bytes(standing, record)
-            staged.create(*links)
-        if self._is_gone(standing):  # collected before the collector could see the session's entry
-            self._write_again(record, metadata, path)
-        return standing
+        [outcome] = self.recorder.record([CheckedFile(record, metadata, content, session)])
+        if isinstance(outcome, RequestError):
+            raise outcome
+        return outcome
 
     def adopt(self, session: str, filename: str, project: str) -> Record:
         """Add a file that is recorded already to a session.
@@ -224,35 +205,6 @@ class Catalog:
     def _refuse_gone(self, record: Record) -> None:
         if self._is_gone(record):
             raise GoneError(f"{record.filename} was collected; upload it again", sha256=record.sha256)
-
-    def _refuse_other_bytes(self, standing: Record | None, record: Record) -> None:
-        if standing is not None and standing.sha256 != record.sha256:
-            raise ConflictError(
-                f"{record.filename} already exists with other bytes (sha256 {standing.sha256}); "
-                "a name never changes its meaning, so publish the new build under a new build tag or version",
-                sha256=standing.sha256,
-            )
-
-    def _new_file(self, record: Record, metadata: bytes, path: Path) -> dict[str, bytes | Path]:
-        """The objects of a file and its metadata. Those of a collected file are written at once; none are left."""
-        file = (record.sha256, record.filename)
-        collected = self.tombs.look()
-        if file in collected.gone:
-            self._write_again(record, metadata, path)
-            return {}
-        key = generation_key(file, collected.generation(file))
-        return {key: path, f"{key}.metadata": metadata}
-
-    def _write_again(self, record: Record, metadata: bytes, path: Path) -> None:
-        """Write a collected file and its metadata as the next generation (rule 12)."""
-        file = (record.sha256, record.filename)
-        while (mark := self.tombs.look().gone.get(file)) is not None:
-            generation = mark.tomb.generation + 1
-            key = generation_key(file, generation)
-            with self.store.stage({key: path, f"{key}.metadata": metadata}) as staged:
-                staged.create(key, f"{key}.metadata")
-            again = mark.tomb.model_copy(update={"generation": generation})
-            self.tombs.restore(again, at=stamp(self.now()), by=record.uploaded_by)
 
     def _record_of(self, file: SessionFile) -> Record:
         return read(self.store, Record, record_key(file.project, file.filename))

@@ -18,7 +18,6 @@ import zlib
 from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import BinaryIO
 
 from index_server.reasons import Reasons
@@ -62,22 +61,21 @@ class Member:
         return self.name.endswith("/")
 
 
-def read_archive(path: Path) -> tuple[list[Member], Reasons]:
-    """Return the members of the archive at ``path``, and its faults."""
+def read_archive(file: BinaryIO) -> tuple[list[Member], Reasons]:
+    """Return the members of an archive, and its faults."""
     faults = Reasons()
-    with path.open("rb") as file:
-        try:
-            directory, size, count = _check_end(file, faults)
-            _check_directory(file, directory, size, count)
-            infos = _central_directory(file)
-        except ZipFaultError as error:
-            faults.append(str(error))
+    try:
+        directory, size, count = _check_end(file, faults)
+        _check_directory(file, directory, size, count)
+        infos = _central_directory(file)
+    except ZipFaultError as error:
+        faults.append(str(error))
+        return [], faults
+    members = []
+    for info in infos:
+        members.append(_check_member(file, info, directory, faults))
+        if faults.full:
             return [], faults
-        members = []
-        for info in infos:
-            members.append(_check_member(file, info, directory, faults))
-            if faults.full:
-                return [], faults
     _check_names([info.orig_filename for info in infos], faults)
     _check_layout(infos, members, directory, faults)
     _check_sizes(members, faults)

@@ -58,8 +58,10 @@ class Pool:
             self._slots.put(None)
         self.close = weakref.finalize(self, _close, self._slots)
 
-    def check(self, path: Path, name: WheelName, *, mirrored: bool = False) -> WheelContents:
-        """Check the wheel at ``path``, after waiting for a free worker. If the worker dies, the wheel has a fault.
+    def check(self, content: Path | bytes, name: WheelName, *, mirrored: bool = False) -> WheelContents:
+        """Check a wheel, a file or its bytes, after waiting for a free worker.
+
+        If the worker dies, the wheel has a fault.
 
         Raises:
             NotNowError: no worker can be started.
@@ -67,7 +69,7 @@ class Pool:
         worker = self._slots.get()
         try:
             worker = worker or _Worker(self._command, self._rules)
-            return worker.check(path, name.filename, mirrored=mirrored)
+            return worker.check(content, name.filename, mirrored=mirrored)
         finally:
             self._slots.put(worker if worker and worker.alive else None)
 
@@ -116,12 +118,14 @@ class _Worker:
                 "this index cannot check wheels now: the worker process does not start"
             ) from error
 
-    def check(self, path: Path, filename: str, *, mirrored: bool) -> WheelContents:
-        cpu = math.ceil(CPU_SECONDS + CPU_SECONDS_PER_MB * path.stat().st_size / 1e6)
+    def check(self, content: Path | bytes, filename: str, *, mirrored: bool) -> WheelContents:
+        path, data = (str(content), b"") if isinstance(content, Path) else ("", content)
+        size = content.stat().st_size if isinstance(content, Path) else len(data)
+        cpu = math.ceil(CPU_SECONDS + CPU_SECONDS_PER_MB * size / 1e6)
         wall = WALL_SECONDS + WALL_PER_CPU * cpu
         try:
-            job = {"path": str(path), "filename": filename, "mirrored": mirrored, "cpu": cpu}
-            answer, metadata = self._ask(job, wall)
+            job = {"path": path, "filename": filename, "mirrored": mirrored, "cpu": cpu}
+            answer, metadata = self._ask(job, wall, data)
         except TimeoutError:
             self.end()
             return _refused(f"checking it costs too much: more than {wall} seconds")
@@ -148,9 +152,9 @@ class _Worker:
         self._process.kill()
         return self._process.wait()
 
-    def _ask(self, head: object, seconds: float) -> tuple[Any, bytes]:
+    def _ask(self, head: object, seconds: float, data: bytes = b"") -> tuple[Any, bytes]:
         self._channel.settimeout(seconds)
-        send(self._channel, head)
+        send(self._channel, head, data)
         return receive(self._channel, MAX_ANSWER)
 
 

@@ -1,8 +1,8 @@
 """Receives an upload, checks it, and makes its record; or reports all reasons why it is refused.
 
 Uploads use the legacy upload API of PyPI, as twine and uv do. The body is read in chunks. Form fields are kept in
-memory, up to a limit. The file is hashed and written to a scratch file of the store. Then the form, the file name
-and the wheel are checked. The answer lists every fault.
+memory, up to a limit. The file is hashed, and kept in memory if it is small, else written to a scratch file of the
+store. Then the form, the file name and the wheel are checked. The answer lists every fault.
 """
 
 from __future__ import annotations
@@ -10,7 +10,9 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import re
 from collections.abc import AsyncIterator, Callable
+from contextlib import closing
 from dataclasses import dataclass, field
 from email.message import Message
 from pathlib import Path
@@ -32,42 +34,47 @@ if TYPE_CHECKING:
 
 MAX_FILE = 16 << 30  # bytes of an uploaded wheel
 MAX_FORM = 8 << 20  # bytes of all form fields, including the description
+WHOLE = MAX_FILE + MAX_FORM + (1 << 20)  # bytes of an upload, the form included
 MAX_PARTS = 4096
 MAX_HEADER = 1024  # bytes of one header line of a part
 MAX_PARAMETERS = 8  # of a header line; clients send two, and the parser needs quadratic time
 MAX_CONTENT_TYPE = 500  # characters; a boundary has 70 at most (RFC 2046 section 5.1.1)
-SMALL = 1 << 16  # bytes that are hashed and written sooner than a thread would begin
+SMALL = 1 << 16  # bytes of a file that is kept in memory, and hashed sooner than a thread would begin
 UNSYNCED = 64 << 20  # bytes after which an upload syncs; a journal's commit may wait for those of all uploads
 BUFFER = 1 << 20  # bytes that are buffered before they are hashed and written
 
-Check = Callable[[Path, WheelName], WheelContents]
+_PLAIN_TYPE = re.compile(r"multipart/form-data; boundary=([A-Za-z0-9_'-]{1,70})\Z")
+
+Check = Callable[[Path | bytes, WheelName], WheelContents]
 
 
 @dataclass
 class Upload:
     """An upload that was received and is not yet checked."""
 
-    path: Path
+    content: Path | bytes
     fields: dict[str, str] = field(default_factory=dict)
     filename: str | None = None
     size: int = 0
     digests: dict[str, str] = field(default_factory=dict)  # by the name of the form field that states them
 
 
-async def receive(chunks: AsyncIterator[bytes], content_type: str, path: Path) -> Upload:
-    """Read a multipart body, and write the file of its ``content`` part to ``path``.
+async def receive(chunks: AsyncIterator[bytes], content_type: str, make_file: Callable[[], Path]) -> Upload:
+    """Read a multipart body. Write the file of its ``content`` part to ``make_file()``, unless it is small.
 
     Raises:
         BadUploadError: the body is not a complete multipart form (RFC 7578).
         TooLargeError: the file or the form is larger than this index accepts.
     """
     boundary = _boundary(content_type)
-    delimiter, delimiters = b"\r\n--" + boundary, 0
-    with path.open("wb") as file:
-        form = _Form(Upload(path), file)
+    delimiter, delimiters, size = b"\r\n--" + boundary, 0, 0
+    with closing(_Form(make_file)) as form:
         try:
             parser = MultipartParser(boundary, form.callbacks(), max_header_size=MAX_HEADER)
             async for chunk in chunks:
+                size += len(chunk)
+                if size > WHOLE:
+                    raise TooLargeError(f"the upload is larger than {WHOLE} bytes")
                 # The parser is slow at a boundary with a wrong end. No well-formed part contains a boundary.
                 delimiters += chunk.count(delimiter)
                 if delimiters > MAX_PARTS + 1:
@@ -80,10 +87,8 @@ async def receive(chunks: AsyncIterator[bytes], content_type: str, path: Path) -
             raise BadUploadError(f"the body is not a complete multipart form: {error}") from error
         if not form.ended:
             raise BadUploadError("the body ends before the end of the form: it was cut off; send it again")
-        if len(form.pending) > SMALL:
+        if form.upload.size > SMALL:
             await asyncio.to_thread(form.flush)
-        else:
-            form.flush()
         return form.finish()
 
 
@@ -101,7 +106,7 @@ def examine(upload: Upload, check: Check, *, at: str, by: str) -> tuple[Record, 
     except ValueError as error:
         raise BadUploadError(*faults, str(error)) from error
     faults += _agreement_faults(upload.fields, name)
-    wheel = check(upload.path, name)
+    wheel = check(upload.content, name)
     faults += wheel.faults
     if faults or wheel.facts is None:
         raise BadUploadError(*(f"{name.filename}: {fault}" for fault in faults))
@@ -162,6 +167,8 @@ def _agreement_faults(fields: dict[str, str], name: WheelName) -> list[str]:
 
 
 def _boundary(content_type: str) -> bytes:
+    if plain := _PLAIN_TYPE.match(content_type):  # as clients send it; the parser of all other forms is slow
+        return plain[1].encode()
     message = Message()
     # The header parser needs quadratic time.
     message["Content-Type"] = content_type if len(content_type) <= MAX_CONTENT_TYPE else ""
@@ -174,9 +181,10 @@ def _boundary(content_type: str) -> bytes:
 class _Form:
     """Collects the parts of a form from the callbacks of the multipart parser."""
 
-    def __init__(self, upload: Upload, file: BinaryIO) -> None:
-        self.upload = upload
-        self.file = file
+    def __init__(self, make_file: Callable[[], Path]) -> None:
+        self.upload = Upload(b"")
+        self._make_file = make_file
+        self._file: BinaryIO | None = None
         self.pending = bytearray()  # of the file, not yet hashed and written
         self.ended = False
         self._sha256 = hashlib.sha256()
@@ -185,7 +193,7 @@ class _Form:
         self._parts = 0
         self._form_size = 0
         self._header = (bytearray(), bytearray())
-        self._disposition = Message()
+        self._parameters: dict[str, str] = {}  # of the part's Content-Disposition
         self._name = ""  # of the part being read
         self._value = bytearray()
 
@@ -202,41 +210,63 @@ class _Form:
         }
 
     def flush(self) -> None:
-        data, self.pending = self.pending, bytearray()
-        self._sha256.update(data)
-        self._blake2.update(data)
-        self.file.write(data)
+        """Hash the pending bytes, and write them to the file."""
+        if self._file is None:
+            self.upload.content = path = self._make_file()
+            self._file = path.open("wb", buffering=0)
+        data = self._take_pending()
+        left = memoryview(data)
+        while left:
+            left = left[self._file.write(left) :]
         self._unsynced += len(data)
         if self._unsynced >= UNSYNCED:
-            self.file.flush()
-            os.fdatasync(self.file.fileno())
+            os.fdatasync(self._file.fileno())
             self._unsynced = 0
 
     def finish(self) -> Upload:
+        """Return the upload, with its content if that is small."""
+        if self._file is None:
+            self.upload.content = bytes(self._take_pending())
         self.upload.digests = {
             "sha256_digest": self._sha256.hexdigest(),
             "blake2_256_digest": self._blake2.hexdigest(),
         }
         return self.upload
 
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+
+    def _take_pending(self) -> bytearray:
+        data, self.pending = self.pending, bytearray()
+        self._sha256.update(data)
+        self._blake2.update(data)
+        return data
+
     def _part_begin(self) -> None:
         self._parts += 1
         if self._parts > MAX_PARTS:
             raise TooLargeError(f"the form has more than {MAX_PARTS} parts")
-        self._disposition = Message()
+        self._parameters = {}
         self._value = bytearray()
 
     def _header_end(self) -> None:
         self._count(sum(map(len, self._header)))
         name, value = (bytes(part).decode("utf-8", "replace") for part in self._header)
         self._header = (bytearray(), bytearray())
-        if name.lower() == "content-disposition":
+        if name.lower() == "content-disposition" and not self._parameters:
             if value.count(";") > MAX_PARAMETERS:
                 raise BadUploadError(f"a part of the form has more than {MAX_PARAMETERS} parameters")
-            self._disposition["Content-Disposition"] = value.replace("\r", " ").replace("\n", " ")
+            disposition = Message()
+            disposition["Content-Disposition"] = value.replace("\r", " ").replace("\n", " ")
+            parameters = disposition.get_params([], header="content-disposition")
+            # Of a parameter that occurs twice, the first one counts. One that states a charset has no use here.
+            self._parameters = {
+                key.lower(): text if isinstance(text, str) else "" for key, text in reversed(parameters)
+            }
 
     def _headers_finished(self) -> None:
-        self._name = self._parameter("name")
+        self._name = self._parameters.get("name", "")
 
     def _part_data(self, data: bytes, start: int, end: int) -> None:
         if self._name == "content":
@@ -252,7 +282,7 @@ class _Form:
         if self._name == "content":
             if self.upload.filename is not None:
                 raise BadUploadError("the form has more than one file")
-            self.upload.filename = self._parameter("filename")
+            self.upload.filename = self._parameters.get("filename", "")
         else:
             self.upload.fields.setdefault(self._name, bytes(self._value).decode("utf-8", "replace"))
 
@@ -263,7 +293,3 @@ class _Form:
 
     def _end(self) -> None:
         self.ended = True
-
-    def _parameter(self, key: str) -> str:
-        value = self._disposition.get_param(key, "", header="content-disposition")
-        return value if isinstance(value, str) else ""

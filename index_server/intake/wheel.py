@@ -11,6 +11,7 @@ import base64
 import binascii
 import csv
 import hashlib
+import io
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -49,39 +50,50 @@ class WheelContents:
 
 
 def read_wheel(
-    path: Path, name: WheelName, targets: Targets, passport: Draft202012Validator, *, mirrored: bool = False
+    content: Path | bytes,
+    name: WheelName,
+    targets: Targets,
+    passport: Draft202012Validator,
+    *,
+    mirrored: bool = False,
 ) -> WheelContents:
-    """Check the wheel at ``path``. Large files are never read into memory as a whole.
+    """Check a wheel, which is a file or its bytes. Large files are never read into memory as a whole.
 
     A ``mirrored`` wheel is already published elsewhere, and its digest was compared with that index. So it must
     only have what installers need.
     """
+    with io.BytesIO(content) if isinstance(content, bytes) else content.open("rb") as file:
+        return _read(file, name, targets, passport, mirrored=mirrored)
+
+
+def _read(
+    file: BinaryIO, name: WheelName, targets: Targets, passport: Draft202012Validator, *, mirrored: bool
+) -> WheelContents:
     wheel = WheelContents()
-    members, wheel.faults = read_archive(path)
+    members, wheel.faults = read_archive(file)
     if wheel.faults:  # the content of an ambiguous archive is not worth checking
         return wheel
     files = {member.name: member for member in members if not member.is_folder}
     info = _dist_info(files, name, wheel.faults)
     if info is None:
         return wheel
-    with path.open("rb") as file:
-        reader = _Reader(file, files, info, wheel.faults)
-        # RECORD is CSV, so that each quotation mark in a path may be doubled.
-        warranted = sum(2 * len(each.encode()) + RECORD_LINE for each in files) + RECORD_SLACK
-        record = reader.read("RECORD", min(MAX_RECORD, warranted), required=True)
-        if record is not None:
-            _check_record(file, files, info, record, wheel.faults, mirrored=mirrored)
-        content = reader.read("WHEEL", MAX_WHEEL_FILE, required=True)
-        if content is not None:
-            tuned = f"{info}/armwheels.json" in files
-            check_wheel_file(content, name, wheel.faults, tuned=tuned, mirrored=mirrored)
-        content = reader.read("METADATA", MAX_METADATA, required=True)
-        if content is not None:
-            wheel.metadata = content
-            wheel.facts = check_metadata(content, name, wheel.faults, mirrored=mirrored)
-        content = reader.read("armwheels.json", MAX_PASSPORT, required=False)
-        if content is not None:
-            wheel.tuned = check_passport(content, name, targets, passport, wheel.faults)
+    reader = _Reader(file, files, info, wheel.faults)
+    # RECORD is CSV, so that each quotation mark in a path may be doubled.
+    warranted = sum(2 * len(each.encode()) + RECORD_LINE for each in files) + RECORD_SLACK
+    record = reader.read("RECORD", min(MAX_RECORD, warranted), required=True)
+    if record is not None:
+        _check_record(file, files, info, record, wheel.faults, mirrored=mirrored)
+    data = reader.read("WHEEL", MAX_WHEEL_FILE, required=True)
+    if data is not None:
+        tuned = f"{info}/armwheels.json" in files
+        check_wheel_file(data, name, wheel.faults, tuned=tuned, mirrored=mirrored)
+    data = reader.read("METADATA", MAX_METADATA, required=True)
+    if data is not None:
+        wheel.metadata = data
+        wheel.facts = check_metadata(data, name, wheel.faults, mirrored=mirrored)
+    data = reader.read("armwheels.json", MAX_PASSPORT, required=False)
+    if data is not None:
+        wheel.tuned = check_passport(data, name, targets, passport, wheel.faults)
     return wheel
 
 

@@ -2,7 +2,7 @@
 
 It writes no file and has no credentials. It communicates over one socket, its standard input. A message is a frame:
 the lengths of head and tail in bytes, as two unsigned 32-bit integers in network byte order, then both. The head is
-JSON. The tail has the bytes of METADATA in an answer about a valid wheel, and is empty otherwise.
+JSON. The tail has the bytes of a small wheel in a job, and those of METADATA in an answer about a valid wheel.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ MEMORY = 512 << 20  # bytes of address space
 KEPT = (
     160 << 20
 )  # resident bytes above which a process ends, since Python returns little memory to the system
+MAX_JOB = 1 << 20  # bytes
 FRAME = struct.Struct("!II")
 
 
@@ -71,11 +72,12 @@ def serve(channel: socket.socket) -> None:
     )
     send(channel, "ready")
     while True:
-        job, _ = receive(channel, 1 << 16)
+        job, data = receive(channel, MAX_JOB)
         _allow_cpu(job["cpu"])
         try:
-            path, name = Path(job["path"]), parse_name(job["filename"])
-            wheel = read_wheel(path, name, targets, passport, mirrored=job["mirrored"])
+            content = Path(job["path"]) if job["path"] else data
+            name = parse_name(job["filename"])
+            wheel = read_wheel(content, name, targets, passport, mirrored=job["mirrored"])
         except MemoryError:
             wheel = WheelContents()
             wheel.faults.append(f"checking it costs too much: more than {MEMORY >> 20} MiB of memory")

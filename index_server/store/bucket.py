@@ -71,6 +71,7 @@ class S3Store:
     """Objects in a bucket, below a prefix. Any number of servers may share it."""
 
     look_every = 1.0
+    gains_together = False
 
     def __init__(
         self, client: S3Client, bucket: str, prefix: str, scratch: Path, sender: S3Client | None = None

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import ctypes
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -43,11 +43,20 @@ def _sync(paths: list[Path]) -> None:
             descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
             ends.callback(os.close, descriptor)
             descriptors.append(descriptor)
-        if _start is not None and len(descriptors) > 1:
-            for descriptor in descriptors:
-                _start(descriptor, ctypes.c_int64(0), ctypes.c_int64(0), _WRITE)  # fsync reports what fails
+        sync_open(descriptors)
+
+
+def sync_open(descriptors: Sequence[int]) -> None:
+    """Return when open files and folders, as they are at the call, would survive a crash.
+
+    Raises:
+        OSError: the disk fails.
+    """
+    if _start is not None and len(descriptors) > 1:
         for descriptor in descriptors:
-            os.fsync(descriptor)
+            _start(descriptor, ctypes.c_int64(0), ctypes.c_int64(0), _WRITE)  # fsync reports what fails
+    for descriptor in descriptors:
+        os.fsync(descriptor)
 
 
 def keeps_order(path: Path) -> bool:

@@ -17,7 +17,7 @@ from index_server.errors import (
     StoreAwayError,
     StoreError,
 )
-from index_server.store.durable import keeps_order, make_durable
+from index_server.store.durable import keeps_order, make_durable, sync_open
 from index_server.store.interface import CHUNK, NO_ROOM, Staged, check_key
 from index_server.store.scratch import ScratchFolder
 
@@ -37,6 +37,7 @@ class DirectoryStore:
     """
 
     look_every = 0.0
+    gains_together = True
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -70,17 +71,23 @@ class DirectoryStore:
 
     @contextmanager
     def stage(self, objects: Mapping[str, bytes | Path]) -> Iterator[Staged]:
+        first = next(iter(objects), "")
         with ExitStack() as ends:
-            paths = {}
-            with _writing(next(iter(objects), "")):
-                for key, content in objects.items():
-                    if isinstance(content, Path):
-                        content.stat()  # fails if the disk is no longer there
-                        paths[key] = content
-                    else:
-                        paths[key] = ends.enter_context(self._scratch.file(content))
-                make_durable(paths.values())
-            yield _Prepared(self._link, paths)
+            with _writing(first):
+                contents = {key: data for key, data in objects.items() if isinstance(data, bytes)}
+                made = ends.enter_context(self._scratch.files(contents.values()))
+                names = {key: path for key, (path, _) in zip(contents, made, strict=True)}
+                descriptors = [descriptor for _, descriptor in made]
+                for key, path in objects.items():
+                    if isinstance(path, Path):
+                        names[key] = str(path)
+                        descriptors.append(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
+                        ends.callback(os.close, descriptors[-1])
+                sync_open(descriptors)
+            staged = _Prepared(self._link, names)
+            yield staged
+            with _writing(first):
+                make_durable(staged.unsynced)
 
     def get(self, key: str) -> bytes:
         path = self._path(key)
@@ -115,9 +122,9 @@ class DirectoryStore:
 
     def put_hint(self, key: str, data: bytes) -> None:
         target = self._path(key)
-        with _writing(key), self._scratch.file(data) as path:
+        with _writing(key), self._scratch.files([data]) as [(path, _)]:
             self._make_folders(key)
-            path.replace(target)
+            os.replace(path, target)  # noqa: PTH105 - see the names of scratch files
 
     def remove(self, key: str) -> None:
         target = self._path(key)
@@ -171,23 +178,22 @@ class DirectoryStore:
     def _path(self, key: str) -> Path:
         return self.root / check_key(key)
 
-    def _link(self, paths: Mapping[str, Path]) -> list[bool]:
-        """Link files that are durable to their keys; the names are durable when this returns."""
-        written = []
-        for key, path in paths.items():
-            with _writing(key):
-                target = f"{self._top}/{check_key(key)}"
-                try:
-                    written.append(_link(path, target))
-                except FileNotFoundError:
-                    self._make_folders(key)
-                    written.append(_link(path, target))
-                if not self._ordered:  # no name may be durable before the ones linked earlier
-                    make_durable(self._folders(key))
-        if self._ordered:
-            with _writing(next(iter(paths), "")):
-                make_durable(self._folders(key)[0] for key in paths)  # their own names are older
-        return written
+    def _link(self, key: str, path: str) -> tuple[bool, list[Path]]:
+        """Give a durable file the name of a key. Return whether it was free, and the folders to be synced."""
+        with _writing(key):
+            target = f"{self._top}/{check_key(key)}"
+            try:
+                written = _link(path, target)
+            except FileNotFoundError:
+                self._make_folders(key)
+                written = _link(path, target)
+            if self._ordered:
+                return written, [self._folder(key)]  # the names of the folders are older
+            make_durable(self._folders(key))  # no name may be durable before the ones made earlier
+            return written, []
+
+    def _folder(self, key: str) -> Path:
+        return self.root / key.rpartition("/")[0]
 
     def _folders(self, key: str) -> list[Path]:
         """Return the folders that contain an object, the nearest first and the store's own last."""
@@ -204,7 +210,7 @@ class DirectoryStore:
                 folder.mkdir(mode=PRIVATE)
 
 
-def _link(path: Path, target: str) -> bool:
+def _link(path: str, target: str) -> bool:
     """Give a file one more name, unless the name is taken. Return whether it was free."""
     try:
         os.link(path, target)
@@ -216,12 +222,29 @@ def _link(path: Path, target: str) -> bool:
 class _Prepared:
     """Staged objects as durable files without their names."""
 
-    def __init__(self, link: Callable[[Mapping[str, Path]], list[bool]], paths: Mapping[str, Path]) -> None:
+    def __init__(self, link: Callable[[str, str], tuple[bool, list[Path]]], paths: Mapping[str, str]) -> None:
         self._link = link
         self._paths = paths
+        self._last: list[Path] = []  # the folder of the name made last; once it is durable, earlier names are
+        self._taken: list[
+            Path
+        ] = []  # folders of names that were taken; their writers may die before they sync
+
+    @property
+    def unsynced(self) -> list[Path]:
+        """The folders to sync before all names are durable."""
+        return [*self._taken, *self._last]
 
     def create(self, *keys: str) -> list[bool]:
-        return self._link({key: self._paths[key] for key in keys})
+        written = []
+        for key in keys:
+            free, folders = self._link(key, self._paths[key])
+            written.append(free)
+            if free:
+                self._last = folders
+            else:
+                self._taken += folders
+        return written
 
 
 @contextmanager

@@ -59,6 +59,10 @@ class GuardedStore:
     def look_every(self) -> float:
         return self.inner.look_every
 
+    @property
+    def gains_together(self) -> bool:
+        return self.inner.gains_together
+
     def create(self, key: str, data: bytes) -> bool:
         return self.inner.create(key, data)
 

@@ -34,12 +34,15 @@ _KEY = re.compile(rf"{_SEGMENT}(/{_SEGMENT})*")
 
 
 class Staged(Protocol):
-    """Objects that are ready to be created. Those that are not created when the context ends are dropped."""
+    """Objects that are ready to be created. Those that are not created when the context ends are dropped.
+
+    The others survive a crash once the context has ended without an error.
+    """
 
     def create(self, *keys: str) -> list[bool]:
         """Create prepared objects in this order, each unless its key is taken; say which of them this call wrote.
 
-        They survive a crash once this returns. After an earlier crash, none is there without those before it.
+        After a crash, none is there without those that were created before it.
         """
 
 
@@ -49,6 +52,10 @@ class ObjectStore(Protocol):
     @property
     def look_every(self) -> float:
         """Seconds between two checks whether a journal has new entries; 0 if a check is cheap."""
+
+    @property
+    def gains_together(self) -> bool:
+        """Whether many objects that are staged together take as much time as one."""
 
     def create(self, key: str, data: bytes) -> bool:
         """Write an object unless the key exists. Return whether this call wrote it."""

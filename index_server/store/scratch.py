@@ -6,7 +6,7 @@ import errno
 import fcntl
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -25,18 +25,27 @@ class ScratchFolder:
         self._sweep()
 
     @contextmanager
-    def file(self, data: bytes = b"") -> Iterator[Path]:
-        """Provide a file with these bytes, which is deleted when the context ends."""
-        path, lock = self._locked_file()
-        try:
-            written = 0
-            while written < len(data):
-                written += os.write(lock, data[written:])
+    def file(self) -> Iterator[Path]:
+        """Provide an empty file, which is deleted when the context ends."""
+        with self.files([b""]) as [(path, _)]:
             yield Path(path)
+
+    @contextmanager
+    def files(self, contents: Iterable[bytes]) -> Iterator[list[tuple[str, int]]]:
+        """Provide a file for each content, as path and open descriptor. All are deleted when the context ends."""
+        made: list[tuple[str, int]] = []
+        try:
+            for data in contents:
+                made.append(self._locked_file())
+                written, descriptor = 0, made[-1][1]
+                while written < len(data):
+                    written += os.write(descriptor, data[written:])
+            yield made
         finally:
-            with suppress(FileNotFoundError):
-                os.unlink(path)  # noqa: PTH108 - every upload makes several; a Path costs more
-            os.close(lock)
+            for path, descriptor in made:
+                with suppress(FileNotFoundError):
+                    os.unlink(path)  # noqa: PTH108 - every upload makes several; a Path costs more
+                os.close(descriptor)
 
     def _locked_file(self) -> tuple[str, int]:
         """Return a new file, and the descriptor that holds its lock (flock(2))."""

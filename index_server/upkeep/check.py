@@ -7,10 +7,11 @@ from collections.abc import Container, Iterator
 from contextlib import suppress
 
 from index_server.catalog import leases, tombstones
-from index_server.catalog.catalog import Catalog, file_key, record_key
+from index_server.catalog.catalog import Catalog, file_key
 from index_server.catalog.evidence import evidence_key
 from index_server.catalog.journal import Journal, journal_key, serial_of
 from index_server.catalog.marks import STATUS
+from index_server.catalog.recording import record_key
 from index_server.errors import DamagedError, StoreError
 from index_server.model import (
     GENESIS,

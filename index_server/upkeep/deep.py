@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 
-from index_server.catalog.catalog import Catalog, file_key, record_key
+from index_server.catalog.catalog import Catalog, file_key
+from index_server.catalog.recording import record_key
 from index_server.errors import StoreError
 from index_server.model import (
     Approval,

@@ -18,6 +18,7 @@ class StepStore:
     def __init__(self, inner: ObjectStore) -> None:
         self.inner = inner
         self.look_every = 0.0
+        self.gains_together = False
         self.calls = 0
         self.verb = self.key = ""
         self.before: Callable[[int], object] = lambda _: None

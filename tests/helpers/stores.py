@@ -25,6 +25,7 @@ class MemoryStore:
     """The promises of an object store, kept in a dictionary."""
 
     look_every = 0.0
+    gains_together = True
 
     def __init__(self) -> None:
         self.objects: dict[str, bytes] = {}
@@ -103,6 +104,7 @@ class DyingStore:
     def __init__(self, inner: ObjectStore) -> None:
         self.inner = inner
         self.look_every = inner.look_every
+        self.gains_together = inner.gains_together
         self.fuse: int | None = None
         self.after = False
         self.rival: Callable[[], object] | None = None

@@ -119,6 +119,15 @@ def test_uploads_are_bound_to_projects(http: TestClient, store: MemoryStore) -> 
     assert upload(http, bearer(store, "upload:dem?"), name, data) == 200
 
 
+def test_a_token_revoked_a_moment_ago_stores_nothing(http: TestClient, store: MemoryStore) -> None:
+    headers = bearer(store, "upload:*")
+    assert upload(http, headers, PURE, make_wheel(PURE)) == 200
+    revoke_tokens(store, list_tokens(store)[-1].id)
+    name, data = tuned_wheel()
+    assert upload(http, headers, name, data) == 403
+    assert [key for key in store.keys("records/") if name in key] == []
+
+
 def test_tokens_are_listed_and_revoked(http: TestClient, store: MemoryStore) -> None:
     secret = make_token(store, "ann", 30, ["upload:numpy"])
     make_token(store, "bob", 0)

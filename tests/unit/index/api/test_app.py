@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import os
 import re
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from urllib.parse import urljoin
 
@@ -14,6 +16,7 @@ from starlette.testclient import TestClient
 
 from index_server.access.tokens import make_token
 from index_server.api.app import create_app
+from index_server.intake.upload import SMALL
 from index_server.pages.negotiation import HTML, JSON
 from index_server.settings import Settings
 from index_server.store.interface import ObjectStore
@@ -152,14 +155,43 @@ def test_a_session_that_could_be_guessed_is_refused(client: Client) -> None:
     assert (answer.status_code, answer.text.startswith("a session's name is")) == (400, True)
 
 
-def test_a_full_disk_answers_507(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("call", "size"), [("create", 0), ("create_from", 2 * SMALL)])
+def test_a_full_disk_answers_507(
+    client: Client, monkeypatch: pytest.MonkeyPatch, call: str, size: int
+) -> None:
     def full(*_: object) -> bool:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(client.store, "create_from", full)
-    answer = client.upload(PURE, make_wheel(PURE))
+    monkeypatch.setattr(client.store, call, full)
+    answer = client.upload(PURE, make_wheel(PURE, files={"pure_thing/data": os.urandom(size)}))
     assert answer.status_code == 507
     assert "nothing is stored" in answer.text
+
+
+@pytest.mark.parametrize("size", [0, SMALL - 1500, SMALL + 1, 3 << 20])
+def test_files_of_all_sizes_keep_their_bytes(client: Client, size: int) -> None:
+    data = make_wheel(PURE, files={"pure_thing/data": os.urandom(size)})
+    assert client.upload(PURE, data).status_code == 200
+    digest = hashlib.sha256(data).hexdigest()
+    assert client.http.get(f"/files/{digest}/{PURE}").content == data
+
+
+@pytest.mark.parametrize("query", ["", "&unusual=1"])  # the routes of FastAPI answer the unusual ones
+def test_an_upload_larger_than_any_wheel_is_refused(
+    client: Client, monkeypatch: pytest.MonkeyPatch, query: str
+) -> None:
+    monkeypatch.setattr("index_server.intake.upload.WHOLE", 100)
+    answer = client.upload(PURE, make_wheel(PURE), SESSION + query)
+    assert (answer.status_code, "larger than 100 bytes" in answer.text) == (413, True)
+
+
+def test_several_clients_upload_the_same_names_at_once(client: Client) -> None:
+    name = "pure_thing-1.0-py3-none-any.whl"
+    one, other = make_wheel(name), make_wheel(name, files={"pure_thing/more.py": b""})
+    with ThreadPoolExecutor(6) as pool:
+        answers = list(pool.map(lambda number: client.upload(name, (one, other)[number % 2]), range(12)))
+    kinds = [{answer.status_code for answer in answers[part::2]} for part in (0, 1)]
+    assert sorted(kinds, key=min) == [{200}, {409}]
 
 
 # Sessions, evidence, builds

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from index_server.catalog.catalog import Catalog, cell, record_key
+from index_server.catalog.catalog import Catalog, cell
 from index_server.catalog.journal import journal_key
+from index_server.catalog.recording import CheckedFile, record_key
 from index_server.errors import ConflictError, NotFoundError, StoreError
 from index_server.model import GENESIS, DevelopmentRule, Record, sha256_hex
 from index_server.store.folder import DirectoryStore
@@ -21,7 +22,7 @@ from tests.helpers.records import make_record
 from tests.helpers.stores import DyingStore, KilledError
 
 CHANNELS = {"nightly": "", "stable": ""}
-A, B = "session-a" + "0" * 20, "session-b" + "0" * 20
+A, B, C = "session-a" + "0" * 20, "session-b" + "0" * 20, "session-c" + "0" * 20
 
 
 class Clock:
@@ -87,6 +88,33 @@ def test_a_name_never_means_other_bytes(catalog: Catalog) -> None:
     assert caught.value.members == {"sha256": first.sha256}
     assert catalog.find_build("3fa9c2d1" + "0" * 56) == first
     assert catalog.find_build("f" * 64) is None
+
+
+def test_files_recorded_together_are_judged_one_by_one(catalog: Catalog) -> None:
+    catalog.sessions.discard(B)
+    one, other = make_record(), make_record(target="generic")
+    with pytest.raises(ConflictError):
+        put(catalog, make_record(digest="d" * 64), B)
+    asked = [(one, b"1", A), (one, b"2", A), (one, b"1", C), (other, b"3", B), (other, b"4", A)]
+    files = [
+        CheckedFile(record.model_copy(update={"sha256": sha256_hex(data)}), b"m", data, session)
+        for record, data, session in asked
+    ]
+    outcomes = catalog.recorder.record(files)
+    refused = [str(each) if isinstance(each, ConflictError) else "" for each in outcomes]
+    assert [bool(each) for each in refused] == [False, True, False, True, False]
+    assert "other bytes" in refused[1]
+    assert "discarded" in refused[3]
+    assert [each for each in outcomes if isinstance(each, Record)] == [
+        files[0].record,
+        files[0].record,
+        files[4].record,
+    ]
+    held = [{file.filename for file in catalog.sessions.files(session)} for session in (A, B, C)]
+    assert held == [{one.filename, other.filename}, set(), {one.filename}]
+    for file in (files[0], files[4]):
+        assert catalog.store.get(catalog.stored_key(*file.file)) == file.content
+    assert catalog.recorder.record([]) == []
 
 
 def test_sessions_hold_uploads_and_adopted_files(catalog: Catalog) -> None:

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from index_server.catalog.catalog import Catalog, record_key
+from index_server.catalog.catalog import Catalog
+from index_server.catalog.recording import record_key
 from index_server.errors import ConflictError, NotFoundError
 from index_server.model import GENESIS, StatusEntry
 from index_server.pages.negotiation import HTML, JSON

@@ -45,7 +45,7 @@ def take(tmp_path: Path, settings: Settings) -> Take:
     def run(data: bytes, filename: str = NAME, /, **fields: str) -> Record:
         path = tmp_path / "upload"
         form = {":action": "file_upload", "protocol_version": "1", **fields}
-        upload = asyncio.run(receive(body(form, filename, data), CONTENT_TYPE, path))
+        upload = asyncio.run(receive(body(form, filename, data), CONTENT_TYPE, lambda: path))
         record, metadata = examine(upload, in_process(settings), at="now", by="tests")
         assert b"Metadata-Version" in metadata
         return record
@@ -407,21 +407,21 @@ def test_forms_that_disagree_with_the_wheel_are_refused(
 )
 def test_bodies_of_another_type_are_refused(tmp_path: Path, kind: str) -> None:
     with pytest.raises(BadUploadError, match="multipart/form-data"):
-        asyncio.run(receive(chunks(b""), kind, tmp_path / "upload"))
+        asyncio.run(receive(chunks(b""), kind, lambda: tmp_path / "upload"))
 
 
 @pytest.mark.parametrize("cut", [1, 3, 10, 500])
 def test_bodies_cut_off_are_refused(tmp_path: Path, cut: int) -> None:
     whole = form_bytes({":action": "file_upload"}, NAME, make_wheel(NAME))
     with pytest.raises(BadUploadError, match=r"cut off|complete multipart"):
-        asyncio.run(receive(chunks(whole[: -2 - cut]), CONTENT_TYPE, tmp_path / "upload"))
+        asyncio.run(receive(chunks(whole[: -2 - cut]), CONTENT_TYPE, lambda: tmp_path / "upload"))
 
 
 def test_more_than_one_file_is_refused(tmp_path: Path) -> None:
     one = form_bytes({}, NAME, b"x")
     two = one.removesuffix(b"--\r\n") + b"\r\n" + one.removeprefix(f"--{BOUNDARY}\r\n".encode())
     with pytest.raises(BadUploadError, match="more than one file"):
-        asyncio.run(receive(chunks(two), CONTENT_TYPE, tmp_path / "upload"))
+        asyncio.run(receive(chunks(two), CONTENT_TYPE, lambda: tmp_path / "upload"))
 
 
 def test_a_form_without_a_file_is_refused(tmp_path: Path, settings: Settings) -> None:
@@ -440,7 +440,7 @@ def test_forms_too_large_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyP
         with monkeypatch.context() as patch:
             patch.setattr(f"index_server.intake.upload.{limit}", 1)
             with pytest.raises(TooLargeError, match=reason):
-                asyncio.run(receive(chunks(whole), CONTENT_TYPE, tmp_path / "upload"))
+                asyncio.run(receive(chunks(whole), CONTENT_TYPE, lambda: tmp_path / "upload"))
 
 
 @hypothesis_settings(max_examples=150)

@@ -47,7 +47,16 @@ def test_a_journal_of_the_whole_disk_takes_all_names_at_once(
         assert synced.seen == [(".tmp", False)] * 3  # the bytes, before any name
         del synced.seen[:]
         staged.create("files/a", "records/b", "records/c")
-    assert synced.seen == [("files", True), ("records", True)]
+    assert synced.seen == [("records", True)]  # the name made last, and so the earlier ones
+
+
+def test_a_staged_name_that_is_taken_is_synced_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store, synced = _store("ext4", tmp_path, monkeypatch)
+    store.create("records/b", b"1")
+    with store.stage({"files/a": b"1", "records/b": b"2"}) as staged:
+        del synced.seen[:]
+        assert staged.create("files/a", "records/b") == [True, False]
+    assert sorted(synced.seen) == [("files", True), ("records", True)]
 
 
 @pytest.mark.parametrize("kind", ["nfs4", "btrfs", "fuse.sshfs", ""])
