@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -58,7 +58,7 @@ def make_builds(
 
 
 def unknown_names(
-    cells: Cells, recipes: Mapping[str, Recipe], targets: Targets, pythons: Iterable[str]
+    cells: Cells, recipes: Mapping[str, Recipe], targets: Targets, pythons: Collection[str]
 ) -> list[str]:
     """Faults of a block of cells: names that no recipe, target or Python of ``configs/`` has, by key."""
     recipe = recipes.get(cells.recipe)
@@ -69,12 +69,19 @@ def unknown_names(
         for key, what, names, known in (
             ("versions", f"version of {recipe.name}", cells.versions, {*recipe.versions, *recipe.follows}),
             ("backends", f"backend of {recipe.name}", cells.backends, recipe.backends),
-            ("pythons", "Python", cells.pythons, pythons),
             ("targets", "target", cells.targets, targets.spellings),
         )
         for name in names
         if name not in known
-    ]
+    ] + [f"pythons: {no_python(tag, pythons)}" for tag in cells.pythons if tag not in pythons]
+
+
+def no_python(tag: str, known: Collection[str]) -> str:
+    """Explain that ``toolchains.toml`` has no Python ``tag``, and name those of ``known``. Pure."""
+    if tag.endswith("t") and tag.removesuffix("t") in known:
+        there = ", ".join(sorted(known))
+        return f"no Python '{tag}': Debian has no free-threaded CPython (PEP 703); there are {there}"
+    return f"no Python '{tag}'; {there_are(tag, known)}"
 
 
 def recipe_faults(recipe: Recipe, targets: Targets, compilers: Iterable[str]) -> list[str]:
@@ -110,7 +117,7 @@ def _unknown(
     ]
     faults += [
         f"recipe {recipe.name} has no pinned build requirements for {python}; "
-        f"run `armwheels lock --recipe {recipe.name}`"
+        f"run `armwheels lock --recipe {recipe.name} --python {python}`"
         for python in cells.pythons
         if (recipe.name, python) not in ingredients.lock_digests
     ]

@@ -7,12 +7,13 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from email.parser import Parser
 from pathlib import Path
 
-from builder.errors import ToolboxError
+from builder.errors import ConfigError, ToolboxError
 from builder.locks import followed_lock, requirements_lock
+from builder.model.matrix import Matrix
 from builder.model.pythons import version_of
 from builder.model.recipe import Recipe
 from builder.model.toolchains import PyPITool, Toolchains
@@ -161,6 +162,18 @@ def refresh_followed(recipe: Recipe, report: Report) -> Path | None:
     return path
 
 
+def built_pythons(recipe: str, matrices: Mapping[str, Matrix]) -> tuple[str, ...]:
+    """Return the tags of the Pythons for which a matrix builds a recipe, sorted. Pure.
+
+    Raises:
+        ConfigError: no matrix builds it.
+    """
+    cells = (cell for matrix in matrices.values() for cell in matrix.cells if cell.recipe == recipe)
+    if not (pythons := sorted({tag for cell in cells for tag in cell.pythons})):
+        raise ConfigError(f"no matrix builds {recipe}; name a Python with --python")
+    return tuple(pythons)
+
+
 def refresh_requirements(recipe: Recipe, tag: str, report: Report) -> list[Path]:
     """Resolve a recipe's build and test requirements for one Python to files with hashes, by uv.
 
@@ -191,21 +204,9 @@ def refresh_requirements(recipe: Recipe, tag: str, report: Report) -> list[Path]
                         "--quiet",
                         "--generate-hashes",
                     ),
-                    *(
-                        "--no-header",
-                        "--no-annotate",
-                        "--no-emit-index-url",
-                        "--upgrade",
-                        "--only-binary",
-                        ":all:",
-                    ),
-                    *(
-                        "--python-version",
-                        version_of(tag),
-                        "--python-platform",
-                        platform,
-                    ),
-                    *("-o", str(resolved), str(source)),
+                    *("--no-header", "--no-annotate", "--no-emit-index-url", "--upgrade"),
+                    *("--only-binary", ":all:", "--python-version", version_of(tag)),
+                    *("--python-platform", platform, "-o", str(resolved), str(source)),
                 ],
                 capture_output=True,
                 text=True,

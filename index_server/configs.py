@@ -31,7 +31,7 @@ _NAME = r"[a-z0-9]+(-[a-z0-9]+)*"
 _NAME_RULE = f"a name is at most {MAX_NAME} lower-case letters, digits and single dashes"
 
 Name = Annotated[str, Field(pattern=rf"^{_NAME}$", max_length=MAX_NAME)]
-PythonTag = Annotated[str, Field(pattern=r"^cp3[0-9]+$")]
+PythonTag = Annotated[str, Field(pattern=r"^cp3[0-9]+t?$")]
 Switch = Annotated[bool, Field(strict=True)]
 Count = Annotated[int, Field(strict=True, ge=0)]
 

@@ -6,6 +6,8 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
+from packaging.version import Version
+
 from builder.bench.blocks import Executions, Marks, class_counts, instructions_of, parse_marks
 from builder.bench.cycles import code_of, estimate
 from builder.bench.install import install
@@ -21,6 +23,7 @@ from builder.model.pythons import program_of, version_of
 from builder.model.target import Core
 from builder.targets import Target
 from builder.toolbox.compile_c import compile_shared
+from builder.toolbox.pins import PinnedFile
 from builder.toolbox.toolbox import Toolbox
 from builder.whole import create_once
 
@@ -30,7 +33,8 @@ CALLS = 3
 """Warm calls that are counted for each workload. The lowest count is compared, and the spread is reported."""
 
 _PLUGIN_TARGET = "x86_64-linux-gnu.2.17"
-_GLIBC_MINOR = 36  # of the emulated userland, Debian 12
+_NEWEST_GLIBC_OF_UV = 40
+"""uv has no name for a platform with a newer C library. Such a platform takes the wheels of this one, too."""
 
 
 class CountingMachine:
@@ -42,6 +46,8 @@ class CountingMachine:
         self._stand_in = stand_in(target, models=PLUGIN_MODELS)
         self._simulator = Simulator(toolbox, target.core, self._stand_in.vector_bits)
         self._fixed = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONHASHSEED": "0"}
+        minor = glibc_minor(toolbox.pins.files(f"userland-{tag}"))
+        self._glibc_minor = min(minor, _NEWEST_GLIBC_OF_UV)
         package = toolbox.pins.files(EMULATOR)[0]
         self.machine = Machine(
             target=target.name,
@@ -52,13 +58,13 @@ class CountingMachine:
             core=_described(target.core),
             threads=(1,),
             environment=self._fixed,
-            system=f"Debian 12, CPython {version_of(tag)}",
+            system=f"Debian {toolbox.toolchains.pythons[tag].suite}, CPython {version_of(tag)}",
             note=self._stand_in.described(),
         )
 
     def platforms(self) -> list[str]:
         """Return the manylinux tags of the emulated userland's glibc and older ones, the best first."""
-        tags = [f"manylinux_2_{minor}_aarch64" for minor in range(_GLIBC_MINOR, 16, -1)]
+        tags = [f"manylinux_2_{minor}_aarch64" for minor in range(self._glibc_minor, 16, -1)]
         return [*tags, "manylinux2014_aarch64", "linux_aarch64"]
 
     def install(self, wheel: Path, site: Path, beside: Sequence[str] = ()) -> None:
@@ -72,7 +78,7 @@ class CountingMachine:
             wheel,
             site,
             [
-                *("--python-platform", f"aarch64-manylinux_2_{_GLIBC_MINOR}"),
+                *("--python-platform", f"aarch64-manylinux_2_{self._glibc_minor}"),
                 *("--python-version", version_of(self._tag), "--python", str(python)),
                 *beside,
             ],
@@ -148,6 +154,16 @@ class CountingMachine:
             "PYTHONPATH": str(site),
             **self._fixed,
         }
+
+
+def glibc_minor(files: Sequence[PinnedFile]) -> int:
+    """Return the minor version of the C library among Debian packages: 36 of ``libc6 2.36-9+deb12u13``.
+
+    Raises:
+        StopIteration: there is none.
+    """
+    version = next(file.version for file in files if file.name == "libc6")
+    return Version(version.partition("-")[0]).minor
 
 
 def counted_row(answer: Line, marks: Marks | None) -> Row:

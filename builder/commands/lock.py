@@ -10,7 +10,9 @@ from builder import refresh as renewal
 from builder import settings
 from builder.commands import console
 from builder.commands.console import out
+from builder.errors import ConfigError
 from builder.load import load_configs
+from builder.plan import no_python
 from builder.toolbox.pins import load_pins
 
 
@@ -22,6 +24,15 @@ def lock(
         str | None,
         typer.Option(
             "--recipe", metavar="NAME", help="Renew the requirements of this recipe, and what it follows."
+        ),
+    ] = None,
+    python: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--python",
+            metavar="TAG",
+            help="With --recipe: renew the requirements for this Python, and nothing else; repeatable. "
+            "Default: the Pythons for which a matrix builds the recipe.",
         ),
     ] = None,
     part: Annotated[
@@ -37,10 +48,14 @@ def lock(
 
     Libraries from wheels are pinned by hand in `configs/recipes`: run `armwheels libraries` before.
 
-    Example: armwheels lock --recipe msgpack
+    Example: armwheels lock --recipe msgpack --python cp313
     """
     configs = load_configs()
     toolchains = configs.toolchains
+    if python and not recipe:
+        raise ConfigError("--python needs --recipe: it renews the requirements of one recipe for one Python")
+    if unknown := [tag for tag in python or () if tag not in toolchains.pythons]:
+        raise ConfigError("\n".join(no_python(tag, toolchains.pythons) for tag in unknown))
     say = console.Live(out).say
     chosen = [configs.recipe(recipe)] if recipe else list(configs.recipes.values()) if refresh else []
     renewed = None
@@ -52,9 +67,9 @@ def lock(
     if renewed is not None:
         say(f"wrote {renewal.write_pins(renewed)}")
     for one in chosen:
-        for tag in toolchains.pythons:
+        for tag in python or renewal.built_pythons(one.name, configs.matrices):
             renewal.refresh_requirements(one, tag, say)
-    for one in chosen:  # last: if a server does not answer, all other pins are written
+    for one in () if python else chosen:  # last: if a server does not answer, all other pins are written
         renewal.refresh_followed(one, say)
     pins = load_pins()
     for name in sorted(pins.parts):

@@ -21,7 +21,7 @@ from builder.errors import (
     ConfigError,
 )
 from builder.load import load_configs
-from builder.settings import there_are
+from builder.plan import no_python
 from builder.targets import DEFAULT_EMULATED
 from builder.toolbox.toolbox import Toolbox
 
@@ -105,7 +105,7 @@ def python(
     """
     toolbox = Toolbox(console.Live(err).say)
     if tag not in toolbox.toolchains.pythons:
-        raise ConfigError(f"no Python '{tag}'; {there_are(tag, toolbox.toolchains.pythons)}")
+        raise ConfigError(no_python(tag, toolbox.toolchains.pythons))
     emulated = EmulatedPython.standing_in(toolbox, tag, stand_in(load_configs().emulated(target, server)))
     folder = environment.resolve() if environment else None
     if folder is not None and not folder.is_dir():

@@ -192,7 +192,7 @@ def requirements_beside(recipe: Recipe, python: str, toolbox: Toolbox) -> dict[s
     if not recipe.test_requires:
         return {}
     lock = requirements_lock(recipe.name, "tests", python)
-    again = f"run `armwheels lock --recipe {recipe.name}`"
+    again = f"run `armwheels lock --recipe {recipe.name} --python {python}`"
     if not lock.is_file():
         raise VerifyError(f"recipe {recipe.name} has no pinned test requirements for {python}; {again}")
     if recipe.extends and recipe.extends.sha256 not in lock.read_text(encoding="utf-8"):

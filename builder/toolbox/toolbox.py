@@ -21,6 +21,7 @@ from builder.toolbox.moved import clear_moved
 from builder.toolbox.pins import REFRESH, PinnedFile, load_pins
 from builder.toolbox.tools import load_toolchains
 from builder.toolbox.unpack import (
+    add_lib_folder,
     make_self_contained,
     make_symlinks_relative,
     restore_executables,
@@ -128,6 +129,7 @@ class Toolbox:
         if tool is not None and tool.root:
             return
         make_symlinks_relative(folder)
+        add_lib_folder(folder)
         if tool is None and part.startswith("headers-"):
             settle_headers(folder, final)
         programs = part.startswith("python-") or (tool is not None and tool.architecture == "amd64")

@@ -97,6 +97,16 @@ def _patchelf(*arguments: str) -> None:
         raise ToolboxError(f"patchelf {arguments[-1]}: {done.stderr.strip()}")
 
 
+def add_lib_folder(folder: Path) -> None:
+    """Link ``lib`` to ``usr/lib`` if ``folder`` has a dynamic loader below ``usr/lib`` alone.
+
+    Since trixie, Debian's packages put all files below ``/usr``; the link is made by the installer of a system.
+    Programs name their loader as ``/lib/ld-linux-aarch64.so.1``.
+    """
+    if not (folder / "lib").exists() and list(folder.glob("usr/lib/ld-linux*.so*")):
+        (folder / "lib").symlink_to("usr/lib")
+
+
 def settle_headers(folder: Path, final: Path) -> None:
     """Make Debian's arm64 headers and sysconfig data independent of ``/usr/include``.
 

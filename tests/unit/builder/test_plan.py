@@ -11,7 +11,7 @@ from builder.errors import ConfigError
 from builder.model.matrix import Cells, Matrix
 from builder.model.recipe import Recipe
 from builder.model.sources import Follow, Followed
-from builder.plan import Known, State, differences, make_builds, make_plan
+from builder.plan import Known, State, differences, make_builds, make_plan, no_python
 from builder.settings import validate
 from builder.targets import Targets
 from tests.helpers.builds import RECIPE, build_for, ingredients_for
@@ -217,3 +217,15 @@ def test_parts_that_a_recipe_wants_enter_the_digest_and_must_be_pinned(targets: 
     unpinned = _changed(build={**RECIPE["build"], "libraries": ["vectors"]})
     with pytest.raises(ConfigError, match="wants the part 'vectors'"):
         make_builds(matrix, {"demo": unpinned}, targets, ingredients_for(unpinned))
+
+
+def test_a_free_threaded_python_is_understood() -> None:
+    table = {"recipe": "demo", "versions": ["1.0"], "targets": ["generic"], "backends": ["openblas"]}
+    cells = validate(Cells, {**table, "pythons": ["cp313t"]}, origin="matrices.toml")
+    assert cells.pythons == ("cp313t",)
+    known = ["cp313", "cp311"]
+    assert no_python("cp313t", known) == (
+        "no Python 'cp313t': Debian has no free-threaded CPython (PEP 703); there are cp311, cp313"
+    )
+    assert no_python("cp31", known) == "no Python 'cp31'; did you mean 'cp313'?"
+    assert no_python("xy", known) == "no Python 'xy'; there are cp311, cp313"

@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 from builder import cli
 from builder.bench import table, timing
+from builder.bench.counting import glibc_minor
 from builder.bench.install import choose, facts, python_of
 from builder.bench.measure import Line
 from builder.bench.model import (
@@ -34,6 +35,7 @@ from builder.errors import ConfigError
 from builder.model.pythons import installable_tags
 from builder.targets import Targets
 from builder.toolbox.fetch import Listed
+from builder.toolbox.pins import PinnedFile
 from tests.helpers import DATA
 from tests.helpers.bench_lines import bench_line
 
@@ -428,3 +430,11 @@ def test_evidence_is_kept_by_wheel_and_reads_back(tmp_path: Path) -> None:
     assert other == path.with_name("instructions-neoverse-v1-graviton3e.json")
     assert BenchReport.model_validate_json(path.read_text()) == COUNTED
     assert json.loads(path.read_text())["bench"] == BENCH_VERSION
+
+
+def test_the_c_library_of_a_userland_is_read_from_its_packages() -> None:
+    files = [
+        PinnedFile(name=name, version=version, sha256="1" * 64, path=f"pool/{name}.deb")
+        for name, version in (("libgcc-s1", "14.2.0-19"), ("libc6", "2.41-12+deb13u1"))
+    ]
+    assert glibc_minor(files) == 41

@@ -9,7 +9,7 @@ import pytest
 from builder.errors import ConfigError
 from builder.toolbox.pins import PinnedFile, Pins, debian_parts, load_pins
 from builder.toolbox.tools import load_toolchains
-from builder.toolbox.unpack import make_symlinks_relative
+from builder.toolbox.unpack import add_lib_folder, make_symlinks_relative
 
 
 def _file(name: str, digit: str) -> PinnedFile:
@@ -48,6 +48,24 @@ def test_links_to_the_root_stay_inside(tmp_path: Path) -> None:
     make_symlinks_relative(tmp_path)
     assert (tmp_path / "usr/lib/libm.so").read_text() == "m"
     assert (tmp_path / "usr/lib/kept.so").readlink() == Path("libm.so")
+
+
+def test_a_loader_below_usr_is_found_where_programs_name_it(tmp_path: Path) -> None:
+    (tmp_path / "usr/lib").mkdir(parents=True)
+    add_lib_folder(tmp_path)
+    assert not (tmp_path / "lib").exists()
+    (tmp_path / "usr/lib/ld-linux-aarch64.so.1").write_text("loader")
+    add_lib_folder(tmp_path)
+    assert (tmp_path / "lib/ld-linux-aarch64.so.1").read_text() == "loader"
+    assert (tmp_path / "lib").readlink() == Path("usr/lib")
+
+
+def test_a_lib_folder_of_the_packages_stays(tmp_path: Path) -> None:
+    for folder in ("lib", "usr/lib"):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / "ld-linux-aarch64.so.1").write_text(folder)
+    add_lib_folder(tmp_path)
+    assert (tmp_path / "lib/ld-linux-aarch64.so.1").read_text() == "lib"
 
 
 def test_pythons_carry_cibuildwheels_own_identifiers() -> None:
