@@ -16,8 +16,16 @@ from builder.model.recipe import Recipe, RecipeFile
 from builder.model.server import Server, ServerTable
 from builder.model.toolchains import Toolchains
 from builder.plan import recipe_faults, unknown_names
-from builder.settings import configs_dir, load_toml, nearest, read_toml, there_are, validate_tables
-from builder.source import pin_folders
+from builder.settings import (
+    WHEEL_TESTS,
+    configs_dir,
+    load_toml,
+    nearest,
+    read_toml,
+    there_are,
+    validate_tables,
+)
+from builder.source import checked_patches, pin_folders
 from builder.targets import Target, Targets
 from builder.targets import load as load_target_tables
 from builder.toolbox.tools import load_toolchains
@@ -121,6 +129,7 @@ def load_recipes() -> dict[str, Recipe]:
             faults.append(f"{path}: {error}")
         else:
             recipes[recipe.name] = recipe
+            faults += [f"{path}: {fault}" for fault in _missing_files(recipe)]
     if faults:
         raise ConfigError("\n".join(faults))
     return recipes
@@ -131,6 +140,21 @@ def _load_recipe(path: Path) -> Recipe:
     if written.name != path.stem:
         raise ConfigError(f"{path}: the recipe's name is '{written.name}', the file's is '{path.stem}'")
     return pin_folders(written.with_followed(read_followed(written.name)))
+
+
+def _missing_files(recipe: Recipe) -> Iterator[str]:
+    """Files that a recipe names and that are absent or differ from their hash: patches, scripts, extensions."""
+    patches = [patch for source in recipe.versions.values() for patch in source.patches]
+    patches += [patch for follow in recipe.follows.values() for patch in follow.patches]
+    try:
+        checked_patches(tuple(dict.fromkeys(patches)))
+    except SourceError as error:
+        yield from str(error).splitlines()
+    known = [path.name for path in WHEEL_TESTS.iterdir()]
+    components = [name for one in recipe.components.values() for name in (one.script, one.extension)]
+    for name in dict.fromkeys((recipe.verify.script, *components)):
+        if name not in known:
+            yield f"no file '{name}' in {WHEEL_TESTS}; {nearest(name, known) or 'write it first'}"
 
 
 def load_matrices() -> dict[str, Matrix]:

@@ -2,10 +2,12 @@
 
 from builder.source.folder import pin_folders
 from builder.source.git import pin_followed
+from builder.source.patches import checked_patches
 from builder.source.tree import SOURCE_VERSION, origin, prepare, source_digest, source_inputs
 
 __all__ = [
     "SOURCE_VERSION",
+    "checked_patches",
     "origin",
     "pin_folders",
     "pin_followed",

@@ -223,3 +223,22 @@ def test_the_environment_is_read_for_our_variables_in_one_place() -> None:
         if re.search(r"(environ(\.get\(|\[)|getenv\()[\"']ARMWHEELS_", path.read_text(encoding="utf-8"))
     ]
     assert readers == []
+
+
+def test_files_that_a_recipe_names_are_looked_for_at_once(change: Change) -> None:
+    change("recipes/numpy.toml", 'script = "numpy_wheel.py"', 'script = "numpy_weel.py"')
+    change("recipes/numpy.toml", 'file = "numpy-2.4.6-vector-math.patch"', 'file = "vector.patch"')
+    change("recipes/msgpack.toml", 'script = "msgpack_wheel.py"', 'script = "none.txt"')
+    lines = faults().splitlines()
+    assert any(
+        "no file 'numpy_weel.py' in " in line and "did you mean 'numpy_wheel.py'?" in line for line in lines
+    )
+    assert any(line.endswith("recipes/vector.patch: no such patch") for line in lines)
+    assert any("msgpack.toml: no file 'none.txt' in " in line for line in lines)
+
+
+def test_a_patch_that_was_edited_is_told_with_its_hash(change: Change) -> None:
+    change("recipes/numpy-2.4.6-vector-math.patch", "diff --git", "diff  --git")
+    assert re.search(
+        r"numpy-2\.4\.6-vector-math\.patch: sha256 is [0-9a-f]{64}, the recipe pins [0-9a-f]{64}", faults()
+    )
