@@ -14,6 +14,7 @@ import psutil
 
 from builder.compile import Progress
 from builder.compile.cost import add_step
+from builder.compile.telling import telling_lines
 from builder.errors import CompileError
 
 WORK_VARIABLE = "ARMWHEELS_WORK"
@@ -21,8 +22,6 @@ WORK_VARIABLE = "ARMWHEELS_WORK"
 
 _STEP = re.compile(r"^\[([\d,]+) ?/ ?([\d,]+)\] ")
 """How ninja and Bazel report their progress: ``[12/345] `` and ``[1,234 / 25,000] ``."""
-
-_ERROR = re.compile(r"(error:|ERROR|^FAILED:|Traceback|undefined reference|fatal)", re.MULTILINE)
 
 
 def run_logged(
@@ -38,7 +37,7 @@ def run_logged(
     The time that it takes is added to the cost of the build.
 
     Raises:
-        CompileError: it failed; the message contains the lines of its output that look like errors.
+        CompileError: it failed; the message has the lines of its output that name the cause, and the log's path.
     """
     log = work / "build.log"
     with (
@@ -75,18 +74,8 @@ def run_logged(
             file.seek(start)
             output = file.read()
         raise CompileError(
-            f"the build ended with {process.returncode}\n{error_lines(output)}\nfull log: {log}"
+            f"the build ended with {process.returncode}\n{telling_lines(output)}\nfull log: {log}"
         )
-
-
-def error_lines(output: str, *, most: int = 12) -> str:
-    """The first lines of a build's output that look like errors, else the last lines."""
-    lines = output.splitlines()
-    hits = [number for number, line in enumerate(lines) if _ERROR.search(line)]
-    if not hits:
-        return "\n".join(lines[-most:])
-    chosen = sorted({near for hit in hits[:4] for near in (hit, hit + 1, hit + 2) if near < len(lines)})
-    return "\n".join(lines[number][:300] for number in chosen[:most])
 
 
 def end_leftovers(work: Path) -> None:
@@ -122,4 +111,4 @@ def checked(command: list[str], folder: Path, environment: Mapping[str, str] | N
         command, capture_output=True, text=True, check=False, env=environment, cwd=folder.parent
     )
     if done.returncode:
-        raise CompileError(f"{' '.join(command[:4])} … failed:\n{done.stderr.strip()}")
+        raise CompileError(f"{' '.join(command[:4])} … failed:\n{telling_lines(done.stderr)}")

@@ -16,7 +16,7 @@ from builder.compile.cost import cache_log, keep_cost, read_cost
 from builder.compile.cross import the_one_wheel
 from builder.compile.frontends import cmake_toolchain_file, frontend_options
 from builder.compile.options import check_cmake_variables
-from builder.compile.processes import end_leftovers, error_lines, run_logged
+from builder.compile.processes import end_leftovers, run_logged
 from builder.errors import CompileError, ConfigError
 from builder.model.build import Build
 from builder.model.recipe import Recipe
@@ -56,17 +56,6 @@ def test_anything_else_is_refused_with_its_reason(
 ) -> None:
     with pytest.raises(CompileError, match=reason):
         the_one_wheel(build, _dist(tmp_path, *names))
-
-
-def test_the_telling_lines_are_the_first_errors() -> None:
-    noise = [f"[{n}/90] cc -c unit{n}.c" for n in range(40)]
-    output = "\n".join([*noise, "a.c:3:5: error: unknown type", "    flaot x;", "    ^", *noise])
-    assert error_lines(output).splitlines()[0] == "a.c:3:5: error: unknown type"
-    assert len(error_lines(output).splitlines()) <= 12
-
-
-def test_without_an_error_the_last_lines_tell() -> None:
-    assert error_lines("\n".join(map(str, range(100)))).splitlines() == [str(n) for n in range(88, 100)]
 
 
 def test_what_a_killed_run_left_running_is_ended(tmp_path: Path) -> None:
