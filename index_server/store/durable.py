@@ -13,11 +13,14 @@ from __future__ import annotations
 import ctypes
 import os
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack
+from functools import cache
 from pathlib import Path
 
 ORDERED = frozenset({"ext3", "ext4", "xfs"})
 AT_ONCE = 16  # files that are open at a time
+SHARES = 8  # threads that wait for the files of one call
 _start = getattr(ctypes.CDLL(None), "sync_file_range", None)
 _WRITE = 2  # SYNC_FILE_RANGE_WRITE: start to write, and do not wait
 
@@ -43,20 +46,44 @@ def _sync(paths: list[Path]) -> None:
             descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
             ends.callback(os.close, descriptor)
             descriptors.append(descriptor)
-        sync_open(descriptors)
+        _start_writing(descriptors)
+        _wait(descriptors)
 
 
-def sync_open(descriptors: Sequence[int]) -> None:
-    """Return when open files and folders, as they are at the call, would survive a crash.
+def sync_files(descriptors: Sequence[int]) -> None:
+    """Return when open files, as they are at the call, would survive a crash.
+
+    Several threads wait for them, since the kernel merges the flushes of a disk's cache that are asked for at the
+    same time.
 
     Raises:
         OSError: the disk fails.
     """
+    _start_writing(descriptors)
+    shares = [descriptors[number::SHARES] for number in range(min(SHARES, len(descriptors)))]
+    others = [_threads().submit(_wait, share) for share in shares[1:]]
+    try:
+        _wait(shares[0] if shares else [])
+    finally:
+        wait(others)  # the caller closes the files
+    for each in others:
+        each.result()
+
+
+def _start_writing(descriptors: Sequence[int]) -> None:
     if _start is not None and len(descriptors) > 1:
         for descriptor in descriptors:
             _start(descriptor, ctypes.c_int64(0), ctypes.c_int64(0), _WRITE)  # fsync reports what fails
+
+
+def _wait(descriptors: Sequence[int]) -> None:
     for descriptor in descriptors:
         os.fsync(descriptor)
+
+
+@cache
+def _threads() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(4 * SHARES, "sync")
 
 
 def keeps_order(path: Path) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import logging
 import os
 from collections.abc import Callable, Iterator, Mapping
@@ -17,7 +18,7 @@ from index_server.errors import (
     StoreAwayError,
     StoreError,
 )
-from index_server.store.durable import keeps_order, make_durable, sync_open
+from index_server.store.durable import keeps_order, make_durable, sync_files
 from index_server.store.interface import CHUNK, NO_ROOM, Staged, check_key
 from index_server.store.scratch import ScratchFolder
 
@@ -83,16 +84,17 @@ class DirectoryStore:
                         names[key] = str(path)
                         descriptors.append(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
                         ends.callback(os.close, descriptors[-1])
-                sync_open(descriptors)
+                sync_files(descriptors)
             staged = _Prepared(self._link, names)
             yield staged
             with _writing(first):
                 make_durable(staged.unsynced)
 
     def get(self, key: str) -> bytes:
-        path = self._path(key)
-        with _reading(key):
-            return path.read_bytes()
+        check_key(key)
+        # A snapshot reads all its records, and a Path is slower.
+        with _reading(key), io.FileIO(f"{self._top}/{key}") as file:
+            return file.readall()
 
     def size(self, key: str) -> int | None:
         stat = self._stat(check_key(key))
@@ -117,8 +119,9 @@ class DirectoryStore:
                 yield chunk
 
     def keys(self, prefix: str) -> Iterator[str]:
-        top = self._path(prefix.removesuffix("/")) if prefix else self.root
-        yield from sorted(path.relative_to(self.root).as_posix() for path in self._walk(top) if path != top)
+        top = f"{self._top}/{check_key(prefix.removesuffix('/'))}" if prefix else self._top
+        skipped = len(self._top) + 1
+        yield from sorted(path[skipped:] for path in self._walk(top))
 
     def put_hint(self, key: str, data: bytes) -> None:
         target = self._path(key)
@@ -148,7 +151,7 @@ class DirectoryStore:
         if self.root.stat().st_mode & 0o077:
             yield f"{self.root}: other users have access to the store; run chmod -R go= {self.root}"
 
-    def _walk(self, top: Path) -> Iterator[Path]:
+    def _walk(self, top: str) -> Iterator[str]:
         """Yield all files below ``top``; none if ``top`` does not exist.
 
         Raises:
@@ -156,14 +159,15 @@ class DirectoryStore:
         """
 
         def fail(error: OSError) -> None:
-            if error.filename == str(top) and error.errno in _ABSENT:
+            if error.filename == top and error.errno in _ABSENT:
                 return
-            raise _away(str(top), error)
+            raise _away(top, error)
 
         for folder, folders, names in os.walk(top, onerror=fail):
-            if folder == str(self.root) and _SCRATCH in folders:
+            if folder == self._top and _SCRATCH in folders:
                 folders.remove(_SCRATCH)
-            yield from (Path(folder, name) for name in names)
+            for name in names:
+                yield f"{folder}/{name}"
 
     def _stat(self, key: str) -> os.stat_result | None:
         """Return the status of an object's file, or None. An empty key stands for the store's folder."""

@@ -89,6 +89,25 @@ def test_a_disk_that_fails_to_sync_refuses_the_object(
     assert not (store.root / "records/a").exists()
 
 
+@pytest.mark.parametrize("bad", [0, 5, 19])
+def test_one_file_of_many_that_fails_to_sync_refuses_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bad: int
+) -> None:
+    store, _ = _store("ext4", tmp_path, monkeypatch)
+    honest = os.fsync
+
+    def failing(descriptor: int) -> None:
+        if os.pread(descriptor, 9, 0) == b"%d" % bad:
+            raise OSError(errno.EIO, "Input/output error")
+        honest(descriptor)
+
+    monkeypatch.setattr(durable.os, "fsync", failing)
+    objects: dict[str, bytes | Path] = {f"records/{number}": b"%d" % number for number in range(20)}
+    with pytest.raises(StoreAwayError, match="Input/output error"), store.stage(objects):
+        pytest.fail("staged")
+    assert list(store.keys("")) == []
+
+
 def test_a_system_without_sync_file_range(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(durable, "_start", None)
     paths = [tmp_path / "a", tmp_path / "b"]
