@@ -1,11 +1,12 @@
-"""What it costs to make new files durable: one after the other, together, or the whole disk. Milliseconds.
+"""What it costs to make new files durable: one by one, together, by threads, or the whole disk. Milliseconds.
 
     .venv/bin/python -m scripts.bench_sync --folder var
 
-Files of 500 bytes are written into a temporary folder below FOLDER, and then synced: by one fsync after the other,
-as the store does it (index_server/store/durable.py), and by one sync of the file system (with the start of
-a program). Each figure is the mean of ROUNDS rounds, then the longest round. With --writing MB, another program
-writes so much to the same disk meanwhile.
+Files of 500 bytes are written into a temporary folder below FOLDER, and then synced in four ways: by one fsync
+after the other; together by one thread, as the store does it for folders; by several threads, as it does for files
+(index_server/store/durable.py); and by one sync of the file system (with the start of a program). Each figure is
+the mean of ROUNDS rounds, then the longest round. With --writing MB, another program writes so much to the same
+disk meanwhile.
 """
 
 from __future__ import annotations
@@ -17,18 +18,24 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from index_server.store.durable import file_system, make_durable
+from index_server.store.durable import file_system, make_durable, sync_files
 
-NUMBERS = (1, 4, 8, 16)  # files at once
+NUMBERS = (1, 4, 8, 16, 32, 64)  # files at once
 
 
 def one_by_one(paths: Sequence[Path]) -> None:
     """Sync one file after the other."""
     for path in paths:
         make_durable([path])
+
+
+def by_threads(paths: Sequence[Path]) -> None:
+    """Sync open files by several threads."""
+    with ExitStack() as ends:
+        sync_files([ends.enter_context(path.open("rb")).fileno() for path in paths])
 
 
 def whole_disk(paths: Sequence[Path]) -> None:
@@ -71,11 +78,11 @@ def main() -> None:
     options.add_argument("--rounds", type=int, default=30)
     options.add_argument("--writing", type=int, default=0, metavar="MB")
     asked = options.parse_args()
-    ways = (one_by_one, make_durable, whole_disk)
+    ways = (one_by_one, make_durable, by_threads, whole_disk)
     with tempfile.TemporaryDirectory(dir=asked.folder) as name:
         folder = Path(name)
         print(f"{file_system(folder)}; load of the machine {os.getloadavg()[0]:.1f}")
-        print(f"{'files':>6} {'one by one':>17} {'together':>17} {'the whole disk':>17}")
+        print(f"{'files':>6} {'one by one':>17} {'together':>17} {'by threads':>17} {'the whole disk':>17}")
         for number in NUMBERS:
             row = []
             for work in ways:
