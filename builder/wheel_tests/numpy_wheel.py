@@ -4,6 +4,7 @@ The inputs are exact in binary, so the sums are exact too; the other results wer
 (the command stands in numpy_wheel.json). One JSON line a check, on standard output.
 """
 
+import cmath
 import json
 from functools import partial
 from pathlib import Path
@@ -75,9 +76,52 @@ def check_sort(_: Any) -> tuple[bool, str]:
     import numpy as np
 
     values = (np.arange(10007, dtype=np.int64) * 7919) % 10007
-    ok = bool((np.sort(values.astype("float32")) == np.arange(10007)).all())
-    ok = ok and bool((np.sort(values.astype("int16")) == np.arange(10007)).all())
-    return ok, "10,007 values of two types"
+    wrong = []
+    for dtype in ("float32", "int16", "float64", "int64"):
+        x = values.astype(dtype)
+        for kind in ("quicksort", "stable"):
+            if not (np.sort(x, kind=kind) == np.arange(10007)).all():
+                wrong.append(f"{kind} of {dtype}")
+            if not (x[np.argsort(x, kind=kind)] == np.arange(10007)).all():
+                wrong.append(f"argsort, {kind} of {dtype}")
+    # Ties keep their order, and NaN comes last.
+    ties = np.where(values % 101 == 0, np.nan, values % 50)
+    keys = [(x != x, 0.0 if x != x else x) for x in ties.tolist()]
+    if np.argsort(ties, kind="stable").tolist() != sorted(range(10007), key=keys.__getitem__):
+        wrong.append("ties and NaN")
+    return not wrong, ", ".join(wrong) or "10,007 values of four types, ties and NaN"
+
+
+def check_argmax(expected: Any) -> tuple[bool, str]:
+    import numpy as np
+
+    wrong = []
+    for dtype in ("float32", "float64"):
+        x = ((np.arange(67) * 13) % 67).astype(dtype)
+        if [int(x.argmax()), int(x.argmin())] != expected:
+            wrong.append(dtype)
+        for at in range(67):
+            with_nan = x.copy()
+            with_nan[at:] = np.where(np.arange(67 - at) % 7 == 0, np.nan, x[at:])
+            if with_nan.argmax() != at or with_nan.argmin() != at:
+                wrong.append(f"{dtype}, NaN at {at}")
+    return not wrong, ", ".join(wrong) or "two types, NaN at each place"
+
+
+def check_rfft(expected: Any) -> tuple[bool, str]:
+    import numpy as np
+
+    worst = 0.0
+    for length in (8, 60, 77, 210):
+        x = [float(at * 37 % 41 - 20) for at in range(length)]
+        turns = [cmath.exp(-2j * cmath.pi * at / length) for at in range(length)]
+        exact = [
+            sum(value * turns[at * k % length] for at, value in enumerate(x)) for k in range(length // 2 + 1)
+        ]
+        found = np.fft.rfft(x)
+        worst = max(worst, float(np.max(np.abs(found - exact)) / np.linalg.norm(x)))
+        worst = max(worst, float(np.max(np.abs(np.fft.irfft(found, length) - x))) / 20)
+    return worst < expected, f"largest relative error {worst:.1e}"
 
 
 if __name__ == "__main__":

@@ -8,9 +8,9 @@ from builder.plan import make_builds
 from builder.toolbox.pins import load_pins
 
 QUICK = {
-    "numpy-2.4.6-cp311-generic-openblas": "9b2586fa",
-    "numpy-2.4.6-cp311-neoverse-n1-openblas": "e05d565a",
-    "numpy-2.4.6-cp311-neoverse-v1-openblas": "13861fe8",
+    "numpy-2.4.6-cp311-generic-openblas": "4b8a31fb",
+    "numpy-2.4.6-cp311-neoverse-n1-openblas": "56d758e8",
+    "numpy-2.4.6-cp311-neoverse-v1-openblas": "c1b33adf",
     "tflite-runtime-2.14.1-cp311-neoverse-v1-ruy": "7f68a342",
 }
 
