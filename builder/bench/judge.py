@@ -26,12 +26,11 @@ def judge(
             beside = other.row(row.workload)
             if _comparable(row, beside) and row.count and beside is not None and beside.count:
                 ratios[row.workload] = row.count / beside.count
-            for fault in _faults(row, beside, other):
-                why = next((one.why for one in allow if _names(one, row.workload, target)), None)
-                if why is None:
-                    faults.append(fault)
-                else:
-                    allowed[row.workload] = why
+            exception = next((one for one in allow if _names(one, row.workload, target)), None)
+            found = list(_faults(row, beside, other, exception.limit if exception else LIMIT))
+            faults += found
+            if exception and not found and any(_faults(row, beside, other, LIMIT)):
+                allowed[row.workload] = exception.why
         facts = other.wheel
         comparisons.append(
             Comparison(against=facts.label, filename=facts.filename, sha256=facts.sha256, ratios=ratios)
@@ -53,13 +52,13 @@ def _comparable(row: Row, other: Row | None) -> bool:
     return row.state == "ran" and other is not None and other.state == "ran"
 
 
-def _faults(row: Row, beside: Row | None, other: Measured) -> Iterator[str]:
+def _faults(row: Row, beside: Row | None, other: Measured, limit: float) -> Iterator[str]:
     """Yield what is wrong with a workload. Where calls differ, this one's lowest count meets the highest there."""
     if row.state in ("failed", "died"):
         yield f"{row.workload} {row.state}: {row.detail}"
     elif row.state == "unavailable" and beside is not None and beside.state == "ran":
         yield f"{row.workload} is missing, and {other.wheel.label} has it: {row.detail}"
-    elif row.count and beside is not None and row.count > LIMIT * max(beside.instructions, default=row.count):
+    elif row.count and beside is not None and row.count > limit * max(beside.instructions, default=row.count):
         ratio = row.count / max(beside.instructions)
         fault = f"{row.workload} takes {ratio:.3f} times the instructions of {other.wheel.label}"
         if row.cycles and beside.cycles and beside.cycles.estimated:

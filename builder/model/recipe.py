@@ -162,6 +162,8 @@ class Slower(Config):
 
     workload: str
     """Shell pattern of names of workloads, such as ``sort-*``."""
+    limit: Annotated[float, Field(gt=1)]
+    """Instructions, divided by those of the other wheel, that are allowed at most. A failure never is."""
     why: str
     """The reason. Reports show it."""
     targets: tuple[Name, ...] = ()

@@ -95,8 +95,8 @@ def test_calls_that_differ_are_no_fault() -> None:
 def test_what_the_recipe_names_is_allowed_and_shown() -> None:
     own = wheel("own", row("sort", 1690), row("exp", 5000))
     allow = (
-        Slower(workload="sor*", why="more, but wider, instructions"),
-        Slower(workload="exp", why="of another target", targets=("neoverse-v1",)),
+        Slower(workload="sor*", limit=1.7, why="more, but wider, instructions"),
+        Slower(workload="exp", limit=1.3, why="of another target", targets=("neoverse-v1",)),
     )
     verdict = judge("o" * 64, "generic", [report(PYPI, own)], allow)
     assert verdict.allowed == {"sort": "more, but wider, instructions"}
@@ -104,9 +104,17 @@ def test_what_the_recipe_names_is_allowed_and_shown() -> None:
     assert judge("o" * 64, "neoverse-v1", [report(PYPI, own)], allow).passed
 
 
+def test_an_exception_has_a_limit_and_allows_no_failure() -> None:
+    own = wheel("own", row("sort", 1690), row("exp", state="died", detail="SIGILL"))
+    allow = (Slower(workload="sort", limit=1.6, why="x"), Slower(workload="exp", limit=9, why="y"))
+    verdict = judge("o" * 64, "generic", [report(PYPI, own)], allow)
+    assert verdict.faults == ("sort takes 1.688 times the instructions of PyPI", "exp died: SIGILL")
+    assert verdict.allowed == {}
+
+
 def test_an_exception_of_no_workload_is_a_fault() -> None:
     own = wheel("own", row("sort", 1000))
-    verdict = judge("o" * 64, "generic", [report(PYPI, own)], (Slower(workload="srot", why="x"),))
+    verdict = judge("o" * 64, "generic", [report(PYPI, own)], (Slower(workload="srot", limit=2, why="x"),))
     assert verdict.faults == ("the recipe allows srot to be slower, but there is no such workload",)
 
 
@@ -128,6 +136,8 @@ def test_what_only_this_wheel_has_is_no_fault() -> None:
 
 
 def test_without_another_wheel_there_is_nothing_to_be_worse_than() -> None:
-    verdict = judge("o" * 64, "generic", (), (Slower(workload="x", why="y"),), "there is no other wheel")
+    verdict = judge(
+        "o" * 64, "generic", (), (Slower(workload="x", limit=2, why="y"),), "there is no other wheel"
+    )
     assert verdict.passed
     assert (verdict.worst, verdict.note) == (None, "there is no other wheel")
