@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -172,7 +173,7 @@ def test_another_folder_gives_the_same_bytes(tmp_path: Path, toolbox: Toolbox, c
             shared = toolbox.home / "toolbox"
             shutil.copytree(shared, place.home / "toolbox", symlinks=True, copy_function=os.link)
         recipe = place.configs / "recipes/msgpack.toml"
-        text = recipe.read_text().replace('workload = "unpackb-*"', 'workload = "*"')  # this is about bytes
+        text = re.sub(r"(?m)^limit = .*", "limit = 2.0", recipe.read_text())  # this is about bytes, not speed
         recipe.write_text(text.replace('compiler = "gcc"', f'compiler = "{compiler}"'))
         done = place.run("armwheels", "build", "msgpack-1.2.4-cp311-neoverse-v1", "--matrix", "tiny")
         assert done.returncode == 0, done.stdout + done.stderr
