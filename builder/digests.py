@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from builder.model.libraries import Backend
@@ -23,13 +24,25 @@ class CompilerFacts(NamedTuple):
     """What a plan needs to know of a compiler.
 
     ``tools`` are the parts of the toolbox that it consists of, ``family`` is its key below ``[TARGET.flags]`` in
-    ``targets.toml``, ``licence_parts`` are the parts whose licences repair adds to a wheel.
+    ``targets.toml``, ``licence_parts`` are the parts whose licences repair adds to a wheel. ``fortran`` are the
+    parts of its Fortran compiler, ``cpus`` its own values of ``-mcpu`` by target.
     """
 
     version: str
     tools: tuple[str, ...]
     family: str
     licence_parts: tuple[str, ...] = ()
+    fortran: tuple[str, ...] = ()
+    cpus: Mapping[str, str] = MappingProxyType({})
+
+    def flags(self, target: Target) -> tuple[str, ...]:
+        """The machine flags for ``target``: one ``-mcpu``.
+
+        Raises:
+            ConfigError: the compiler does not know the target's CPU.
+        """
+        cpu = self.cpus.get(target.name)
+        return (f"-mcpu={cpu}",) if cpu else target.flags(self.family, self.version)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,12 +154,13 @@ def compile_inputs(cell: Cell, flags: tuple[str, ...], ingredients: Ingredients)
         "flags": list(flags),
         "options": list(cell.options),
         "settings": settings.model_dump(
-            mode="json", exclude={"requires", "options", "compiler", "needs", "bazel", "dispatched"}
+            mode="json",
+            exclude={"requires", "options", "compiler", "needs", "bazel", "dispatched", "fortran"},
         ),
         "dependencies": {library.name: library.model_dump(mode="json") for library in libraries.all},
         "environment": dict(sorted({**cell.source.environment, **libraries.environment}.items())),
         "requirements": ingredients.lock_digests[recipe.name, cell.python],
-        "toolchain": {part: ingredients.tool_digests[part] for part in _parts(cell, compiler.tools)},
+        "toolchain": {part: ingredients.tool_digests[part] for part in _parts(cell, compiler)},
     }
     if settings.compiler in ingredients.stages:
         inputs["wrapper"] = ingredients.stages[settings.compiler]
@@ -167,12 +181,13 @@ def compile_inputs(cell: Cell, flags: tuple[str, ...], ingredients: Ingredients)
     return inputs
 
 
-def _parts(cell: Cell, tools: tuple[str, ...]) -> dict[str, None]:
+def _parts(cell: Cell, compiler: CompilerFacts) -> dict[str, None]:
     """The parts of the toolbox that take part in compiling, in the order they are used."""
     settings = cell.recipe.build
     return dict.fromkeys(
         (
-            *(*tools, f"python-{cell.python}", f"headers-{cell.python}"),
+            *(*compiler.tools, f"python-{cell.python}", f"headers-{cell.python}"),
+            *(compiler.fortran if settings.fortran else ()),
             *(*settings.programs, *settings.libraries, *(static.part for static in cell.libraries.relinked)),
             *(("bazel", "zig") if settings.bazel is not None else ()),
         )

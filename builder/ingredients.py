@@ -53,7 +53,7 @@ def compiled_folder(home: Path, compile_digest: str) -> Path:
 
 def recipe_expectations(recipe: Recipe, target: str, toolchains: Toolchains) -> Expectations:
     """The expectations for a recipe's wheel of one target: the rules of the recipe and of its compiler."""
-    baseline = compiler_named(recipe.build.compiler).baseline_cpu
+    baseline = compiler_named(recipe.build.compiler, toolchains.compilers).baseline_cpu
     return Expectations(
         allow=(*recipe.audit.allow, *toolchains.compilers[recipe.build.compiler].allow),
         unoptimized=recipe.audit.unoptimized,
@@ -81,8 +81,10 @@ def gather_ingredients(recipes: Mapping[str, Recipe], toolchains: Toolchains, pi
             name: CompilerFacts(
                 version=table.version,
                 tools=table.tools,
-                family=compiler_named(name).family,
-                licence_parts=compiler_named(name).licence_parts,
+                family=compiler_named(name, toolchains.compilers).family,
+                licence_parts=compiler_named(name, toolchains.compilers).licence_parts,
+                fortran=table.fortran.parts if table.fortran else (),
+                cpus=table.cpus,
             )
             for name, table in toolchains.compilers.items()
         },
@@ -93,7 +95,7 @@ def gather_ingredients(recipes: Mapping[str, Recipe], toolchains: Toolchains, pi
             for version, source in recipe.versions.items()
         },
         stages={
-            **compile_stages(),
+            **compile_stages(toolchains.compilers),
             "repair": REPAIR_VERSION,
         },
         repair_tools=repair_tools(),

@@ -108,7 +108,12 @@ def load_configs() -> Configs:
         channels=channels,
         toolchains=toolchains,
     )
-    if faults := [*_recipe_faults(configs), *_cell_faults(configs), *_gate_faults(configs)]:
+    if faults := [
+        *_recipe_faults(configs),
+        *_compiler_faults(configs),
+        *_cell_faults(configs),
+        *_gate_faults(configs),
+    ]:
         raise ConfigError(f"{configs_dir()}: names that no file has\n  " + "\n  ".join(faults))
     return configs
 
@@ -203,6 +208,19 @@ def load_targets(servers: Mapping[str, Server] | None = None) -> Targets:
 def _recipe_faults(configs: Configs) -> Iterator[str]:
     for recipe in configs.recipes.values():
         yield from recipe_faults(recipe, configs.targets, configs.toolchains.compilers)
+
+
+def _compiler_faults(configs: Configs) -> Iterator[str]:
+    """Names in the tables of compilers that no part of the toolbox and no target has."""
+    tools = configs.toolchains.tools
+    for name, table in configs.toolchains.compilers.items():
+        place = f"toolchains.toml: compilers.{name}"
+        for part in (*table.tools, *(table.fortran.parts if table.fortran else ())):
+            if part not in tools:
+                yield f"{place}: no part '{part}'; {there_are(part, tools)}"
+        for target in table.cpus:
+            if target not in list(configs.targets):
+                yield f"{place}.cpus: no target of that very name '{target}'; {there_are(target, configs.targets)}"
 
 
 def _cell_faults(configs: Configs) -> Iterator[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any
+from typing import Any, Protocol
 
 from builder.digests import Cell, Ingredients, compile_inputs, digest, wheel_inputs
 from builder.errors import ConfigError
@@ -84,11 +84,17 @@ def no_python(tag: str, known: Collection[str]) -> str:
     return f"no Python '{tag}'; {there_are(tag, known)}"
 
 
-def recipe_faults(recipe: Recipe, targets: Targets, compilers: Iterable[str]) -> list[str]:
+class _MayHaveFortran(Protocol):
+    @property
+    def fortran(self) -> object:
+        """What is true for a compiler with Fortran."""
+
+
+def recipe_faults(recipe: Recipe, targets: Targets, compilers: Mapping[str, _MayHaveFortran]) -> list[str]:
     """Faults of a recipe: names of targets, CPU features or compilers that ``configs/`` does not have."""
     own_names = list(targets)
     features = {feature for target in targets.values() for feature in target.features}
-    return [
+    faults = [
         f"recipe {recipe.name}: {key}: no {what} '{name}'; {there_are(name, known)}"
         for key, what, names, known in (
             ("promises", "target of that very name", recipe.promises, own_names),
@@ -99,6 +105,14 @@ def recipe_faults(recipe: Recipe, targets: Targets, compilers: Iterable[str]) ->
         for name in dict.fromkeys(names)
         if name not in known
     ]
+    chosen = compilers.get(recipe.build.compiler)
+    if recipe.build.fortran and chosen is not None and not chosen.fortran:
+        able = ", ".join(sorted(name for name, compiler in compilers.items() if compiler.fortran))
+        faults.append(
+            f"recipe {recipe.name}: build.fortran: compiler '{recipe.build.compiler}' has no Fortran; "
+            f"these have: {able or 'none'}"
+        )
+    return faults
 
 
 def _unknown(
@@ -123,6 +137,9 @@ def _unknown(
     ]
     wanted = {*recipe.build.programs, *recipe.build.libraries}
     wanted |= {static.part for backend in recipe.backends.values() for static in backend.relinked}
+    compiler = ingredients.compilers.get(recipe.build.compiler)
+    if compiler is not None:
+        wanted |= {*compiler.tools, *(compiler.fortran if recipe.build.fortran else ())}
     wanted |= {"bazel", "zig"} if recipe.build.bazel is not None else set()
     faults += [
         f"recipe {recipe.name} wants the part '{part}', which toolchains.lock does not pin"
@@ -149,7 +166,7 @@ def make_build(
     """
     compiler = ingredients.compilers[recipe.build.compiler]
     cell = Cell(recipe=recipe, version=version, python=python, target=targets[target], backend=backend)
-    flags = cell.target.flags(compiler.family, compiler.version)
+    flags = compiler.flags(cell.target)
     inputs = compile_inputs(cell, flags, ingredients)
     compile_digest = digest(inputs)
     suffix = "" if backend == "none" else f"-{backend}"

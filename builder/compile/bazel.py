@@ -25,7 +25,7 @@ from builder.compile.bazel_command import (
     undefined_configs,
 )
 from builder.compile.bazel_toolchain import toolchain_files, write_toolchain
-from builder.compile.compilers import compiler_named
+from builder.compile.compilers import compiler_of
 from builder.compile.compilers.zig import zig_cache
 from builder.compile.cross import the_one_wheel, working_copy
 from builder.compile.frontends import filled
@@ -131,12 +131,12 @@ class _BazelRunner:
             folder.mkdir(parents=True, exist_ok=True)
         commands = write_wrappers(build, toolbox, places.work / "bin")
         tools = [toolbox.ensure(part) for part in toolbox.toolchains.compilers[build.compiler].tools]
-        tools += compiler_named(build.compiler).folders(build, toolbox)
+        tools += compiler_of(build, toolbox).folders(build, toolbox)
         tools += [toolbox.ensure(part) for part in build.recipe.build.libraries]
         headers = toolbox.python_headers(build.python) / "usr/include" / program_of(build.python)
         files = toolchain_files(
             commands,
-            compiler_named(build.compiler).family,
+            compiler_of(build, toolbox).family,
             # A compiler may report its headers by their resolved paths.
             [
                 place

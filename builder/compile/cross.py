@@ -17,7 +17,7 @@ from packaging.utils import parse_wheel_filename
 
 from builder.capacity import capacity
 from builder.compile import Progress
-from builder.compile.compilers import compiler_named
+from builder.compile.compilers import compiler_of
 from builder.compile.compilers.base import Commands
 from builder.compile.frontends import build_variables, cmake_toolchain_file, filled, frontend_options
 from builder.compile.layout import (
@@ -178,7 +178,7 @@ def _prepare(build: Build, toolbox: Toolbox, work: Path, progress: Progress) -> 
         link = [filled(option, build, toolbox, work, python) for option in static.link]
         relink(static, link, commands, toolbox, work, environment)
     cmake_toolchain_file(build, commands, toolbox, work, python)
-    compiler_named(build.compiler).warm_up(commands, environment, work)
+    compiler_of(build, toolbox).warm_up(commands, environment, work)
     return _PreparedTree(tree=tree, python=python, commands=commands, environment=environment, jobs=fits.jobs)
 
 

@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from builder.compile.compilers import compiler_named
+from builder.compile.compilers import compiler_of
 from builder.compile.compilers.base import Commands
 from builder.compile.layout import (
     dependency_folder,
@@ -49,6 +49,7 @@ def build_variables(
         "AR": str(commands.ar),
         "RANLIB": str(commands.ranlib),
         "STRIP": str(commands.strip),
+        **({"FC": str(commands.fc)} if commands.fc else {}),
         "LDSHARED": f"{commands.cc} -shared",
         "LDCXXSHARED": f"{commands.cxx} -shared",
         **_compiler_flags(build, toolbox),
@@ -58,7 +59,7 @@ def build_variables(
         "SOURCE_DATE_EPOCH": str(build.source.epoch),
         "PYTHONHASHSEED": "0",
         "PYTHONDONTWRITEBYTECODE": "1",
-        **compiler_named(build.compiler).environment(toolbox),
+        **compiler_of(build, toolbox).environment(toolbox),
         "_PYTHON_HOST_PLATFORM": "linux-aarch64",
         "_PYTHON_SYSCONFIGDATA_NAME": "_sysconfigdata__aarch64-linux-gnu",
         "CMAKE_TOOLCHAIN_FILE": str(work / "toolchain.cmake"),
@@ -170,7 +171,8 @@ def meson_cross_file(build: Build, commands: Commands, work: Path) -> Path:
     path.write_text(
         "[binaries]\n"
         f"c = '{commands.cc}'\ncpp = '{commands.cxx}'\nar = '{commands.ar}'\n"
-        f"ranlib = '{commands.ranlib}'\nstrip = '{commands.strip}'\npkg-config = 'pkgconf'\n"
+        + (f"fortran = '{commands.fc}'\n" if commands.fc else "")
+        + f"ranlib = '{commands.ranlib}'\nstrip = '{commands.strip}'\npkg-config = 'pkgconf'\n"
         "[host_machine]\nsystem = 'linux'\ncpu_family = 'aarch64'\ncpu = 'aarch64'\nendian = 'little'\n"
         "[properties]\n" + "".join(f"{name} = '{value}'\n" for name, value in sorted(properties.items())),
         encoding="utf-8",
@@ -209,7 +211,8 @@ def write_cmake_toolchain(
         "set(CMAKE_SYSTEM_NAME Linux)\nset(CMAKE_SYSTEM_PROCESSOR aarch64)\n"
         "set(CMAKE_LIBRARY_ARCHITECTURE aarch64-linux-gnu)\n"
         f"set(CMAKE_C_COMPILER {commands.cc})\nset(CMAKE_CXX_COMPILER {commands.cxx})\n"
-        f"set(CMAKE_AR {commands.ar} CACHE FILEPATH ar)\n"
+        + (f"set(CMAKE_Fortran_COMPILER {commands.fc})\n" if commands.fc else "")
+        + f"set(CMAKE_AR {commands.ar} CACHE FILEPATH ar)\n"
         f"set(CMAKE_RANLIB {commands.ranlib} CACHE FILEPATH ranlib)\n"
         f"set(CMAKE_FIND_ROOT_PATH {' '.join(map(str, roots))})\n"
         "set(CMAKE_FIND_ROOT_PATH_MODE_PROGRAM NEVER)\n"

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 from builder.compile import Progress
-from builder.compile.compilers import compiler_named
+from builder.compile.compilers import compiler_of
 from builder.compile.cost import keep_cost
 from builder.compile.frontends import build_variables, write_cmake_toolchain
 from builder.compile.layout import library_folder
@@ -51,7 +51,7 @@ def build_library(
         run_logged(["cmake", "--build", str(work / "build"), *targets], environment, work, progress)
         _collect(library, tree, work / "build", folder)
         keep_cost(work, folder)
-        units = collect_units(compiler_named(build.compiler).optimisation, work, tree)
+        units = collect_units(compiler_of(build, toolbox).optimisation, work, tree)
         write_record(folder, UnitRecord(units=units))
 
     create_once(final, compile_library, durable=True)

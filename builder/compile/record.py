@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from builder.compile.compilers import compiler_named
+from builder.compile.compilers import compiler_of
 from builder.compile.layout import library_folder
 from builder.compile.units import collect_units, read_record
 from builder.errors import CompileError
@@ -21,7 +21,7 @@ def build_record(build: Build, toolbox: Toolbox, work: Path) -> UnitRecord:
     Raises:
         CompileError: a library's folder has no record.
     """
-    units = collect_units(compiler_named(build.compiler).optimisation, work, work / "src")
+    units = collect_units(compiler_of(build, toolbox).optimisation, work, work / "src")
     for library in build.built:
         folder = library_folder(library, build, toolbox)
         record = read_record(folder)

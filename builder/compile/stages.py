@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from builder.compile.bazel_command import BAZEL_VERSION
-from builder.compile.compilers import COMPILERS
+from builder.compile.compilers import compiler_named
 from builder.compile.compilers.base import WRAPPER_VERSION
 from builder.compile.cross import CROSS_VERSION
 from builder.compile.frontends import SETUPTOOLS_VERSION
+from builder.model.toolchains import CompilerTable
 
 
-def compile_stages() -> dict[str, int]:
+def compile_stages(tables: Mapping[str, CompilerTable]) -> dict[str, int]:
     """Stage numbers as they enter compile digests: ``compile``, and frontends and compilers by their names."""
-    compilers = {name: compiler.stage for name, compiler in COMPILERS.items() if compiler.stage is not None}
+    named = {name: compiler_named(name, tables).stage for name in tables}
+    compilers = {name: stage for name, stage in named.items() if stage is not None}
     frontends = {"bazel": BAZEL_VERSION, "setuptools": SETUPTOOLS_VERSION}
     return {**compilers, "compile": combined(CROSS_VERSION, WRAPPER_VERSION), **frontends}
 

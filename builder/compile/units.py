@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path, PurePath
 
-from builder.model.units import CommandLine, Unit, UnitRecord, read_command_line
+from builder.model.units import CommandLine, Unit, UnitRecord, is_fortran, read_command_line
 
 RECORD = "units.json"
 _COMMANDS = "units"
@@ -84,7 +84,7 @@ def collect_units(
             unit = Unit(
                 unit=name,
                 level=line.front_end_level or level,
-                ndebug=defines if line.ndebug is None else line.ndebug,
+                ndebug=is_fortran(name) or (defines if line.ndebug is None else line.ndebug),
             )
             before = found.get((path, name), unit)
             found[path, name] = min(before, unit, key=lambda each: (each.optimised, each.ndebug))

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from builder.compile.compilers import compiler_named
+from builder.compile.compilers import compiler_of
 from builder.compile.compilers.base import Commands, Wrapping
 from builder.compile.cost import cache_log
 from builder.compile.units import commands_folder
@@ -31,13 +31,18 @@ def write_wrappers(
     commands_folder(folder.parent).mkdir(exist_ok=True)
     wrapping = Wrapping(build=build, toolbox=toolbox, folder=folder, tuned=tuned, libraries=libraries)
     paths = {}
-    for name, text in compiler_named(build.compiler).scripts(wrapping).items():
+    for name, text in compiler_of(build, toolbox).scripts(wrapping).items():
         path = folder / f"aarch64-linux-gnu-{name}"
         path.write_text(text, encoding="utf-8")
         path.chmod(0o755)
         paths[name] = path
     return Commands(
-        cc=paths["cc"], cxx=paths["c++"], ar=paths["ar"], ranlib=paths["ranlib"], strip=paths["strip"]
+        cc=paths["cc"],
+        cxx=paths["c++"],
+        ar=paths["ar"],
+        ranlib=paths["ranlib"],
+        strip=paths["strip"],
+        fc=paths.get("fc"),
     )
 
 
@@ -82,7 +87,7 @@ def cache_variables(build: Build, toolbox: Toolbox, work: Path) -> dict[str, str
         "CCACHE_BASEDIR": str(work),
         "CCACHE_NOHASHDIR": "1",
         "CCACHE_COMPILERCHECK": f"string:{build.compiler} {build.compiler_version} {tools}",
-        "CCACHE_COMPILERTYPE": compiler_named(build.compiler).cache_type,
+        "CCACHE_COMPILERTYPE": compiler_of(build, toolbox).cache_type,
         "CCACHE_MAXSIZE": "20G",
         "CCACHE_STATSLOG": str(cache_log(work)),
         **shared,

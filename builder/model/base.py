@@ -24,6 +24,7 @@ class Config(Frozen):
 
 
 NAME_PATTERN = r"^[a-z0-9]+(-[a-z0-9]+)*$"
+GLIBC_PATTERN = r"^2\.[0-9]+$"
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Name = Annotated[str, Field(pattern=NAME_PATTERN, max_length=64)]
 PythonTag = Annotated[str, Field(pattern=r"^cp3[0-9]+t?$")]

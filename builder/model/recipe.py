@@ -8,7 +8,7 @@ from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 from pydantic import Field, field_validator, model_validator
 
-from builder.model.base import Config, Name
+from builder.model.base import GLIBC_PATTERN, Config, Name
 from builder.model.expectations import AuditSettings, known_extensions
 from builder.model.libraries import Backend, Framework
 from builder.model.sources import Follow, Followed, VersionSource
@@ -102,7 +102,7 @@ class BuildSettings(Config):
     """Build backend of the package."""
     compiler: str
     """Compiler of ``toolchains.toml``."""
-    glibc: Annotated[str, Field(pattern=r"^2\.[0-9]+$")] = "2.28"
+    glibc: Annotated[str, Field(pattern=GLIBC_PATTERN)] = "2.28"
     """Newest glibc that the wheel may require; compiler and linker see that one."""
     requires: tuple[str, ...]
     """Build requirements (:pep:`508`), pinned by ``armwheels lock``."""
@@ -118,6 +118,8 @@ class BuildSettings(Config):
     """Shell patterns of compile units to tune; others are compiled for the baseline. Without it all are tuned."""
     hot_flags: tuple[str, ...] = ()
     """Compiler options of the tuned units alone."""
+    fortran: bool = False
+    """Whether the package has Fortran, so that the build gets the Fortran compiler of ``compiler``."""
     dispatched: dict[str, str] = Field(default_factory=dict)
     """Patterns of hot units called only where a CPU feature was found; targets without it compile them untuned."""
     programs: tuple[str, ...] = ()

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from builder.model.base import Config, Name, PythonTag
+from builder.model.base import GLIBC_PATTERN, Config, Name, PythonTag
 from builder.model.expectations import AllowedCode
 
 
@@ -60,15 +60,79 @@ class PythonTool(Config):
     """arm64 packages of the Python that runs under emulation."""
 
 
-class Compiler(Config):
-    """A compiler that a recipe may select."""
+class FortranTool(Config):
+    """The Fortran compiler of a release of GCC."""
 
+    part: str
+    """Part of the toolbox with the compiler, without assembler and linker."""
+    library: str
+    """Part of the toolbox with the libgfortran to link with: the one of the sysroot's release."""
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Both parts; their hashes enter the compile digest of recipes with Fortran."""
+        return (self.part, self.library)
+
+
+class GnuCompiler(Config):
+    """A release of GCC, over the C library and the libstdc++ of an older Debian."""
+
+    kind: Literal["gnu"]
+    """Selects this kind of compiler."""
     version: str
-    """Version of the compiler, which selects its flags in ``targets.toml``."""
-    tools: tuple[str, ...]
-    """Parts of the toolbox that make up the compiler; their hashes enter the compile digest."""
+    """Version of the compiler, which selects its flags in ``targets.toml``; programs have its first number."""
+    part: str
+    """Part of the toolbox with the compiler and the binutils."""
+    sysroot: str
+    """Part of the toolbox with the C library and libstdc++ that wheels are linked with."""
+    libstdcxx: Annotated[int, Field(gt=0)]
+    """Release of GCC that the sysroot's libstdc++ belongs to."""
+    glibc: Annotated[str, Field(pattern=GLIBC_PATTERN)]
+    """Version of the sysroot's C library."""
+    licences: tuple[str, ...]
+    """Parts of the toolbox with the licences of the sysroot's libraries; they enter the wheel digest."""
+    fortran: FortranTool | None = None
+    """Fortran compiler of the release, for recipes with ``fortran = true``."""
+    cpus: dict[Name, str] = Field(default_factory=dict)
+    """Value of ``-mcpu`` by target where ``targets.toml`` has another: an older name, or a lesser CPU."""
     allow: tuple[AllowedCode, ...] = ()
     """Code of the compiler's support libraries that is selected at run time."""
+
+    @property
+    def tools(self) -> tuple[str, ...]:
+        """Parts of the toolbox whose hashes enter the compile digest of every recipe."""
+        return (self.part, self.sysroot)
+
+
+class ZigCompiler(Config):
+    """A release of zig: clang, with a C library of any version and a C++ library of its own."""
+
+    kind: Literal["zig"]
+    """Selects this kind of compiler."""
+    version: str
+    """Version of the compiler, which selects its flags in ``targets.toml``."""
+    part: str
+    """Part of the toolbox with the compiler."""
+    libgcc: str
+    """Part of the toolbox with a ``libgcc.a``, whose helper functions replace those of zig."""
+    libgcc_release: Annotated[int, Field(gt=0)]
+    """Release of GCC that this ``libgcc.a`` belongs to."""
+    cpus: dict[Name, str] = Field(default_factory=dict)
+    """Value of ``-mcpu`` by target where ``targets.toml`` has another: an older name, or a lesser CPU."""
+    allow: tuple[AllowedCode, ...] = ()
+    """Code of the compiler's support libraries that is selected at run time."""
+
+    @property
+    def tools(self) -> tuple[str, ...]:
+        """Parts of the toolbox whose hashes enter the compile digest of every recipe."""
+        return (self.part, self.libgcc)
+
+    @property
+    def fortran(self) -> None:
+        """zig has no Fortran compiler."""
+
+
+CompilerTable = Annotated[GnuCompiler | ZigCompiler, Field(discriminator="kind")]
 
 
 class Toolchains(Config):
@@ -78,5 +142,5 @@ class Toolchains(Config):
     """Parts of the toolbox."""
     pythons: dict[PythonTag, PythonTool]
     """Pythons by wheel tag, such as ``cp311``."""
-    compilers: dict[Name, Compiler]
+    compilers: dict[Name, CompilerTable]
     """Compilers by the name that recipes use."""

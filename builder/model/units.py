@@ -21,6 +21,7 @@ _WITH_VALUE = re.compile(
 """Options whose value may be the next argument."""
 
 _SOURCE = re.compile(r".\.(c|cc|cp|cpp|cxx|CPP|c\+\+|C|m|mm|i|ii)$")
+_FORTRAN = re.compile(r".\.([fF]|[fF]\d\d|for|FOR|ftn|FTN|fpp|FPP)$")
 _ASSEMBLY = re.compile(r".\.(s|S|sx)$")
 _LEVEL = re.compile(r"-O(|\d+|s|z|g|fast)")
 _HIGHEST = 3
@@ -33,7 +34,7 @@ class Unit(Frozen):
     ``unit`` is the path of its source, relative to the package's source tree or the build's work folder. A unit of
     a library that the recipe builds has the library's name in front: ``acl:src/core/Size2D.cpp``. ``level`` is its
     last ``-O``, as the compiler takes it, and empty without one. ``ndebug`` is whether the command line defines
-    ``NDEBUG``, so that ``assert`` does nothing (ISO C, 7.2).
+    ``NDEBUG``, so that ``assert`` does nothing (ISO C, 7.2); true for Fortran, which has no ``assert``.
     """
 
     unit: str
@@ -164,4 +165,9 @@ def _is_source(operand: str, language: str) -> bool:
     """Whether an operand is a unit that ``-O`` changes. ``-x`` overrides what the file's name says."""
     if language and language != "none":
         return not language.startswith("assembler")
-    return _SOURCE.search(operand) is not None and _ASSEMBLY.search(operand) is None
+    return (_SOURCE.search(operand) is not None and _ASSEMBLY.search(operand) is None) or is_fortran(operand)
+
+
+def is_fortran(unit: str) -> bool:
+    """Whether the unit is Fortran, by its name (GNU Fortran manual, "Invoking GNU Fortran")."""
+    return _FORTRAN.search(unit) is not None

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from packageurl import PackageURL
 
-from builder.compile.compilers import compiler_named
+from builder.compile.compilers import compiler_of
 from builder.compile.layout import dependency_folder, library_folder
 from builder.errors import RepairError
 from builder.model.build import Build
@@ -136,7 +136,7 @@ def _debian_purl(pinned: PinnedFile) -> PackageURL:
 
 def _from_packages(name: str, build: Build, toolbox: Toolbox) -> Graft | None:
     """The Debian package with a library of this name, from the parts that a build links with."""
-    parts = [*build.recipe.build.libraries, *compiler_named(build.compiler).library_parts]
+    parts = [*build.recipe.build.libraries, *compiler_of(build, toolbox).library_parts]
     for part in (*parts, f"userland-{build.python}"):
         for pinned, package in zip(toolbox.pins.files(part), toolbox.fetch(part), strict=True):
             listing = subprocess.run(

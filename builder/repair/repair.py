@@ -27,7 +27,7 @@ from auditwheel.wheel_abi import WheelAbIInfo, analyze_wheel_abi
 from auditwheel.wheeltools import InWheelCtx
 
 from builder.child import Report, call_in_child
-from builder.compile.compilers import compiler_named
+from builder.compile.compilers import compiler_of
 from builder.compile.layout import dependency_folder, lay_out_dependency, library_folder, relinked_folder
 from builder.errors import RepairError
 from builder.model.build import Build
@@ -124,7 +124,7 @@ def library_folders(build: Build, toolbox: Toolbox, work: Path) -> list[Path]:
     folders += [relinked_folder(static, work) / "usr/lib" for static in build.relinked]
     folders += [library_folder(library, build, toolbox) / "usr/lib" for library in build.built]
     folders += [toolbox.ensure(part) / "usr/lib/aarch64-linux-gnu" for part in build.recipe.build.libraries]
-    roots = [toolbox.ensure(part) for part in compiler_named(build.compiler).library_parts]
+    roots = [toolbox.ensure(part) for part in compiler_of(build, toolbox).library_parts]
     for root in (*roots, toolbox.userland(build.python)):
         folders += [root / "usr/lib/aarch64-linux-gnu", root / "lib/aarch64-linux-gnu"]
     return [folder for folder in folders if folder.is_dir()]

@@ -136,8 +136,9 @@ class Toolbox:
         if programs:
             make_self_contained(folder, final)
 
-    def zig(self) -> Path:
-        return self.ensure("zig") / "ziglang" / "zig"
+    def zig(self, part: str = "zig") -> Path:
+        """The program of zig in a part; by default, of the part that compiles programs for this machine."""
+        return self.ensure(part) / "ziglang" / "zig"
 
     def llvm(self, program: str) -> Path:
         return self.ensure("llvm") / "usr/lib/llvm-19/bin" / program

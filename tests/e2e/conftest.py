@@ -17,7 +17,7 @@ from tests.helpers.places import Place, Served, make_place
 def toolbox() -> Toolbox:
     """The project's own toolbox; what is missing of it is fetched."""
     box = Toolbox(home=home_dir())
-    for part in ("zig", "gnu", "sysroot-bullseye", "ccache", "qemu", "llvm", "pip"):
+    for part in ("zig", "gnu", "gnu-14", "sysroot-bullseye", "ccache", "qemu", "llvm", "pip"):
         box.ensure(part)
     for kind in ("python", "headers", "userland"):
         box.ensure(f"{kind}-cp311")

@@ -6,7 +6,6 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from elftools.elf.elffile import ELFFile
 
 from builder.compile.wrappers import write_wrappers
 from builder.load import load_targets
@@ -14,6 +13,7 @@ from builder.model.recipe import Recipe
 from builder.settings import validate
 from builder.toolbox.toolbox import Toolbox
 from tests.helpers.builds import RECIPE, build_for
+from tests.helpers.elf_versions import required_versions
 
 pytestmark = [pytest.mark.slow]
 
@@ -50,30 +50,13 @@ class Compiling:
         return subprocess.run(command, capture_output=True, text=True, check=False, cwd=self.folder)
 
 
-def versions(path: Path) -> dict[str, str]:
-    """The version that each undefined symbol of a library or program asks for."""
-    with path.open("rb") as file:
-        elf = ELFFile(file)
-        needs = {
-            auxiliary["vna_other"]: auxiliary.name
-            for _, auxiliaries in elf.get_section_by_name(".gnu.version_r").iter_versions()
-            for auxiliary in auxiliaries
-        }
-        entries = elf.get_section_by_name(".gnu.version")
-        return {
-            symbol.name: needs[entries.get_symbol(index)["ndx"]]
-            for index, symbol in enumerate(elf.get_section_by_name(".dynsym").iter_symbols())
-            if symbol["st_shndx"] == "SHN_UNDEF" and entries.get_symbol(index)["ndx"] in needs
-        }
-
-
 def test_a_library_asks_for_no_newer_version_than_its_recipe_promises(
     toolbox: Toolbox, tmp_path: Path
 ) -> None:
     older = Compiling(toolbox, tmp_path / "older", "2.28")
     done = older.link(MATHS, "maths.so", "-DNEWER=0", "-fPIC", "-shared", "-lm", "-Wl,-z,defs")
     assert done.returncode == 0, done.stderr
-    found = versions(tmp_path / "older/maths.so")
+    found = required_versions(tmp_path / "older/maths.so")
     assert {name: found[name] for name in ("pow", "exp", "log", "fmod")} == dict.fromkeys(
         ("pow", "exp", "log", "fmod"), "GLIBC_2.17"
     )
@@ -84,7 +67,7 @@ def test_the_sysroots_own_glibc_is_taken_as_it_is(toolbox: Toolbox, tmp_path: Pa
     same = Compiling(toolbox, tmp_path / "same", "2.31")
     done = same.link(MATHS, "maths.so", "-DNEWER=1", "-fPIC", "-shared", "-lm", "-Wl,-z,defs")
     assert done.returncode == 0, done.stderr
-    assert versions(tmp_path / "same/maths.so")["pow"] == "GLIBC_2.29"
+    assert required_versions(tmp_path / "same/maths.so")["pow"] == "GLIBC_2.29"
     assert same.link(MAIN, "main").returncode == 0
 
 

@@ -43,6 +43,9 @@ def ingredients_for(recipe: Recipe, **changed: object) -> Ingredients:
         "userland-cp311",
         "llvm",
         "libgcc",
+        "gnu-14",
+        "gfortran-14",
+        "libgfortran",
     )
     given: dict[str, Any] = {
         "tool_digests": {part: f"{number:064x}" for number, part in enumerate(parts)},
@@ -50,6 +53,13 @@ def ingredients_for(recipe: Recipe, **changed: object) -> Ingredients:
         "compilers": {
             "zig": CompilerFacts("0.17.1", ("zig",), "zig"),
             "gcc": CompilerFacts("12.2.0", ("gnu", "sysroot-bullseye"), "gcc", ("sysroot-licences",)),
+            "gcc-14": CompilerFacts(
+                "14.2.0",
+                ("gnu-14", "sysroot-bullseye"),
+                "gcc",
+                ("sysroot-licences",),
+                fortran=("gfortran-14", "libgfortran"),
+            ),
         },
         "identifiers": {"cp311": "cp311-manylinux_aarch64"},
         "source_inputs": {(recipe.name, v): source_inputs(s) for v, s in recipe.versions.items()},

@@ -10,6 +10,7 @@ from typing import Any
 from builder.compile.wrappers import write_wrappers
 from builder.model.recipe import Recipe
 from builder.targets import Targets
+from builder.toolbox.tools import load_toolchains
 from tests.helpers.builds import build_for
 
 
@@ -26,12 +27,21 @@ class Wrapped:
         ccache = folder / "ccache"
         ccache.write_text('#!/bin/sh\nexec "$@"\n')
         ccache.chmod(0o755)
-        gnu = folder / "gnu/usr/bin"
-        gnu.mkdir(parents=True)
-        for name in ("gcc-12", "g++-12", "ar", "ranlib"):
-            (gnu / f"aarch64-linux-gnu-{name}").symlink_to(echo)
+        for part, names in {
+            "gnu": ("gcc-12", "g++-12", "ar", "ranlib"),
+            "gnu-14": ("gcc-14", "g++-14", "ar", "ranlib"),
+            "gfortran-14": ("gfortran-14",),
+        }.items():
+            programs = folder / part / "usr/bin"
+            programs.mkdir(parents=True)
+            for name in names:
+                (programs / f"aarch64-linux-gnu-{name}").symlink_to(echo)
         toolbox: Any = SimpleNamespace(
-            zig=lambda: echo, ccache=lambda: ccache, ensure=lambda part: folder / part, home=folder.parent
+            zig=lambda _: echo,
+            ccache=lambda: ccache,
+            ensure=lambda part: folder / part,
+            home=folder.parent,
+            toolchains=load_toolchains(),
         )
         self.commands = write_wrappers(
             build_for(recipe, targets, target),
@@ -46,6 +56,10 @@ class Wrapped:
 
     def cxx(self, *arguments: str, folder: Path | None = None) -> list[str]:
         return self._run(self.commands.cxx, arguments, folder)
+
+    def fc(self, *arguments: str, folder: Path | None = None) -> list[str]:
+        assert self.commands.fc is not None
+        return self._run(self.commands.fc, arguments, folder)
 
     def _run(self, program: Path, arguments: tuple[str, ...], folder: Path | None) -> list[str]:
         done = subprocess.run(

@@ -1,28 +1,33 @@
-"""The compilers that recipes may name, one file each; :class:`~builder.compile.compilers.base.Compiler` lists all
-that a file must answer. ``configs/toolchains.toml`` says which release of each compiler is used.
+"""The kinds of compilers, one file each; :class:`~builder.compile.compilers.base.Compiler` lists all that a file
+must answer. A table ``[compilers.NAME]`` of ``configs/toolchains.toml`` makes a compiler of one kind and release.
 """
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 
 from builder.compile.compilers.base import Compiler
-from builder.compile.compilers.gcc import GCC
-from builder.compile.compilers.zig import ZIG
+from builder.compile.compilers.gnu import Gnu
+from builder.compile.compilers.zig import Zig
 from builder.errors import ConfigError
+from builder.model.build import Build
+from builder.model.toolchains import CompilerTable, GnuCompiler
+from builder.settings import there_are
+from builder.toolbox.toolbox import Toolbox
 
-COMPILERS: Mapping[str, Compiler] = {compiler.name: compiler for compiler in (GCC, ZIG)}
 
-
-def compiler_named(name: str) -> Compiler:
-    """The compiler of that name.
+def compiler_named(name: str, tables: Mapping[str, CompilerTable]) -> Compiler:
+    """The compiler of that name; ``tables`` are those of ``toolchains.toml``.
 
     Raises:
         ConfigError: there is none; the message suggests the nearest name.
     """
-    if name not in COMPILERS:
-        near = difflib.get_close_matches(name, COMPILERS, n=1)
-        advice = f"did you mean '{near[0]}'?" if near else f"there are {', '.join(sorted(COMPILERS))}"
-        raise ConfigError(f"no compiler '{name}'; {advice}")
-    return COMPILERS[name]
+    if name not in tables:
+        raise ConfigError(f"no compiler '{name}'; {there_are(name, tables)}")
+    table = tables[name]
+    return Gnu(name, table) if isinstance(table, GnuCompiler) else Zig(name, table)
+
+
+def compiler_of(build: Build, toolbox: Toolbox) -> Compiler:
+    """The compiler of a build."""
+    return compiler_named(build.compiler, toolbox.toolchains.compilers)

@@ -23,13 +23,14 @@ WRAPPER_VERSION = 4
 
 @dataclass(frozen=True, kw_only=True)
 class Commands:
-    """The wrapper scripts of one build, by the names that build systems ask for."""
+    """The wrapper scripts of one build, by the names that build systems ask for; ``fc`` is for Fortran."""
 
     cc: Path
     cxx: Path
     ar: Path
     ranlib: Path
     strip: Path
+    fc: Path | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +86,10 @@ class Compiler(Protocol):
         """
 
     def scripts(self, wrapping: Wrapping) -> dict[str, str]:
-        """The wrapper scripts by name: ``cc``, ``c++``, ``ar``, ``ranlib``, ``strip`` and any that these call."""
+        """The wrapper scripts by name: ``cc``, ``c++``, ``ar``, ``ranlib``, ``strip`` and any that these call.
+
+        For a recipe with Fortran there is ``fc``, too.
+        """
 
     def folders(self, build: Build, toolbox: Toolbox) -> tuple[Path, ...]:
         """Folders with headers that it reads for ``build``, besides the parts of the toolbox."""
@@ -112,7 +116,7 @@ for argument; do
         -o) linked=1;;
         -c|-S|-E) compiled=1;;
         @*) unit=1;;
-        -|*.c|*.cc|*.cpp|*.cxx|*.C|*.c++|*.S|*.s|*.sx|*.m)
+        -|*.c|*.cc|*.cpp|*.cxx|*.C|*.c++|*.S|*.s|*.sx|*.m|*.[fF]|*.[fF][0-9][0-9]|*.for|*.FOR|*.ftn|*.FTN|*.fpp|*.FPP)
             unit=1
             case "$argument" in {hot}) cpu={cpu}; hot="{hot_flags}";; esac
             case "$argument" in {foreign}) cpu={baseline};; esac;;

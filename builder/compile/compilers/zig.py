@@ -10,6 +10,7 @@ from pathlib import Path
 
 from builder.compile.compilers.base import Commands, Wrapping, compiler_script, prefix_maps
 from builder.model.build import Build
+from builder.model.toolchains import ZigCompiler
 from builder.toolbox.toolbox import Toolbox
 
 _EXTENSIONS = {f"armv8.{n}-a": f"+v8_{n}a" for n in range(1, 10)} | {
@@ -26,7 +27,10 @@ _HOST_GLIBC = "2.28"
 
 @dataclass(frozen=True)
 class Zig:
-    name: str = "zig"
+    """One release of zig."""
+
+    name: str
+    table: ZigCompiler
     family: str = "zig"
     stage: int | None = None
     baseline_cpu: str = "generic"
@@ -51,11 +55,12 @@ class Zig:
 
     def scripts(self, wrapping: Wrapping) -> dict[str, str]:
         build, toolbox = wrapping.build, wrapping.toolbox
-        zig = shlex.quote(str(toolbox.zig()))
+        zig = shlex.quote(str(toolbox.zig(self.table.part)))
         ccache = shlex.quote(str(toolbox.ccache()))
         # zig's own helper functions come as one object with weak, slower copies of exp, sin and others. These win
         # over the C library's as soon as one helper is needed. libgcc, named first, leaves none to be needed.
-        helpers = toolbox.ensure("libgcc") / "usr/lib/gcc/aarch64-linux-gnu/10/libgcc.a"
+        libgcc = toolbox.ensure(self.table.libgcc)
+        helpers = libgcc / f"usr/lib/gcc/aarch64-linux-gnu/{self.table.libgcc_release}/libgcc.a"
         # By default zig makes debug information and traps on undefined behaviour; neither belongs in a wheel.
         flags = f"-target aarch64-linux-gnu.{build.recipe.build.glibc} -g0 -fno-sanitize=undefined "
         flags += prefix_maps(wrapping)
@@ -137,6 +142,3 @@ def host_scripts(zig: Path, cache: Path) -> dict[str, str]:
         "ar": f'#!/bin/sh\n{run} ar "$@"\n',
         "strip": "#!/bin/sh\nexit 0\n",
     }
-
-
-ZIG = Zig()

@@ -51,6 +51,10 @@ MISSPELT = [
     ("toolchains.toml", "identifier =", "identifer =", "pythons.cp311.identifer", "'identifier'"),
     ("toolchains.toml", "packages =", "package =", "tools.gnu.package", "'packages'"),
     ("toolchains.toml", "requirements =", "requirement =", "tools.zig.requirement", "'requirements'"),
+    ("toolchains.toml", "libstdcxx =", "libstdcx =", "compilers.gcc.libstdcx", "'libstdcxx'"),
+    ("toolchains.toml", 'part = "gnu-14"', 'part = "gnu14"', "compilers.gcc-14", "'gnu-14'"),
+    ("toolchains.toml", "{ neoverse-v2 =", "{ neovers-v2 =", "compilers.gcc.cpus", "'neoverse-v2'"),
+    ("recipes/msgpack.toml", 'compiler = "gcc', 'compiler = "gc', "build.compiler", "'gcc'"),
 ]
 OVERWRITTEN = [
     # keys that a model beside the file's once took, to overwrite them

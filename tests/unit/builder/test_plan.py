@@ -11,7 +11,7 @@ from builder.errors import ConfigError
 from builder.model.matrix import Cells, Matrix
 from builder.model.recipe import Recipe
 from builder.model.sources import Follow, Followed
-from builder.plan import Known, State, differences, make_builds, make_plan, no_python
+from builder.plan import Known, State, differences, make_builds, make_plan, no_python, recipe_faults
 from builder.settings import validate
 from builder.targets import Targets
 from tests.helpers.builds import RECIPE, build_for, ingredients_for
@@ -217,6 +217,27 @@ def test_parts_that_a_recipe_wants_enter_the_digest_and_must_be_pinned(targets: 
     unpinned = _changed(build={**RECIPE["build"], "libraries": ["vectors"]})
     with pytest.raises(ConfigError, match="wants the part 'vectors'"):
         make_builds(matrix, {"demo": unpinned}, targets, ingredients_for(unpinned))
+
+
+def test_fortran_enters_the_digest_of_recipes_that_have_it_alone(targets: Targets) -> None:
+    build = {**RECIPE["build"], "compiler": "gcc-14", "glibc": "2.31"}
+    plain, fortran = (
+        build_for(_changed(build={**build, **more}), targets) for more in ({}, {"fortran": True})
+    )
+    assert set(fortran.compile_inputs["toolchain"]) - set(plain.compile_inputs["toolchain"]) == {
+        "gfortran-14",
+        "libgfortran",
+    }
+    assert fortran.compile_inputs["settings"] == plain.compile_inputs["settings"]
+
+
+def test_fortran_with_a_compiler_that_has_none_is_refused(targets: Targets) -> None:
+    recipe = _changed(build={**RECIPE["build"], "fortran": True})
+    assert recipe_faults(recipe, targets, ingredients_for(recipe).compilers) == [
+        "recipe demo: build.fortran: compiler 'zig' has no Fortran; these have: gcc-14"
+    ]
+    able = _changed(build={**RECIPE["build"], "compiler": "gcc-14", "fortran": True})
+    assert recipe_faults(able, targets, ingredients_for(able).compilers) == []
 
 
 def test_a_free_threaded_python_is_understood() -> None:

@@ -148,8 +148,8 @@ class TestFlags:
         [
             ("neoverse-v1", "zig", "0.17.1", "-mcpu=neoverse_v1"),
             ("neoverse-v1", "gcc", "12.2.0", "-mcpu=neoverse-v1"),
-            ("neoverse-v2", "gcc", "12.2.0", "-mcpu=demeter"),
             ("neoverse-v2", "gcc", "12.3.0", "-mcpu=neoverse-v2"),
+            ("neoverse-v3", "gcc", "14.2.0", "-mcpu=neoverse-v3"),
             ("neoverse-v3", "clang", "19.1.7", "-mcpu=neoverse-v3"),
             ("generic", "gcc", "12.2.0", "-mcpu=generic"),
             ("thunderx2", "gcc", "12.2.0", "-mcpu=thunderx2t99"),
@@ -163,7 +163,7 @@ class TestFlags:
     @pytest.mark.parametrize(
         ("compiler", "version", "message"),
         [
-            ("gcc", "12.2.0", "gcc 12.2.0 does not support neoverse-v3 .*needs gcc 15 or later"),
+            ("gcc", "12.2.0", "gcc 12.2.0 does not support neoverse-v3 .*needs gcc 14.2 or later"),
             ("icc", "1", "no flags for compiler 'icc'.*clang, gcc, zig"),
             ("gcc", "new", "'new' is not a version number"),
         ],

@@ -7,10 +7,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from builder.compile.compilers import COMPILERS, compiler_named
+from builder.compile.compilers import compiler_named
 from builder.compile.compilers.base import Commands, Compiler
-from builder.compile.compilers.gcc import GCC, Gcc
-from builder.compile.compilers.zig import ZIG
 from builder.compile.stages import combined, compile_stages
 from builder.errors import ConfigError
 from builder.ingredients import gather_ingredients
@@ -23,37 +21,67 @@ from builder.toolbox.pins import load_pins
 from builder.toolbox.tools import load_toolchains
 from tests.helpers.builds import RECIPE, build_for
 
+TABLES = load_toolchains().compilers
+
+
+def _compiler(name: str) -> Compiler:
+    return compiler_named(name, TABLES)
+
 
 @pytest.mark.parametrize(
     ("name", "advice"),
-    [("gc", "did you mean 'gcc'?"), ("zigg", "did you mean 'zig'?"), ("rustc", "there are gcc, zig")],
+    [
+        ("gc", "did you mean 'gcc'?"),
+        ("gcc-13", "did you mean 'gcc-14'?"),
+        ("zigg", "did you mean 'zig'?"),
+        ("rustc", "there are gcc, gcc-14, zig"),
+    ],
 )
 def test_an_unknown_compiler_is_refused_with_the_nearest_name(name: str, advice: str) -> None:
     with pytest.raises(ConfigError) as refused:
-        compiler_named(name)
+        _compiler(name)
     assert str(refused.value) == f"no compiler '{name}'; {advice}"
 
 
-def test_a_table_of_toolchains_toml_without_a_file_for_its_compiler_is_refused() -> None:
-    toolchains = load_toolchains()
-    tables = {**toolchains.compilers, "gccc": toolchains.compilers["gcc"]}
-    with pytest.raises(ConfigError, match="no compiler 'gccc'; did you mean 'gcc'"):
-        gather_ingredients({}, toolchains.model_copy(update={"compilers": tables}), load_pins())
-
-
-@pytest.mark.parametrize("compiler", COMPILERS.values(), ids=COMPILERS)
-def test_every_compiler_has_its_tables_parts_and_flags(compiler: Compiler, targets: Targets) -> None:
-    toolchains = load_toolchains()
-    version = toolchains.compilers[compiler.name].version
+@pytest.mark.parametrize("name", TABLES)
+def test_every_compiler_has_its_parts_and_flags(name: str, targets: Targets) -> None:
+    toolchains, compiler, table = load_toolchains(), _compiler(name), TABLES[name]
     assert all(compiler.family in target.compilers for target in targets.values())
-    assert targets["generic"].flags(compiler.family, version) == (f"-mcpu={compiler.baseline_cpu}",)
+    assert targets["generic"].flags(compiler.family, table.version) == (f"-mcpu={compiler.baseline_cpu}",)
     assert {*compiler.library_parts, *compiler.licence_parts} <= set(toolchains.tools)
     # The libraries that a wheel is linked with come from a part that its compile digest names.
-    assert set(compiler.library_parts) <= set(toolchains.compilers[compiler.name].tools)
+    assert set(compiler.library_parts) <= set(table.tools)
+
+
+@pytest.mark.parametrize(
+    ("compiler", "target", "flag"),
+    [
+        ("gcc", "neoverse-v1", "-mcpu=neoverse-v1"),
+        ("gcc", "neoverse-v2", "-mcpu=demeter"),
+        ("gcc-14", "neoverse-v2", "-mcpu=neoverse-v2"),
+        ("gcc-14", "neoverse-v3", "-mcpu=neoverse-v3"),
+        ("zig", "neoverse-v3", "-mcpu=neoverse_v3"),
+    ],
+)
+def test_a_table_may_name_the_cpu_of_a_target(
+    targets: Targets, compiler: str, target: str, flag: str
+) -> None:
+    facts = gather_ingredients({}, load_toolchains(), load_pins()).compilers[compiler]
+    assert facts.flags(targets[target]) == (flag,)
+
+
+def test_a_target_that_a_compiler_does_not_know_is_refused_unless_its_table_names_a_cpu(
+    targets: Targets,
+) -> None:
+    facts = gather_ingredients({}, load_toolchains(), load_pins()).compilers["gcc"]
+    with pytest.raises(ConfigError, match=r"gcc 12\.2\.0 does not support neoverse-v3"):
+        facts.flags(targets["neoverse-v3"])
+    lesser = facts._replace(cpus={"neoverse-v3": "demeter"})
+    assert lesser.flags(targets["neoverse-v3"]) == ("-mcpu=demeter",)
 
 
 def test_stage_numbers_enter_digests_as_they_always_did() -> None:
-    assert compile_stages() == {"compile": 204, "gcc": 1, "bazel": 1, "setuptools": 1}
+    assert compile_stages(TABLES) == {"compile": 204, "gcc": 1, "gcc-14": 1, "bazel": 1, "setuptools": 1}
 
 
 def test_different_stage_numbers_never_give_the_same_one() -> None:
@@ -64,25 +92,31 @@ def test_different_stage_numbers_never_give_the_same_one() -> None:
             combined(driver, wrapper)
 
 
-def test_another_release_of_gcc_is_another_object(tmp_path: Path, targets: Targets) -> None:
-    """A compiler of the same family: its own programs and sysroot, the same spelling of flags."""
-    newer = Gcc(
-        name="gcc-14",
-        stage=None,
-        part="gnu-14",
-        release=14,
-        sysroot="sysroot-bookworm",
-        sysroot_release=12,
-        sysroot_glibc="2.31",
-        licence_parts=(),
+def test_another_release_of_gcc_is_another_table(tmp_path: Path, targets: Targets) -> None:
+    """A compiler of the same kind: its own programs and sysroot, the same spelling of flags."""
+    table = TABLES["gcc"].model_copy(
+        update={
+            "version": "15.3.0",
+            "part": "gnu-15",
+            "sysroot": "sysroot-bookworm",
+            "libstdcxx": 12,
+            "licences": (),
+        }
     )
+    newer = compiler_named("gcc-15", {"gcc-15": table})
     scripts = newer.scripts(_wrapping(tmp_path, targets))
-    assert f"{tmp_path}/gnu-14/usr/bin/aarch64-linux-gnu-g++-14" in scripts["bare-g++"]
+    assert f"{tmp_path}/gnu-15/usr/bin/aarch64-linux-gnu-g++-15" in scripts["bare-g++"]
     assert f"-isystem {tmp_path}/sysroot-bookworm/usr/include/c++/12 " in scripts["bare-g++"]
-    assert f"{tmp_path}/gnu-14/usr/lib/gcc-cross/aarch64-linux-gnu/14/libgcc.a" in scripts["cc"]
+    assert f"{tmp_path}/gnu-15/usr/lib/gcc-cross/aarch64-linux-gnu/15/libgcc.a" in scripts["cc"]
     assert f"{tmp_path}/gnu/" not in "".join(scripts.values())
     assert newer.library_parts == ("sysroot-bookworm",)
-    assert newer.family == GCC.family
+    assert newer.family == _compiler("gcc").family
+
+
+def test_a_recipe_without_fortran_gets_no_fortran_compiler(tmp_path: Path, targets: Targets) -> None:
+    assert not [
+        name for name in _compiler("gcc-14").scripts(_wrapping(tmp_path, targets)) if "fortran" in name
+    ]
 
 
 def test_gcc_takes_a_sysroot_that_shows_the_glibc_of_the_recipe(tmp_path: Path, targets: Targets) -> None:
@@ -91,11 +125,12 @@ def test_gcc_takes_a_sysroot_that_shows_the_glibc_of_the_recipe(tmp_path: Path, 
     features.write_text("#define __GLIBC_MINOR__ 31\n")
     (tmp_path / "sysroot-bullseye/lib/aarch64-linux-gnu").mkdir(parents=True)
     older, same = (_wrapping(tmp_path, targets, glibc) for glibc in ("2.28", "2.31"))
-    [copy] = GCC.folders(older.build, older.toolbox)
-    assert GCC.folders(same.build, same.toolbox) == ()
-    assert ZIG.folders(older.build, older.toolbox) == ()
-    assert f"--sysroot={copy} " in GCC.scripts(older)["bare-gcc"]
-    assert f"--sysroot={tmp_path}/sysroot-bullseye " in GCC.scripts(same)["bare-gcc"]
+    gcc = _compiler("gcc")
+    [copy] = gcc.folders(older.build, older.toolbox)
+    assert gcc.folders(same.build, same.toolbox) == ()
+    assert _compiler("zig").folders(older.build, older.toolbox) == ()
+    assert f"--sysroot={copy} " in gcc.scripts(older)["bare-gcc"]
+    assert f"--sysroot={tmp_path}/sysroot-bullseye " in gcc.scripts(same)["bare-gcc"]
     # What differs between the two enters the compile digest.
     assert older.build.compile_digest != same.build.compile_digest
 
@@ -118,7 +153,11 @@ def test_libraries_are_grafted_from_the_sysroot_of_the_compiler_that_linked_them
     )
     for part in ("sysroot-bullseye", "userland"):
         (tmp_path / part / "usr/lib/aarch64-linux-gnu").mkdir(parents=True)
-    toolbox = SimpleNamespace(ensure=lambda part: tmp_path / part, userland=lambda tag: tmp_path / "userland")
+    toolbox = SimpleNamespace(
+        ensure=lambda part: tmp_path / part,
+        userland=lambda tag: tmp_path / "userland",
+        toolchains=load_toolchains(),
+    )
     folders = library_folders(build_for(recipe, targets), toolbox, tmp_path)
     roots = [folder.relative_to(tmp_path).parts[0] for folder in folders]
     assert roots == (["sysroot-bullseye"] if sysroot else []) + ["userland"]
@@ -141,10 +180,11 @@ def test_licences_of_a_compilers_libraries_enter_the_wheel_digest_alone(targets:
 
 def test_zig_alone_has_something_to_do_before_the_first_link(tmp_path: Path) -> None:
     commands = Commands(**dict.fromkeys(("cc", "cxx", "ar", "ranlib", "strip"), Path("/bin/true")))
-    GCC.warm_up(commands, {}, tmp_path)
+    gcc, zig = _compiler("gcc"), _compiler("zig")
+    gcc.warm_up(commands, {}, tmp_path)
     assert list(tmp_path.iterdir()) == []
-    ZIG.warm_up(commands, {"PATH": "/bin"}, tmp_path)
+    zig.warm_up(commands, {"PATH": "/bin"}, tmp_path)
     assert (tmp_path / "warm.cpp").is_file()
     toolbox = SimpleNamespace(home=tmp_path)
-    assert ZIG.environment(toolbox)["ZIG_GLOBAL_CACHE_DIR"] == f"{tmp_path}/cache/zig"
-    assert GCC.environment(toolbox) == {}
+    assert zig.environment(toolbox)["ZIG_GLOBAL_CACHE_DIR"] == f"{tmp_path}/cache/zig"
+    assert gcc.environment(toolbox) == {}

@@ -9,7 +9,12 @@ from typing import Any
 import pytest
 
 from builder.compile.compilers.base import Commands
-from builder.compile.frontends import build_variables, python_flags
+from builder.compile.frontends import (
+    build_variables,
+    meson_cross_file,
+    python_flags,
+    write_cmake_toolchain,
+)
 from builder.errors import CompileError
 from builder.model.recipe import Recipe
 from builder.settings import validate
@@ -64,3 +69,18 @@ def test_a_cpython_without_flags_is_refused(headers: Path) -> None:
     path.write_text("build_time_vars = {'CFLAGS': ''}\n")
     with pytest.raises(CompileError, match="OPT is not there"):
         python_flags(headers)
+
+
+def _commands(folder: Path, *names: str) -> Commands:
+    return Commands(**{name: folder / name for name in ("cc", "cxx", "ar", "ranlib", "strip", *names)})
+
+
+def test_build_systems_learn_of_the_fortran_compiler_where_there_is_one(
+    tmp_path: Path, recipe: Recipe, targets: Targets
+) -> None:
+    build = build_for(recipe, targets)
+    for commands, named in ((_commands(tmp_path), False), (_commands(tmp_path, "fc"), True)):
+        meson = meson_cross_file(build, commands, tmp_path).read_text()
+        assert (f"fortran = '{tmp_path}/fc'\n" in meson) is named
+        cmake = write_cmake_toolchain(tmp_path / "toolchain.cmake", commands, [], {}).read_text()
+        assert (f"set(CMAKE_Fortran_COMPILER {tmp_path}/fc)\n" in cmake) is named

@@ -23,6 +23,7 @@ from builder.model.recipe import Recipe
 from builder.model.units import Unit, UnitRecord
 from builder.settings import validate
 from builder.targets import Targets
+from builder.toolbox.tools import load_toolchains
 from tests.helpers.builds import RECIPE, build_for
 from tests.helpers.wrapped import Wrapped
 
@@ -45,7 +46,7 @@ class Work:
             path.touch()
 
     def units(self) -> dict[str, tuple[str, bool]]:
-        optimisation = compiler_named(self.compiler).optimisation
+        optimisation = compiler_named(self.compiler, load_toolchains().compilers).optimisation
         found = collect_units(optimisation, self.folder, self.folder / "src")
         assert len(found) == len({unit.unit for unit in found})
         return {unit.unit: (unit.level, unit.ndebug) for unit in found}
@@ -199,7 +200,7 @@ def test_a_record_survives_json(tmp_path: Path) -> None:
 
 def test_a_build_on_bazel_says_what_it_may_lack(gcc: Work, targets: Targets) -> None:
     gcc.cc("-O2", "-c", "a.c", made="a.o")
-    toolbox = SimpleNamespace(home=gcc.folder)
+    toolbox = SimpleNamespace(home=gcc.folder, toolchains=load_toolchains())
     build = build_for(_recipe("gcc"), targets)
     assert not build_record(build, toolbox, gcc.folder).gaps
     settings = build.recipe.build.model_copy(update={"frontend": "bazel"})
@@ -207,3 +208,12 @@ def test_a_build_on_bazel_says_what_it_may_lack(gcc: Work, targets: Targets) -> 
     record = build_record(build.model_copy(update={"recipe": recipe}), toolbox, gcc.folder)
     assert [unit.unit for unit in record.units] == ["a.c"]
     assert "Bazel" in record.gaps
+
+
+def test_a_unit_in_fortran_has_its_level_and_no_assertions(tmp_path: Path, targets: Targets) -> None:
+    work = Work(tmp_path, targets, "gcc-14", fortran=True)
+    work.wrapped.fc("-O2", "-c", "pkg/a.f90", "-o", "pkg/a.o", folder=tmp_path / "src")
+    work.wrapped.fc("-c", "pkg/b.F", "-o", "pkg/b.o", folder=tmp_path / "src")
+    for name in ("a", "b"):
+        (tmp_path / f"src/pkg/{name}.o").touch()
+    assert work.units() == {"pkg/a.f90": ("-O2", True), "pkg/b.F": ("", True)}

@@ -235,3 +235,27 @@ def test_ninja_waits_for_its_turn_to_compile_and_for_nothing_else(
     assert waiting.communicate(timeout=20)[0] == "ninja all -k 20\n"
     nested = start("again", str(tmp_path / "build/ninja"))
     assert nested.communicate(timeout=20)[0] == "ninja all\n"
+
+
+@pytest.fixture
+def fortran(tmp_path: Path, targets: Targets) -> Wrapped:
+    build = {**RECIPE["build"], "compiler": "gcc-14", "glibc": "2.31", "fortran": True}
+    return Wrapped(
+        tmp_path, validate(Recipe, {**RECIPE, "build": build}, origin="demo.toml"), targets, "neoverse-v1"
+    )
+
+
+@pytest.mark.parametrize("name", ["a.f", "a.F", "a.f90", "a.F90", "a.f03", "a.for", "a.FPP"])
+def test_a_unit_in_fortran_is_compiled_for_the_target(fortran: Wrapped, name: str) -> None:
+    assert "-mcpu=neoverse-v1" in fortran.fc("-O2", "-c", name, "-o", "a.o")
+
+
+def test_the_fortran_compiler_takes_linker_and_library_from_their_parts(
+    fortran: Wrapped, tmp_path: Path
+) -> None:
+    passed = fortran.fc("-shared", "a.o", "-o", "a.so")
+    assert f"-B{tmp_path}/gnu-14/usr/aarch64-linux-gnu/bin/" in passed
+    assert f"-L{tmp_path}/libgfortran/usr/lib/gcc/aarch64-linux-gnu/10" in passed
+    assert str(tmp_path / "gnu-14/usr/lib/gcc-cross/aarch64-linux-gnu/14/libgcc.a") in passed
+    assert "-nostdinc++" not in passed
+    assert "-mcpu=generic" in passed

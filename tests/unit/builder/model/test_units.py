@@ -6,6 +6,7 @@ import pytest
 
 from builder.compile.compilers import compiler_named
 from builder.model.units import is_optimised, level_of, read_command_line
+from builder.toolbox.tools import load_toolchains
 
 
 @pytest.mark.parametrize(
@@ -104,13 +105,14 @@ def test_a_command_that_makes_no_object_makes_none(option: str) -> None:
     ],
 )
 def test_zig_has_four_modes_only(level: str, taken: str, defines: bool) -> None:
-    assert compiler_named("zig").optimisation(level) == (taken, defines)
+    assert compiler_named("zig", load_toolchains().compilers).optimisation(level) == (taken, defines)
 
 
 def test_gcc_takes_what_it_is_given() -> None:
-    assert compiler_named("gcc").optimisation("-Ofast") == ("-Ofast", False)
-    assert compiler_named("gcc").optimisation("-O") == ("-O1", False)
-    assert compiler_named("gcc").optimisation("") == ("", False)
+    gcc = compiler_named("gcc", load_toolchains().compilers)
+    assert gcc.optimisation("-Ofast") == ("-Ofast", False)
+    assert gcc.optimisation("-O") == ("-O1", False)
+    assert gcc.optimisation("") == ("", False)
 
 
 def test_what_clangs_front_end_is_given_is_kept_apart() -> None:

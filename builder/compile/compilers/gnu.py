@@ -11,6 +11,7 @@ from packaging.version import Version
 
 from builder.compile.compilers.base import Commands, Wrapping, compiler_script, prefix_maps
 from builder.model.build import Build
+from builder.model.toolchains import FortranTool, GnuCompiler
 from builder.toolbox.older_glibc import with_older_glibc
 from builder.toolbox.toolbox import Toolbox
 
@@ -29,47 +30,53 @@ _EXTENSIONS = {
 }
 
 
-@dataclass(frozen=True, kw_only=True)
-class Gcc:
+STAGE = 1
+"""Raise this by hand when the scripts below call GCC differently. It enters the compile digest."""
+
+
+@dataclass(frozen=True)
+class Gnu:
     """One release of GCC over one sysroot.
 
-    ``part`` is the part of the toolbox with the compiler and the binutils, ``release`` the number in the names of
-    Debian's programs. ``sysroot`` is the part with glibc and libstdc++, ``sysroot_release`` the release of GCC
-    that this libstdc++ belongs to, ``sysroot_glibc`` its glibc. For a recipe that promises an older glibc, the
-    sysroot is a copy that shows that one (:mod:`builder.toolbox.older_glibc`).
+    For a recipe that promises an older glibc than the sysroot's, the sysroot is a copy that shows that one
+    (:mod:`builder.toolbox.older_glibc`).
     """
 
     name: str
-    stage: int | None
-    part: str
-    release: int
-    sysroot: str
-    sysroot_release: int
-    sysroot_glibc: str
-    licence_parts: tuple[str, ...]
+    table: GnuCompiler
     family: str = "gcc"
+    stage: int | None = STAGE
     baseline_cpu: str = "generic"
     cache_type: str = "gcc"
 
     @property
     def library_parts(self) -> tuple[str, ...]:
-        return (self.sysroot,)
+        return (self.table.sysroot,)
+
+    @property
+    def licence_parts(self) -> tuple[str, ...]:
+        return self.table.licences
+
+    @property
+    def _release(self) -> str:
+        """The number in the names of Debian's programs and folders."""
+        return self.table.version.partition(".")[0]
 
     def optimisation(self, level: str) -> tuple[str, bool]:
         return "-O1" if level == "-O" else level, False
 
     def scripts(self, wrapping: Wrapping) -> dict[str, str]:
         toolbox, folder = wrapping.toolbox, wrapping.folder
-        part = toolbox.ensure(self.part)
+        part = toolbox.ensure(self.table.part)
         programs = part / "usr/bin"
         ccache = shlex.quote(str(toolbox.ccache()))
         # The compiler calls helpers (`__aarch64_cas8_sync`) that the older libgcc of the sysroot lacks.
-        helpers = part / f"usr/lib/gcc-cross/aarch64-linux-gnu/{self.release}/libgcc.a"
+        helpers = part / f"usr/lib/gcc-cross/aarch64-linux-gnu/{self._release}/libgcc.a"
 
-        def compiler(name: str) -> str:
+        def compiler(name: str, cache: str) -> str:
             command = (
                 f'case "$linked,$compiled" in 1,) set -- "$@" {helpers};; esac\n'
-                f'exec {ccache} {folder}/aarch64-linux-gnu-bare-{name} "-mcpu=$cpu$extensions" "$@" $hot'
+                f'exec {cache}{folder}/aarch64-linux-gnu-bare-{name} "-mcpu=$cpu$extensions" "$@" $hot'
             )
             return compiler_script(self, wrapping, _EXTENSIONS, command)
 
@@ -77,23 +84,28 @@ class Gcc:
             return f'#!/bin/sh\nexec {programs}/aarch64-linux-gnu-{name} "$@"\n'
 
         return {
-            "cc": compiler("gcc"),
-            "c++": compiler("g++"),
-            **self._bare_scripts(wrapping, programs),
+            "cc": compiler("gcc", f"{ccache} "),
+            "c++": compiler("g++", f"{ccache} "),
+            # ccache knows no Fortran.
+            **({"fc": compiler("gfortran", "")} if self._fortran(wrapping) else {}),
+            **self._bare_scripts(wrapping, part),
             "ar": tool("ar"),
             "ranlib": tool("ranlib"),
             # A wheel keeps its symbol table, by which the audit names what it finds.
             "strip": "#!/bin/sh\nexit 0\n",
         }
 
-    def _bare_scripts(self, wrapping: Wrapping, programs: Path) -> dict[str, str]:
+    def _fortran(self, wrapping: Wrapping) -> FortranTool | None:
+        return self.table.fortran if wrapping.build.recipe.build.fortran else None
+
+    def _bare_scripts(self, wrapping: Wrapping, part: Path) -> dict[str, str]:
         """What ccache calls: flags that are the same for every unit.
 
         ``-frecord-gcc-switches`` is among them, since ccache would tie units compiled with it to their folder.
         """
         toolbox = wrapping.toolbox
         sysroot = self._sysroot(wrapping.build, toolbox)
-        old = self.sysroot_release
+        old = self.table.libstdcxx
         # The sysroot's own libstdc++ goes before the compiler's newer one, in headers and at link.
         # So does its libgcc_s, where another of its libraries asks for it.
         search = (
@@ -115,36 +127,32 @@ class Gcc:
             for part in parts
         )
 
-        def bare(name: str, extra: str) -> str:
+        def bare(home: Path, name: str, extra: str) -> str:
             return (
-                f"#!/bin/sh\nexec {programs}/aarch64-linux-gnu-{name}-{self.release} {search} {extra} {link} "
+                f"#!/bin/sh\nexec {home}/usr/bin/aarch64-linux-gnu-{name}-{self._release} {search} {extra} {link} "
                 f'{prefix_maps(wrapping)} -frecord-gcc-switches "$@" {last}\n'
             )
 
-        return {"bare-gcc": bare("gcc", ""), "bare-g++": bare("g++", cxx)}
+        scripts = {"bare-gcc": bare(part, "gcc", ""), "bare-g++": bare(part, "g++", cxx)}
+        if fortran := self._fortran(wrapping):
+            # The driver of the Fortran part finds assembler, linker and start files in the compiler's.
+            inner = f"gcc-cross/aarch64-linux-gnu/{self._release}/"
+            places = (f"usr/libexec/{inner}", f"usr/lib/{inner}", "usr/aarch64-linux-gnu/bin/")
+            found = " ".join(f"-B{part}/{place}" for place in places)
+            library = toolbox.ensure(fortran.library) / f"usr/lib/gcc/aarch64-linux-gnu/{old}"
+            scripts["bare-gfortran"] = bare(toolbox.ensure(fortran.part), "gfortran", f"{found} -L{library}")
+        return scripts
 
     def _sysroot(self, build: Build, toolbox: Toolbox) -> Path:
-        part, glibc = toolbox.ensure(self.sysroot), build.recipe.build.glibc
-        return with_older_glibc(part, glibc) if Version(glibc) < Version(self.sysroot_glibc) else part
+        part, glibc = toolbox.ensure(self.table.sysroot), build.recipe.build.glibc
+        return with_older_glibc(part, glibc) if Version(glibc) < Version(self.table.glibc) else part
 
     def folders(self, build: Build, toolbox: Toolbox) -> tuple[Path, ...]:
         made = self._sysroot(build, toolbox)
-        return () if made == toolbox.ensure(self.sysroot) else (made,)
+        return () if made == toolbox.ensure(self.table.sysroot) else (made,)
 
     def environment(self, toolbox: Toolbox) -> dict[str, str]:  # noqa: ARG002 - only other compilers need it
         return {}
 
     def warm_up(self, commands: Commands, environment: Mapping[str, str], work: Path) -> None:
         """GCC makes nothing at its first link."""
-
-
-GCC = Gcc(
-    name="gcc",
-    stage=1,
-    part="gnu",
-    release=12,
-    sysroot="sysroot-bullseye",
-    sysroot_release=10,
-    sysroot_glibc="2.31",
-    licence_parts=("sysroot-licences",),
-)
