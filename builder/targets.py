@@ -36,6 +36,8 @@ GENERIC = "generic"
 """The target of a wheel that names none. Every 64-bit Arm machine runs its wheels."""
 DEFAULT_EMULATED = "neoverse-v1"
 """The target that commands emulate by default. It has SVE, and qemu has a model of it."""
+DEFAULT_PYTHON = "cp313"
+"""The Python tag that commands take by default: that of the matrix ``quick``."""
 
 
 class Target(Frozen):

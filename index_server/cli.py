@@ -21,7 +21,7 @@ COMMANDS: Mapping[
     "revoke": ("tokens", "nightly"),
     "check": ("check", "--deep"),
     "collect": ("upkeep", "--dry-run"),
-    "mirror": ("upkeep", "pandas --target neoverse-v1 --python cp311"),
+    "mirror": ("upkeep", "pandas --target neoverse-v1 --python cp313"),
 }
 err = Console(stderr=True)
 

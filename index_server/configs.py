@@ -87,7 +87,7 @@ class CellsTable(Table):
     """Versions of the project, as its recipe lists them."""
 
     pythons: Annotated[tuple[PythonTag, ...], Field(min_length=1)]
-    """Python tags, such as ``cp311``."""
+    """Python tags, such as ``cp313``."""
 
     targets: Annotated[tuple[Name, ...], Field(min_length=1)]
     """CPU targets of ``targets.toml``, by name or alias."""

@@ -94,7 +94,7 @@ def bench(
     time. On an Arm machine, each workload is timed with one thread and with more, and a text to send back is
     printed.
 
-    Example: armwheels bench numpy-2.4.6+neoverse.v1-1_e1c67bc9-cp311-cp311-manylinux_2_27_aarch64.whl
+    Example: armwheels bench numpy-2.4.6+neoverse.v1-1_e1c67bc9-cp313-cp313-manylinux_2_27_aarch64.whl
     """
     wheels = [wheel.resolve() for wheel in wheels]
     project, version = the_one_version(wheels)

@@ -61,7 +61,7 @@ def build(
 
     Exit code 1: the wheel failed the audit, its tests or its bench.
 
-    Example: armwheels build numpy-2.4.6-cp311-neoverse-v1-openblas
+    Example: armwheels build numpy-2.4.6-cp313-neoverse-v1-openblas
     """
     project = Project()
     builds = {one.id: one for one in project.builds(matrix)}

@@ -145,7 +145,7 @@ def yank(
 ) -> None:
     """Yank a file in every channel and snapshot: installers ignore it unless it is pinned (PEP 592).
 
-    Example: armwheels yank demo-1.0+generic-1_0a1b2c3d-cp311-cp311-manylinux_2_28_aarch64.whl --reason "wrong sums"
+    Example: armwheels yank demo-1.0+generic-1_0a1b2c3d-cp313-cp313-manylinux_2_28_aarch64.whl --reason "wrong sums"
     """
     _mark("unyank" if undo else "yank", {"filename": filename}, reason)
 

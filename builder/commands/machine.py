@@ -16,13 +16,13 @@ from builder.commands.build import MatrixOption
 from builder.commands.console import err, out
 from builder.commands.project import Project
 from builder.emulation.emulate import stand_in
-from builder.emulation.environment import EmulatedPython
+from builder.emulation.environment import EmulatedPython, python_of
 from builder.errors import (
     ConfigError,
 )
 from builder.load import load_configs
 from builder.plan import no_python
-from builder.targets import DEFAULT_EMULATED
+from builder.targets import DEFAULT_EMULATED, DEFAULT_PYTHON
 from builder.toolbox.toolbox import Toolbox
 
 
@@ -93,7 +93,14 @@ def python(
             "--server", metavar="S", help="Server that programs see under emulation. Default: the target's."
         ),
     ] = None,
-    tag: Annotated[str, typer.Option("--python", metavar="TAG", help="Python tag of the CPython.")] = "cp311",
+    tag: Annotated[
+        str | None,
+        typer.Option(
+            "--python",
+            metavar="TAG",
+            help=f"Python tag of the CPython. Default: that of the environment, else {DEFAULT_PYTHON}.",
+        ),
+    ] = None,
     environment: Annotated[
         Path | None,
         typer.Option("--venv", metavar="DIR", help="Virtual environment to use; created if missing."),
@@ -104,6 +111,10 @@ def python(
     Example: armwheels python --venv var/try -- -m pip install --index-url URL numpy
     """
     toolbox = Toolbox(console.Live(err).say)
+    present = python_of(environment) if environment else None
+    if tag and present and tag != present:
+        raise ConfigError(f"the environment {environment} has {present}, not {tag}; name another folder")
+    tag = tag or present or DEFAULT_PYTHON
     if tag not in toolbox.toolchains.pythons:
         raise ConfigError(no_python(tag, toolbox.toolchains.pythons))
     emulated = EmulatedPython.standing_in(toolbox, tag, stand_in(load_configs().emulated(target, server)))

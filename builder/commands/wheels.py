@@ -43,7 +43,7 @@ def audit(
 
     Exit code 1: a check failed.
 
-    Example: armwheels audit msgpack-1.2.4-cp311-cp311-manylinux2014_aarch64.whl --target graviton3
+    Example: armwheels audit msgpack-1.2.4-cp313-cp313-manylinux2014_aarch64.whl --target graviton3
     """
     configs = load_configs()
     chosen = configs.targets[target] if target else None
@@ -87,7 +87,7 @@ def verify(
 
     Exit code 1: a test failed.
 
-    Example: armwheels verify numpy-2.4.6+neoverse.v1-1_3fa9c2d1-cp311-cp311-manylinux_2_27_aarch64.whl
+    Example: armwheels verify numpy-2.4.6+neoverse.v1-1_3fa9c2d1-cp313-cp313-manylinux_2_27_aarch64.whl
     """
     project = Project()
     recipe, version, python, own_target = project.tested_as(wheel, recipe_name)

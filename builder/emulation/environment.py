@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -38,6 +39,19 @@ class Shown(Frozen):
     def flags(self) -> frozenset[str]:
         """The names of the features of getauxval(3)."""
         return names_of(*self.getauxval)
+
+
+def python_of(environment: Path) -> str | None:
+    """Return the Python tag that ``pyvenv.cfg`` of a virtual environment states (:pep:`405`), if there is one."""
+    try:
+        lines = (environment / "pyvenv.cfg").read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        return None
+    for line in lines:
+        key, _, value = line.partition("=")
+        if key.strip() == "version" and (match := re.match(r"(3)\.([0-9]+)\b", value.strip())):
+            return f"cp{match[1]}{match[2]}"
+    return None
 
 
 class EmulatedPython:

@@ -17,7 +17,7 @@ class Cells(Config):
     versions: Annotated[tuple[str, ...], Field(min_length=1)]
     """Versions of the recipe, or names of its ``[follows]`` tables."""
     pythons: Annotated[tuple[PythonTag, ...], Field(min_length=1)]
-    """Python tags of ``toolchains.toml``, such as ``cp311``."""
+    """Python tags of ``toolchains.toml``, such as ``cp313``."""
     targets: Annotated[tuple[Name, ...], Field(min_length=1)]
     """CPU targets of ``targets.toml``, by name or alias."""
     backends: Annotated[tuple[Name, ...], Field(min_length=1)]

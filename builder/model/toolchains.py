@@ -141,6 +141,6 @@ class Toolchains(Config):
     tools: dict[Name, Tool]
     """Parts of the toolbox."""
     pythons: dict[PythonTag, PythonTool]
-    """Pythons by wheel tag, such as ``cp311``."""
+    """Pythons by wheel tag, such as ``cp313``."""
     compilers: dict[Name, CompilerTable]
     """Compilers by the name that recipes use."""

@@ -32,7 +32,7 @@ class PinnedFile(Frozen):
 
 
 class Pins(Frozen):
-    """``configs/toolchains.lock``: the pinned files of each part, such as ``zig`` or ``python-cp311``."""
+    """``configs/toolchains.lock``: the pinned files of each part, such as ``zig`` or ``python-cp313``."""
 
     parts: dict[str, tuple[PinnedFile, ...]]
 

@@ -70,7 +70,7 @@ def mirror(
     *,
     target: Annotated[str | None, typer.Option(help="CPU target to resolve the dependencies for.")] = None,
     python: Annotated[
-        str | None, typer.Option(metavar="TAG", help="CPython version as in wheel tags, such as cp311.")
+        str | None, typer.Option(metavar="TAG", help="CPython version as in wheel tags, such as cp313.")
     ] = None,
     matrix: Annotated[
         str | None,
@@ -98,7 +98,7 @@ def mirror(
     if not projects and not requirement:
         raise ConfigError("name a project, or a requirements file with --requirement")
     if matrix is None and (target is None or python is None):
-        raise ConfigError("name a target and a Python (--target neoverse-v1 --python cp311), or a --matrix")
+        raise ConfigError("name a target and a Python (--target neoverse-v1 --python cp313), or a --matrix")
     if re.fullmatch(r"2\.(1[789]|[2-9][0-9])", glibc) is None:
         raise ConfigError(f"{glibc!r} is not a glibc version of aarch64 wheels; write one such as 2.{GLIBC}")
     minor = int(glibc.removeprefix("2."))

@@ -145,7 +145,7 @@ def test_a_tag_of_no_kind_is_named(change: Change) -> None:
         ["targets"],
         ["lock"],
         ["doctor"],
-        ["build", "numpy-2.4.6-cp311-generic-openblas"],
+        ["build", "numpy-2.4.6-cp313-generic-openblas"],
         ["nightly"],
         ["audit", __file__],
         ["verify", __file__],

@@ -8,10 +8,10 @@ from builder.plan import make_builds
 from builder.toolbox.pins import load_pins
 
 QUICK = {
-    "numpy-2.4.6-cp311-generic-openblas": "4b8a31fb",
-    "numpy-2.4.6-cp311-neoverse-n1-openblas": "56d758e8",
-    "numpy-2.4.6-cp311-neoverse-v1-openblas": "c1b33adf",
-    "tflite-runtime-2.14.1-cp311-neoverse-v1-ruy": "7f68a342",
+    "numpy-2.4.6-cp313-generic-openblas": "7e0606a3",
+    "numpy-2.4.6-cp313-neoverse-n1-openblas": "e17ad683",
+    "numpy-2.4.6-cp313-neoverse-v1-openblas": "55c9e185",
+    "tflite-runtime-2.14.1-cp313-neoverse-v1-ruy": "a6c49966",
 }
 
 

@@ -24,3 +24,15 @@ def test_an_unknown_python_fetches_nothing(tmp_path: Path, monkeypatch: pytest.M
     assert isinstance(done.exception, ConfigError)
     assert str(done.exception).startswith("no Python 'cp399'; ")
     assert not list(tmp_path.iterdir())
+
+
+def test_another_python_than_the_environment_has_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ARMWHEELS_HOME", str(tmp_path / "home"))
+    folder = tmp_path / "try"
+    folder.mkdir()
+    (folder / "pyvenv.cfg").write_text("home = /usr/bin\nversion = 3.11.2\n")
+    done = CliRunner().invoke(make_app("python"), ["python", "--python", "cp313", "--venv", str(folder)])
+    assert isinstance(done.exception, ConfigError)
+    assert str(done.exception) == f"the environment {folder} has cp311, not cp313; name another folder"

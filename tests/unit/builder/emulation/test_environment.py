@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import venv
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
-from builder.emulation.environment import EmulatedPython
+from builder.emulation.environment import EmulatedPython, python_of
 from tests.helpers.wheels import make_wheel
 
 
@@ -26,3 +27,11 @@ def test_pip_writes_no_bytecode(tmp_path: Path) -> None:
         capture_output=True,
     )
     assert [path.name for path in (tmp_path / "site/demo").iterdir()] == ["__init__.py"]
+
+
+def test_the_python_of_an_environment_is_read(tmp_path: Path) -> None:
+    venv.create(tmp_path / "made", with_pip=False)
+    assert python_of(tmp_path / "made") == f"cp3{sys.version_info.minor}"
+    assert python_of(tmp_path) is None
+    (tmp_path / "pyvenv.cfg").write_text("home = /usr/bin\nversion = 3.9\n")
+    assert python_of(tmp_path) == "cp39"
