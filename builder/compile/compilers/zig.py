@@ -57,8 +57,8 @@ class Zig:
         build, toolbox = wrapping.build, wrapping.toolbox
         zig = shlex.quote(str(toolbox.zig(self.table.part)))
         ccache = shlex.quote(str(toolbox.ccache()))
-        # zig's own helper functions come as one object with weak, slower copies of exp, sin and others. These win
-        # over the C library's as soon as one helper is needed. libgcc, named first, leaves none to be needed.
+        # zig's own helper functions come as one object with weak, slower copies of exp, sin and others, and zig
+        # compiles it, half a minute of one core, for each -mcpu. libgcc has the helpers.
         libgcc = toolbox.ensure(self.table.libgcc)
         helpers = libgcc / f"usr/lib/gcc/aarch64-linux-gnu/{self.table.libgcc_release}/libgcc.a"
         # By default zig makes debug information and traps on undefined behaviour; neither belongs in a wheel.
@@ -68,8 +68,12 @@ class Zig:
         record = f'"{build.compiler} {build.compiler_version} -mcpu=$cpu$extensions$kept${{hot:+ $hot}}"'
 
         def compiler(tool: str) -> str:
+            libraries = {"cc": "-lc", "c++": "-lc++ -lc"}[tool]
             command = (
-                f'case "$linked,$compiled" in 1,) set -- "$@" {helpers};; esac\n'
+                'case "$linked,$compiled, $* " in\n'
+                '    *" -r "*|*" -nostdlib "*) ;;\n'
+                f'    1,,*) set -- "$@" -nodefaultlibs {libraries} {helpers};;\n'
+                "esac\n"
                 f'exec {ccache} {zig} {tool} {flags} "-mcpu=$cpu$extensions" '
                 f'-Xclang -record-command-line -Xclang {record} "$@" $hot'
             )
