@@ -44,7 +44,7 @@ def _ufunc(name: str, dtype: str) -> Callable[[], Run]:
     def prepare() -> Run:
         import numpy as np
 
-        x = _random((1 << 18,), dtype)
+        x = _random((1 << 16,), dtype)
         if name == "log":
             x = np.abs(x) + x.dtype.type(0.25)
         out = np.empty_like(x)
@@ -58,7 +58,7 @@ def _power(dtype: str) -> Callable[[], Run]:
     def prepare() -> Run:
         import numpy as np
 
-        x = np.abs(_random((1 << 18,), dtype)) + np.dtype(dtype).type(0.25)
+        x = np.abs(_random((1 << 16,), dtype)) + np.dtype(dtype).type(0.25)
         exponents = x[::-1].copy() - np.dtype(dtype).type(1)
         out = np.empty_like(x)
         return lambda: np.power(x, exponents, out=out)
@@ -69,7 +69,7 @@ def _power(dtype: str) -> Callable[[], Run]:
 def _multiply_add() -> Run:
     import numpy as np
 
-    a, b, out = (_random((1 << 18,), "float32") for _ in range(3))
+    a, b, out = (_random((1 << 16,), "float32") for _ in range(3))
 
     def run() -> None:
         np.multiply(a, b, out=out)
@@ -80,7 +80,7 @@ def _multiply_add() -> Run:
 
 def _reduction(dtype: str) -> Callable[[], Run]:
     def prepare() -> Run:
-        x = _random((1 << 18,), dtype)
+        x = _random((1 << 16,), dtype)
         return x.sum
 
     return prepare
@@ -150,13 +150,13 @@ def _take() -> Run:
 
 
 def _argmax() -> Run:
-    x = _random((1 << 18,), "float32")
+    x = _random((1 << 16,), "float32")
     return x.argmax
 
 
 def _cast(before: str, after: str) -> Callable[[], Run]:
     def prepare() -> Run:
-        x = _integers(before, (1 << 18,))
+        x = _integers(before, (1 << 16,))
         return lambda: x.astype(after)
 
     return prepare
@@ -194,7 +194,7 @@ def _small_arrays() -> Run:
     return run
 
 
-VECTOR = "262,144 values"
+VECTOR = "65,536 values"
 WORKLOADS = (
     Workload("gemm-float32", "matrix product, 384 x 384 x 384", _gemm(384, "float32")),
     Workload("gemm-float64", "matrix product, 256 x 256 x 256", _gemm(256, "float64")),
