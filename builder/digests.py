@@ -155,7 +155,10 @@ def compile_inputs(cell: Cell, flags: tuple[str, ...], ingredients: Ingredients)
         "options": list(cell.options),
         "settings": settings.model_dump(
             mode="json",
-            exclude={"requires", "options", "compiler", "needs", "bazel", "dispatched", "fortran"},
+            exclude={
+                *("requires", "options", "compiler", "needs", "bazel", "dispatched"),
+                *("fortran", "stable_abi"),
+            },
         ),
         "dependencies": {library.name: library.model_dump(mode="json") for library in libraries.all},
         "environment": dict(sorted({**cell.source.environment, **libraries.environment}.items())),

@@ -11,6 +11,7 @@ from builder.digests import Cell, Ingredients, compile_inputs, digest, wheel_inp
 from builder.errors import ConfigError
 from builder.model.build import Build
 from builder.model.matrix import Cells, Matrix
+from builder.model.pythons import release_of
 from builder.model.recipe import Recipe
 from builder.settings import there_are
 from builder.targets import Targets
@@ -32,7 +33,9 @@ def make_builds(
             continue
         recipe = recipes[cells.recipe]
         for version in map(recipe.version_of, cells.versions):
-            for python in cells.pythons:
+            pythons = sorted(cells.pythons, key=release_of) if recipe.build.stable_abi else cells.pythons
+            built, tested = (pythons[:1], tuple(pythons[1:])) if recipe.build.stable_abi else (pythons, ())
+            for python in built:
                 for target in cells.targets:
                     for backend in cells.backends:
                         try:
@@ -51,7 +54,13 @@ def make_builds(
                         else:
                             earlier = builds.get(build.id)
                             required = build.required or (earlier is not None and earlier.required)
-                            builds[build.id] = build.model_copy(update={"required": required})
+                            tested_too = {*tested, *(earlier.tested if earlier else ())}
+                            builds[build.id] = build.model_copy(
+                                update={
+                                    "required": required,
+                                    "tested": tuple(sorted(tested_too, key=release_of)),
+                                }
+                            )
     if faults:
         raise ConfigError("\n".join(dict.fromkeys(faults)))
     return tuple(builds.values())

@@ -195,13 +195,28 @@ class Workshop:
         return report
 
     def verify(self, build: Build, wheel: Path, progress: Progress) -> VerifyReport:
-        """The run of a wheel under emulation; kept until the tests, the emulator or the wheel change."""
+        """The run of a wheel under emulation; kept until the tests, the emulator or the wheel change.
+
+        A wheel of the stable ABI runs on each Python for which it is tested.
+        """
+        report, *others = [
+            self._verify_on(python, build, wheel, progress) for python in (build.python, *build.tested)
+        ]
+        checks = [
+            check.model_copy(update={"name": f"{check.name}, {python}"})
+            for python, other in zip(build.tested, others, strict=True)
+            for check in other.checks
+        ]
+        passed = report.passed and all(other.passed for other in others)
+        return report.model_copy(update={"checks": (*report.checks, *checks), "passed": passed})
+
+    def _verify_on(self, python: str, build: Build, wheel: Path, progress: Progress) -> VerifyReport:
         settings = build.recipe.verify
         script = WHEEL_TESTS / settings.script
         target = self.targets[build.target]
         model = stand_in(target)
         lesser = lesser_stand_in(target, self.targets)
-        tests = requirements_lock(build.recipe.name, "tests", build.python)
+        tests = requirements_lock(build.recipe.name, "tests", python)
         key = {
             "verify": VERIFY_VERSION,
             "models": [
@@ -214,7 +229,7 @@ class Workshop:
                 path.name: sha256_of(path)
                 for path in (*sorted(WHEEL_TESTS.glob(f"{script.stem}.*")), WHEEL_TESTS / "kit.py")
             },
-            "parts": [self.toolbox.pins.digest(part) for part in ("qemu", "pip", f"userland-{build.python}")],
+            "parts": [self.toolbox.pins.digest(part) for part in ("qemu", "pip", f"userland-{python}")],
         }
         kept = self._check_file(wheel, "emulation", key)
         if (report := _read(VerifyReport, kept)) is None:
@@ -222,7 +237,7 @@ class Workshop:
                 wheel,
                 recipe=build.recipe,
                 version=build.version,
-                python=build.python,
+                python=python,
                 target=target,
                 targets=self.targets,
                 toolbox=self.toolbox,

@@ -95,5 +95,5 @@ class Project:
         for build in builds:
             for part in build.compile_inputs["toolchain"]:
                 wanted[part] = None
-            wanted[f"userland-{build.python}"] = None
+            wanted |= {f"userland-{python}": None for python in (build.python, *build.tested)}
         return list(dict.fromkeys((*wanted, "ccache", "qemu", "zig", "llvm", "pip")))

@@ -208,8 +208,13 @@ def the_one_wheel(build: Build, out: Path) -> Path:
                     "it is not a linux_aarch64 wheel: with a broken compiler some packages "
                     "silently leave their extensions out"
                 )
-            if not built_for(build.python, tags):
-                problems.append(f"it is not for {build.python}")
+            problems += [
+                f"it is not for {python}"
+                for python in (build.python, *build.tested)
+                if not built_for(python, tags)
+            ]
+            if build.recipe.build.stable_abi and {tag.abi for tag in tags} != {"abi3"}:
+                problems.append("it is not for the stable ABI")
             if problems:
                 raise CompileError(f"the build made {wheel.name}: {'; '.join(problems)}")
             return wheel

@@ -16,13 +16,15 @@ class Build(Frozen):
 
     ``compile_inputs`` is what the compiler sees, as plain data; ``compile_digest`` is its sha256, and
     ``wheel_digest`` adds what repair does. ``environment`` is what the recipe, its source and its backend set for
-    the package's own build. ``foreign_paths`` are units that are called on other targets' CPUs alone.
+    the package's own build. ``tested`` has the Pythons besides ``python`` on which a wheel of the stable ABI is
+    tested. ``foreign_paths`` are units that are called on other targets' CPUs alone.
     """
 
     id: str
     recipe: Recipe
     version: str
     python: PythonTag
+    tested: tuple[PythonTag, ...] = ()
     identifier: str
     target: Name
     backend: Name

@@ -106,6 +106,8 @@ class BuildSettings(Config):
     """Newest glibc that the wheel may require; compiler and linker see that one."""
     requires: tuple[str, ...]
     """Build requirements (:pep:`508`), pinned by ``armwheels lock``."""
+    stable_abi: bool = False
+    """Whether wheels have the stable ABI (:pep:`384`). One is built for a block's oldest Python; all test it."""
     options: tuple[str, ...] = ()
     """Build options of the frontend; those that begin with ``-D`` are CMake variables or Meson options."""
     cflags: tuple[str, ...] = ()

@@ -250,3 +250,33 @@ def test_a_free_threaded_python_is_understood() -> None:
     )
     assert no_python("cp31", known) == "no Python 'cp31'; did you mean 'cp313'?"
     assert no_python("xy", known) == "no Python 'xy'; there are cp311, cp313"
+
+
+def test_a_wheel_of_the_stable_abi_is_built_once_and_tested_on_every_python(targets: Targets) -> None:
+    recipe = _changed(build={**RECIPE["build"], "stable_abi": True})
+    pythons = ("cp314", "cp311", "cp39")
+    ingredients = ingredients_for(
+        recipe,
+        lock_digests={("demo", python): "b" * 64 for python in pythons},
+        identifiers={python: f"{python}-manylinux_aarch64" for python in pythons},
+        tool_digests={
+            **ingredients_for(recipe).tool_digests,
+            **{
+                f"{kind}-{python}": "c" * 64
+                for kind in ("python", "headers", "userland")
+                for python in pythons
+            },
+        },
+    )
+    blocks = [
+        Cells(recipe="demo", versions=("1.0",), pythons=some, targets=("generic",), backends=("openblas",))
+        for some in (pythons[:2], pythons)
+    ]
+    matrix = Matrix(description="all", cells=(blocks[1],))
+    [build] = make_builds(matrix, {"demo": recipe}, targets, ingredients)
+    assert build.python == "cp39"
+    assert build.tested == ("cp311", "cp314")
+    # Blocks that meet in one build test it on the Pythons of both.
+    both = Matrix(description="both", cells=(blocks[0], blocks[0].model_copy(update={"pythons": ("cp311",)})))
+    [build] = make_builds(both, {"demo": recipe}, targets, ingredients)
+    assert (build.python, build.tested) == ("cp311", ("cp314",))
