@@ -45,6 +45,18 @@ class CompilerFacts(NamedTuple):
         return (f"-mcpu={cpu}",) if cpu else target.flags(self.family, self.version)
 
 
+class RustFacts(NamedTuple):
+    """What a plan needs to know of the Rust compiler.
+
+    ``parts`` are the parts of the toolbox that it consists of, the linker of build scripts among them. ``registry``
+    says where cargo's own configuration names a registry of crates; ``None`` if it names none.
+    """
+
+    version: str
+    parts: tuple[str, ...]
+    registry: str | None
+
+
 @dataclass(frozen=True, kw_only=True)
 class Ingredients:
     """What a plan needs to know besides recipes and targets, read at the edge and passed in.
@@ -52,7 +64,8 @@ class Ingredients:
     ``tool_digests`` names each part of the toolbox, ``lock_digests`` the hashed requirement files by
     ``(recipe, python)``, ``compilers`` each compiler by its name, ``identifiers`` the
     cibuildwheel identifier of each Python, ``stages`` the hand-raised stage versions, ``repair_tools`` the
-    versions of the tools that write the final bytes.
+    versions of the tools that write the final bytes, ``stale_parts`` the parts that ``toolchains.toml`` asks for
+    otherwise than the lock pins them, ``rust`` the Rust compiler.
     """
 
     tool_digests: Mapping[str, str]
@@ -62,6 +75,8 @@ class Ingredients:
     source_inputs: Mapping[tuple[str, str], Mapping[str, object]]
     stages: Mapping[str, int]
     repair_tools: Mapping[str, str]
+    stale_parts: frozenset[str] = frozenset()
+    rust: RustFacts | None = None
 
 
 def digest(inputs: Mapping[str, Any]) -> str:
@@ -157,18 +172,22 @@ def compile_inputs(cell: Cell, flags: tuple[str, ...], ingredients: Ingredients)
             mode="json",
             exclude={
                 *("requires", "options", "compiler", "needs", "bazel", "dispatched"),
-                *("fortran", "stable_abi"),
+                *("fortran", "stable_abi", "rust"),
             },
         ),
         "dependencies": {library.name: library.model_dump(mode="json") for library in libraries.all},
         "environment": dict(sorted({**cell.source.environment, **libraries.environment}.items())),
         "requirements": ingredients.lock_digests[recipe.name, cell.python],
-        "toolchain": {part: ingredients.tool_digests[part] for part in _parts(cell, compiler)},
+        "toolchain": {
+            part: ingredients.tool_digests[part] for part in _parts(cell, compiler, ingredients.rust)
+        },
     }
     if settings.compiler in ingredients.stages:
         inputs["wrapper"] = ingredients.stages[settings.compiler]
-    if settings.frontend == "setuptools":
+    if settings.frontend in ("setuptools", "setuptools-rust"):
         inputs["frontend"] = ingredients.stages["setuptools"]
+    if settings.rust is not None and ingredients.rust is not None:
+        inputs["rust"] = [ingredients.stages["rust"], ingredients.rust.version, settings.rust.crates]
     if cell.foreign_paths:
         inputs["foreign_paths"] = list(cell.foreign_paths)
     if cell.environment != cell.raw_environment:
@@ -184,7 +203,7 @@ def compile_inputs(cell: Cell, flags: tuple[str, ...], ingredients: Ingredients)
     return inputs
 
 
-def _parts(cell: Cell, compiler: CompilerFacts) -> dict[str, None]:
+def _parts(cell: Cell, compiler: CompilerFacts, rust: RustFacts | None) -> dict[str, None]:
     """The parts of the toolbox that take part in compiling, in the order they are used."""
     settings = cell.recipe.build
     return dict.fromkeys(
@@ -193,6 +212,7 @@ def _parts(cell: Cell, compiler: CompilerFacts) -> dict[str, None]:
             *(compiler.fortran if settings.fortran else ()),
             *(*settings.programs, *settings.libraries, *(static.part for static in cell.libraries.relinked)),
             *(("bazel", "zig") if settings.bazel is not None else ()),
+            *(rust.parts if settings.rust is not None and rust is not None else ()),
         )
     )
 

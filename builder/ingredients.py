@@ -8,9 +8,10 @@ from pathlib import Path
 
 from builder.audit import open_wheel
 from builder.compile.compilers import compiler_named
+from builder.compile.rust import named_registry
 from builder.compile.stages import compile_stages
 from builder.compile.units import read_record
-from builder.digests import CompilerFacts, Ingredients
+from builder.digests import CompilerFacts, Ingredients, RustFacts
 from builder.load import Configs
 from builder.locks import requirements_lock
 from builder.model.expectations import Expectations
@@ -20,7 +21,7 @@ from builder.model.units import UnitRecord
 from builder.repair.repair import REPAIR_VERSION, repair_tools
 from builder.source import source_inputs
 from builder.targets import Target
-from builder.toolbox.pins import Pins
+from builder.toolbox.pins import Pins, stale_parts
 from builder.whole import sha256_of
 
 
@@ -99,4 +100,8 @@ def gather_ingredients(recipes: Mapping[str, Recipe], toolchains: Toolchains, pi
             "repair": REPAIR_VERSION,
         },
         repair_tools=repair_tools(),
+        stale_parts=stale_parts(toolchains, pins),
+        rust=RustFacts(toolchains.rust.version, (*toolchains.rust.parts, "zig"), named_registry())
+        if toolchains.rust
+        else None,
     )

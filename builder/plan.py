@@ -150,9 +150,25 @@ def _unknown(
     if compiler is not None:
         wanted |= {*compiler.tools, *(compiler.fortran if recipe.build.fortran else ())}
     wanted |= {"bazel", "zig"} if recipe.build.bazel is not None else set()
+    if (rust := recipe.build.rust) is not None and ingredients.rust is not None:
+        wanted |= set(ingredients.rust.parts)
+        if rust.crates == "registry" and ingredients.rust.registry is None:
+            faults.append(
+                f"recipe {recipe.name} takes its crates from a cargo registry, and the source brings none: name a "
+                "registry in your own configuration of cargo (`[registry]` or `[source]` in its config.toml)"
+            )
     faults += [
-        f"recipe {recipe.name} wants the part '{part}', which toolchains.lock does not pin"
+        f"recipe {recipe.name} wants the part '{part}', which toolchains.lock does not pin; "
+        f"run `armwheels lock --part {part}`"
         for part in sorted(wanted - set(ingredients.tool_digests))
+    ]
+    if compiler := ingredients.compilers.get(recipe.build.compiler):
+        wanted |= {*compiler.tools, *compiler.licence_parts}
+    wanted |= {f"{kind}-{tag}" for kind in ("python", "headers", "userland") for tag in cells.pythons}
+    faults += [
+        f"toolchains.toml asks for other files of the part '{part}' than toolchains.lock pins; "
+        f"run `armwheels lock --part {part}`"
+        for part in sorted(wanted & ingredients.stale_parts)
     ]
     return faults
 

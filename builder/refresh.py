@@ -20,7 +20,7 @@ from builder.model.toolchains import PyPITool, Toolchains
 from builder.settings import configs_dir
 from builder.source import pin_followed
 from builder.toolbox.fetch import Mirror, resolve_pypi, uv_environment
-from builder.toolbox.pins import Parts, PinnedFile, Pins, debian_parts
+from builder.toolbox.pins import Parts, PinnedFile, Pins, asked_of, debian_parts
 from builder.whole import write_text
 
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
@@ -60,6 +60,9 @@ def refresh_toolchains(
         apt.update()
         for name, part in parts.items():
             files, missing = apt.show(part.packages, part.architecture)
+            if part.installed is not None and not missing:
+                names = apt.closure(part.packages, part.architecture, part.installed)
+                files, missing = apt.show(names, part.architecture)
             faults += [f"{name}: {suite} has no package {one} for {part.architecture}" for one in missing]
             pinned[name] += files
     for name, tool in toolchains.tools.items():
@@ -68,7 +71,9 @@ def refresh_toolchains(
             pinned[name] = tuple(_pypi_pin(entry) for entry in resolve_pypi(tool.requirements))
     if faults:
         raise ToolboxError("\n".join(faults))
-    return Pins(parts=dict(sorted(pinned.items())))
+    asked = dict(kept.asked) if kept and only else {}
+    asked |= {name: said for name, said in asked_of(toolchains).items() if not only or name in only}
+    return Pins(parts=dict(sorted(pinned.items())), asked=dict(sorted(asked.items())))
 
 
 def write_pins(pins: Pins) -> Path:
@@ -123,12 +128,40 @@ class PrivateApt:
         missing = [package for package in packages if package not in known]
         return tuple(known[package] for package in packages if package in known), missing
 
+    def closure(
+        self, packages: tuple[str, ...], architecture: str, installed: tuple[str, ...]
+    ) -> tuple[str, ...]:
+        """``packages`` and, sorted behind them, all that they need and ``installed`` does not provide.
+
+        apt's own solver answers, for a system that has ``installed`` alone (apt-get(8), ``--simulate``).
+        """
+        status = self._config.with_name(f"status-{architecture}")
+        text = self._run(
+            "apt-cache", "show", "--no-all-versions", *(f"{one}:{architecture}" for one in installed)
+        )
+        status.write_text("\n".join(map(_as_installed, text.strip().split("\n\n"))), encoding="utf-8")
+        answer = self._run(
+            *("apt-get", "install", "--simulate", "--no-install-recommends"),
+            *("-o", f"APT::Architecture={architecture}", "-o", f"Dir::State::status={status}"),
+            *packages,
+        )
+        found = {line.split()[1] for line in answer.splitlines() if line.startswith("Inst ")}
+        return (*packages, *sorted(found - set(packages)))
+
     def _run(self, *command: str) -> str:
         environment = {**os.environ, "APT_CONFIG": str(self._config), "LC_ALL": "C.UTF-8"}
         done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
         if done.returncode:
             raise ToolboxError(f"{' '.join(command)} failed: {done.stderr.strip()}")
         return done.stdout
+
+
+def _as_installed(stanza: str) -> str:
+    """A package's entry in dpkg's list of what is installed (dpkg(1)), without what it depends on in turn."""
+    fields = Parser().parsestr(stanza.strip() + "\n")
+    kept = ("Package", "Architecture", "Version", "Multi-Arch", "Provides")
+    lines = [f"{name}: {fields[name]}" for name in kept if fields[name]]
+    return "\n".join([*lines, "Status: install ok installed", ""])
 
 
 def _pypi_pin(entry: dict[str, dict[str, object]]) -> PinnedFile:

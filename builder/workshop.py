@@ -48,7 +48,7 @@ AUDIT_VERSION = 2
 """Raise this by hand to audit all wheels again. It enters no digest of a wheel."""
 CROSS = CrossDriver()
 DRIVERS: Mapping[str, Driver] = {
-    **dict.fromkeys(("meson-python", "setuptools", "scikit-build-core"), CROSS),
+    **dict.fromkeys(("meson-python", "setuptools", "scikit-build-core", "maturin", "setuptools-rust"), CROSS),
     "bazel": BazelDriver(),
 }
 
@@ -154,6 +154,11 @@ class Workshop:
         """The cost of compiling a build, if it is known."""
         return read_cost(self.compiled_folder(build))
 
+    def dropped(self, build: Build) -> tuple[str, ...]:
+        """Search folders of this machine that the package asked for, and that its compiler did not get."""
+        record = read_record(self.compiled_folder(build))
+        return record.dropped if record else ()
+
     def repair(self, build: Build, raw: Path, progress: Progress) -> Path:
         """The repaired wheel of a build, made unless it exists.
 
@@ -180,7 +185,7 @@ class Workshop:
             "audit": AUDIT_VERSION,
             "target": target.model_dump(mode="json", exclude={"emulator", "server", "core"}),
             "expectations": expectations.model_dump(mode="json"),
-            "record": digest(record.model_dump(mode="json")) if record else None,
+            "record": digest(record.model_dump(mode="json", exclude={"dropped"})) if record else None,
             "llvm": self.toolbox.pins.digest("llvm"),
             "auditwheel": repair_tools()["auditwheel"],
         }

@@ -85,6 +85,9 @@ def build(
     out.print(f"{wheel.path}\nsha256 {wheel.sha256}", highlight=False, soft_wrap=True)
     if cost := project.workshop.cost(wheel.build):
         out.print(f"compiled in {cost}", highlight=False, soft_wrap=True)
+    if dropped := project.workshop.dropped(wheel.build):
+        text = f"not searched, since they are this machine's: {' '.join(dropped)}"
+        out.print(text, highlight=False, soft_wrap=True, markup=False)
     if wheel.faults:
         err.print("\n".join(wheel.faults), highlight=False, markup=False)
         raise typer.Exit(1)

@@ -24,6 +24,7 @@ from builder.compile.layout import (
     build_environment,
     lay_out_dependency,
     lay_out_framework,
+    lay_out_part,
     library_folder,
     licensed_folder,
     relink,
@@ -32,6 +33,7 @@ from builder.compile.layout import (
 from builder.compile.library import build_library
 from builder.compile.options import check_cmake_variables
 from builder.compile.processes import end_leftovers, run_logged
+from builder.compile.rust import check_crates, write_rust
 from builder.compile.wrappers import write_ninja_in_turn, write_wrappers
 from builder.errors import CompileError, ConfigError
 from builder.machine import free_resources
@@ -47,7 +49,7 @@ CROSS_VERSION = 2
 
 
 class CrossDriver:
-    """Builds setuptools, meson-python and scikit-build-core packages for aarch64 on x86-64."""
+    """Builds packages with a :pep:`517` backend for aarch64 on x86-64."""
 
     def compile(self, build: Build, toolbox: Toolbox, work: Path, progress: Progress) -> Path:
         prepared = _prepare(build, toolbox, work, progress)
@@ -148,18 +150,18 @@ def _prepare(build: Build, toolbox: Toolbox, work: Path, progress: Progress) -> 
     end_leftovers(work)
     fits = capacity(build.recipe.build.needs, free_resources(work), resumed=(work / "src/build").is_dir())
     progress(f"source ({fits})", 0, 0)
-    if build.recipe.build.frontend == "setuptools":
+    if build.recipe.build.frontend in ("setuptools", "setuptools-rust"):
         # setuptools takes any newer .so as finished, even one that a killed linker left incomplete.
         for own in (work / "src/build").glob("*.*-*"):
             shutil.rmtree(own, ignore_errors=True)
     tree = working_copy(prepare(build.recipe.project, build.source, toolbox.home), work / "src")
-    if (
-        build.recipe.build.frontend != "meson-python"
-    ):  # Meson checks its options, which look the same, itself.
+    if build.recipe.build.frontend not in ("meson-python", "maturin"):  # They check their options themselves.
         check_cmake_variables(build.options, tree, f"recipe {build.recipe.name}, backend {build.backend}")
     progress("build environment", 0, 0)
     python = build_environment(build, toolbox)
     progress("dependencies", 0, 0)
+    for part in build.recipe.build.libraries:
+        lay_out_part(toolbox.ensure(part), work)
     for dependency in build.dependencies:
         lay_out_dependency(dependency, toolbox, work)
     if build.recipe.extends:
@@ -177,6 +179,9 @@ def _prepare(build: Build, toolbox: Toolbox, work: Path, progress: Progress) -> 
     for static in build.relinked:
         link = [filled(option, build, toolbox, work, python) for option in static.link]
         relink(static, link, commands, toolbox, work, environment)
+    if (rust := build.recipe.build.rust) is not None:
+        check_crates(tree, rust.crates, f"the source of {build.recipe.project} {build.version}")
+        write_rust(build, commands, toolbox, work, environment)
     cmake_toolchain_file(build, commands, toolbox, work, python)
     compiler_of(build, toolbox).warm_up(commands, environment, work)
     return _PreparedTree(tree=tree, python=python, commands=commands, environment=environment, jobs=fits.jobs)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import ast
 import os
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from builder.compile.compilers import compiler_of
 from builder.compile.compilers.base import Commands
+from builder.compile.host import link_host_programs
 from builder.compile.layout import (
     dependency_folder,
     framework_folder,
@@ -18,6 +20,7 @@ from builder.compile.layout import (
     relinked_folder,
 )
 from builder.compile.processes import WORK_VARIABLE
+from builder.compile.rust import rust_programs, rust_variables
 from builder.compile.wrappers import cache_variables
 from builder.errors import CompileError
 from builder.model.build import Build
@@ -41,7 +44,15 @@ def build_variables(
         passed[build.licensed] = str(licensed_folder(build))
     return {
         **passed,
-        "PATH": ":".join([str(work / "bin"), str(python.parent), *programs, "/usr/bin", "/bin"]),
+        "PATH": ":".join(
+            [
+                str(work / "bin"),
+                str(python.parent),
+                *programs,
+                *rust_programs(build, toolbox),
+                str(link_host_programs(work / "host")),
+            ]
+        ),
         "HOME": str(work),
         "LC_ALL": "C.UTF-8",
         "CC": str(commands.cc),
@@ -55,6 +66,7 @@ def build_variables(
         **_compiler_flags(build, toolbox),
         "CPPFLAGS": f"-I{include}",
         **_framework_variables(build, toolbox, include),
+        **rust_variables(build, commands, toolbox, work, python),
         "PKG_CONFIG_LIBDIR": str(work / "pkgconfig"),
         "SOURCE_DATE_EPOCH": str(build.source.epoch),
         "PYTHONHASHSEED": "0",
@@ -80,7 +92,7 @@ def _compiler_flags(build: Build, toolbox: Toolbox) -> dict[str, str]:
     """
     recipe = build.recipe.build
     flags = list(recipe.cflags)
-    if recipe.frontend == "setuptools":
+    if recipe.frontend in ("setuptools", "setuptools-rust"):
         if not flags:
             return {}
         flags = [*python_flags(toolbox.python_headers(build.python)), *flags]
@@ -146,7 +158,7 @@ def filled(text: str, build: Build, toolbox: Toolbox, work: Path, python: Path) 
 def frontend_options(build: Build, commands: Commands, work: Path, jobs: int) -> list[str]:
     """The config settings (:pep:`517`) of a build, in the spelling of its backend."""
     match build.recipe.build.frontend:
-        case "setuptools":
+        case "setuptools" | "setuptools-rust":
             return [f"-C--build-option={option}" for option in build.options if option[:2] != "-D"]
         case "meson-python":
             cross = meson_cross_file(build, commands, work)
@@ -160,6 +172,8 @@ def frontend_options(build: Build, commands: Commands, work: Path, jobs: int) ->
             # Otherwise it passes the full path of its environment's ninja instead of the script that waits.
             ninja = ["-Ccmake.args=-DCMAKE_MAKE_PROGRAM=" + str(work / "bin/ninja")]
             return [f"-Cbuild-dir={work / 'build'}", *(ninja if build.recipe.build.hot_paths else [])]
+        case "maturin":
+            return [f"-Cbuild-args={shlex.join(build.options)}"] if build.options else []
         case "bazel":
             raise CompileError("Bazel is not a PEP 517 frontend; it has its own driver")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import sys
 import zipfile
@@ -25,6 +26,8 @@ from builder.whole import create_in_place, create_once
 LIBRARY_VERSION = 2
 """Raise this by hand when a library is built or recorded differently. It enters the library's digest."""
 
+# `/usr` as a whole word at the beginning of a path (pkg-config(1), "Metadata file syntax").
+_SYSTEM_FOLDER = re.compile(r"(?<![\w.}/-])/usr(?=[/\s]|$)|(?<=-[IL])/usr(?=/)", re.MULTILINE)
 _NEWER = tuple(Path(__file__).with_name(name) for name in ("newer_glibc.c", "newer_libstdcxx.cpp"))
 
 
@@ -87,6 +90,20 @@ def lay_out_dependency(dependency: WheelDependency, toolbox: Toolbox, work: Path
         encoding="utf-8",
     )
     return folder
+
+
+def lay_out_part(root: Path, work: Path) -> None:
+    """Copy the pkg-config files of a part of the toolbox for a build; the part's folder replaces ``/usr`` in them.
+
+    A module that an earlier part has too stays as it is.
+    """
+    into = work / "pkgconfig"
+    into.mkdir(exist_ok=True)
+    for folder in ("usr/lib/aarch64-linux-gnu/pkgconfig", "usr/lib/pkgconfig", "usr/share/pkgconfig"):
+        for module in sorted((root / folder).glob("*.pc")):
+            if not (into / module.name).exists():
+                text = _SYSTEM_FOLDER.sub(str(root / "usr"), module.read_text(encoding="utf-8"))
+                (into / module.name).write_text(text, encoding="utf-8")
 
 
 def dependency_folder(dependency: WheelDependency, work: Path) -> Path:

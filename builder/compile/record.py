@@ -6,7 +6,8 @@ from pathlib import Path
 
 from builder.compile.compilers import compiler_of
 from builder.compile.layout import library_folder
-from builder.compile.units import collect_units, read_record
+from builder.compile.rust import read_crates
+from builder.compile.units import collect_units, read_dropped, read_record
 from builder.errors import CompileError
 from builder.model.build import Build
 from builder.model.units import UnitRecord
@@ -22,6 +23,7 @@ def build_record(build: Build, toolbox: Toolbox, work: Path) -> UnitRecord:
         CompileError: a library's folder has no record.
     """
     units = collect_units(compiler_of(build, toolbox).optimisation, work, work / "src")
+    units += read_crates(work)
     for library in build.built:
         folder = library_folder(library, build, toolbox)
         record = read_record(folder)
@@ -31,4 +33,4 @@ def build_record(build: Build, toolbox: Toolbox, work: Path) -> UnitRecord:
             unit.model_copy(update={"unit": f"{library.name}:{unit.unit}"}) for unit in record.units
         )
     gaps = _BAZEL_GAPS if build.recipe.build.frontend == "bazel" else ""
-    return UnitRecord(units=units, gaps=gaps)
+    return UnitRecord(units=units, gaps=gaps, dropped=read_dropped(work))

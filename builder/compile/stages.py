@@ -9,6 +9,7 @@ from builder.compile.compilers import compiler_named
 from builder.compile.compilers.base import WRAPPER_VERSION
 from builder.compile.cross import CROSS_VERSION
 from builder.compile.frontends import SETUPTOOLS_VERSION
+from builder.compile.rust import RUST_VERSION
 from builder.model.toolchains import CompilerTable
 
 
@@ -16,7 +17,7 @@ def compile_stages(tables: Mapping[str, CompilerTable]) -> dict[str, int]:
     """Stage numbers as they enter compile digests: ``compile``, and frontends and compilers by their names."""
     named = {name: compiler_named(name, tables).stage for name in tables}
     compilers = {name: stage for name, stage in named.items() if stage is not None}
-    frontends = {"bazel": BAZEL_VERSION, "setuptools": SETUPTOOLS_VERSION}
+    frontends = {"bazel": BAZEL_VERSION, "setuptools": SETUPTOOLS_VERSION, "rust": RUST_VERSION}
     return {**compilers, "compile": combined(CROSS_VERSION, WRAPPER_VERSION), **frontends}
 
 

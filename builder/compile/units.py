@@ -25,6 +25,8 @@ from builder.model.units import CommandLine, Unit, UnitRecord, is_fortran, read_
 
 RECORD = "units.json"
 _COMMANDS = "units"
+_DROPPED = "dropped-folders"
+_PYTHONS_LIBRARIES = "-L/usr/lib/aarch64-linux-gnu"
 _BUILD_FOLDERS = ("src", "build", "bazel")
 """The folders below a work folder in which packages build; objects beside them are the builder's own."""
 
@@ -50,6 +52,21 @@ fi"""
 def commands_folder(work: Path) -> Path:
     """The folder in ``work`` with the commands of a build, in one file for each process number."""
     return work / _COMMANDS
+
+
+def dropped_file(work: Path) -> Path:
+    """The file in ``work`` with the search folders of this machine that wrappers dropped, a line each."""
+    return work / _DROPPED
+
+
+def read_dropped(work: Path) -> tuple[str, ...]:
+    """Search folders of this machine that the build in ``work`` asked for and did not get, sorted.
+
+    Without that of the target's CPython, which setuptools passes to every link.
+    """
+    path = dropped_file(work)
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    return tuple(sorted(set(lines) - {_PYTHONS_LIBRARIES}))
 
 
 def recording_script(work: Path) -> str:
@@ -105,6 +122,7 @@ def read_record(folder: Path) -> UnitRecord | None:
 def delete_commands(work: Path) -> None:
     """Delete the commands of a build that has ended."""
     shutil.rmtree(commands_folder(work), ignore_errors=True)
+    dropped_file(work).unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)

@@ -89,6 +89,13 @@ class BazelSettings(Config):
     """How Bazel makes the wheel of each version of the recipe."""
 
 
+class RustSettings(Config):
+    """Settings of the frontends ``maturin`` and ``setuptools-rust``."""
+
+    crates: Literal["vendored", "registry"]
+    """Where the crates come from: a folder of the source, or the registry that the user's own cargo names."""
+
+
 class BuildSettings(Config):
     """How the package's own build runs.
 
@@ -98,7 +105,9 @@ class BuildSettings(Config):
     ``{l3}`` (caches of the target in bytes) and ``{vector-bits}`` (length of its SVE vectors, 0 without SVE).
     """
 
-    frontend: Literal["meson-python", "setuptools", "scikit-build-core", "bazel"]
+    frontend: Literal[
+        "meson-python", "setuptools", "scikit-build-core", "maturin", "setuptools-rust", "bazel"
+    ]
     """Build backend of the package."""
     compiler: str
     """Compiler of ``toolchains.toml``."""
@@ -132,6 +141,8 @@ class BuildSettings(Config):
     """Measured resources of a build."""
     bazel: BazelSettings | None = None
     """Settings of the frontend ``bazel``."""
+    rust: RustSettings | None = None
+    """Settings of the frontends ``maturin`` and ``setuptools-rust``."""
 
     @model_validator(mode="after")
     def _keys_belong_to_the_frontend(self) -> BuildSettings:
@@ -139,6 +150,8 @@ class BuildSettings(Config):
             raise ValueError("`meson_properties` is for the frontend meson-python alone")
         if (self.bazel is None) == (self.frontend == "bazel"):
             raise ValueError("`[build.bazel]` and the frontend bazel need each other")
+        if (self.rust is not None) != (self.frontend in ("maturin", "setuptools-rust")):
+            raise ValueError("`[build.rust]` and the frontends maturin and setuptools-rust need each other")
         if self.frontend == "bazel" and self.programs:
             raise ValueError("`programs` is not for the frontend bazel, which has its own root")
         return self

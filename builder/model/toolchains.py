@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from builder.model.base import GLIBC_PATTERN, Config, Name, PythonTag
 from builder.model.expectations import AllowedCode
@@ -25,6 +25,8 @@ class DebianTool(Config):
     """Names of the packages."""
     also: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     """Names of further packages by suite."""
+    closure_beside: Name | None = None
+    """Part of the same suite whose packages count as installed: `armwheels lock` pins all else that these need."""
     keep: tuple[str, ...] = ()
     """Members to unpack; without this key all are unpacked."""
     root: bool = False
@@ -135,6 +137,22 @@ class ZigCompiler(Config):
 CompilerTable = Annotated[GnuCompiler | ZigCompiler, Field(discriminator="kind")]
 
 
+class RustTool(Config):
+    """The Rust compiler, which every recipe with Rust uses."""
+
+    version: str
+    """Version of rustc."""
+    part: str
+    """Part of the toolbox with rustc, cargo and the standard library for this machine."""
+    library: str
+    """Part of the toolbox with the standard library for arm64, of the same release."""
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Both parts; their hashes enter the compile digest of recipes with Rust."""
+        return (self.part, self.library)
+
+
 class Toolchains(Config):
     """``configs/toolchains.toml``: what the toolbox fetches; ``toolchains.lock`` pins each file by sha256."""
 
@@ -144,3 +162,22 @@ class Toolchains(Config):
     """Pythons by wheel tag, such as ``cp313``."""
     compilers: dict[Name, CompilerTable]
     """Compilers by the name that recipes use."""
+    rust: RustTool | None = None
+    """The Rust compiler."""
+
+    @model_validator(mode="after")
+    def _closures_stand_on_parts_of_their_suite(self) -> Toolchains:
+        for name, tool in self.tools.items():
+            if not isinstance(tool, DebianTool) or tool.closure_beside is None:
+                continue
+            base = self.tools.get(tool.closure_beside)
+            if not isinstance(base, DebianTool) or (base.suite, base.architecture) != (
+                tool.suite,
+                tool.architecture,
+            ):
+                raise ValueError(
+                    f"tools.{name}: `closure_beside` needs a part of {tool.suite} for {tool.architecture}"
+                )
+            if tool.also:
+                raise ValueError(f"tools.{name}: `closure_beside` is for packages of one suite alone")
+        return self

@@ -47,10 +47,15 @@ class Unit(Frozen):
 
 
 class UnitRecord(Frozen):
-    """The units of one raw wheel. ``gaps`` says why units may be absent; it is empty if all are here."""
+    """The units of one raw wheel. ``gaps`` says why units may be absent; it is empty if all are here.
+
+    ``dropped`` are search folders of the building machine that the package asked for, as ``-I/usr/include``: the
+    compiler did not get them, since they hold headers and libraries of another CPU.
+    """
 
     units: tuple[Unit, ...]
     gaps: str = ""
+    dropped: tuple[str, ...] = ()
 
 
 def is_optimised(level: str) -> bool:

@@ -137,7 +137,7 @@ def _debian_purl(pinned: PinnedFile) -> PackageURL:
 def _from_packages(name: str, build: Build, toolbox: Toolbox) -> Graft | None:
     """The Debian package with a library of this name, from the parts that a build links with."""
     parts = [*build.recipe.build.libraries, *compiler_of(build, toolbox).library_parts]
-    for part in (*parts, f"userland-{build.python}"):
+    for part in parts:
         for pinned, package in zip(toolbox.pins.files(part), toolbox.fetch(part), strict=True):
             listing = subprocess.run(
                 ["dpkg-deb", "--contents", str(package)], capture_output=True, text=True, check=True

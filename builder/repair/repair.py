@@ -119,13 +119,15 @@ def _is_elf(path: Path) -> bool:
 
 
 def library_folders(build: Build, toolbox: Toolbox, work: Path) -> list[Path]:
-    """The folders of libraries to copy: the recipe's dependencies first, then the target's sysroot."""
+    """The folders of libraries to copy: the recipe's dependencies first, then its parts, then the target's sysroot.
+
+    The userland for emulation is not among them: what it has newer than the sysroot would raise the wheel's tag.
+    """
     folders = [dependency_folder(d, work) / d.libraries for d in build.dependencies]
     folders += [relinked_folder(static, work) / "usr/lib" for static in build.relinked]
     folders += [library_folder(library, build, toolbox) / "usr/lib" for library in build.built]
-    folders += [toolbox.ensure(part) / "usr/lib/aarch64-linux-gnu" for part in build.recipe.build.libraries]
-    roots = [toolbox.ensure(part) for part in compiler_of(build, toolbox).library_parts]
-    for root in (*roots, toolbox.userland(build.python)):
+    parts = (*build.recipe.build.libraries, *compiler_of(build, toolbox).library_parts)
+    for root in map(toolbox.ensure, parts):
         folders += [root / "usr/lib/aarch64-linux-gnu", root / "lib/aarch64-linux-gnu"]
     return [folder for folder in folders if folder.is_dir()]
 

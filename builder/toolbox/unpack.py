@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from elftools.common.exceptions import ELFError
+from elftools.elf.dynamic import DynamicSection
 from elftools.elf.elffile import ELFFile
 
 from builder.errors import ToolboxError
@@ -60,11 +61,15 @@ def make_self_contained(folder: Path, final: Path) -> None:
     """Set the library path of every program in ``folder``, which will be renamed to ``final``.
 
     If the folder contains an x86-64 dynamic loader, it becomes the interpreter of the programs; otherwise they use
-    the C library of this machine. DT_RPATH, unlike DT_RUNPATH, applies to modules loaded later, too (ld.so(8)).
+    the C library of this machine. DT_RPATH, unlike DT_RUNPATH, applies to modules loaded later, too (ld.so(8)), but
+    not to what a library with a DT_RUNPATH of its own needs: a search there would end in this machine's folders.
     """
     folders = sorted({str(path.parent.relative_to(folder)) for path in folder.rglob("*.so*")})
     rpath = ":".join(str(final / inside) for inside in folders if "python" not in inside)
     loaders = sorted(folder.rglob("ld-linux-x86-64.so.2"))
+    for library in sorted(folder.rglob("*.so*")) if loaders else ():
+        if not library.is_symlink() and library.is_file() and "/" in _run_path(library):
+            _patchelf("--remove-rpath", str(library))
     for path in sorted(folder.rglob("*")):
         if path.is_symlink() or not path.is_file() or not os.access(path, os.X_OK):
             continue
@@ -88,6 +93,18 @@ def _is_dynamic_program(path: Path) -> bool:
             return machine == "EM_X86_64" and any(s["p_type"] == "PT_INTERP" for s in elf.iter_segments())
         except ELFError:
             return False
+
+
+def _run_path(path: Path) -> str:
+    """The DT_RUNPATH of an ELF file; empty without one."""
+    with path.open("rb") as file:
+        try:
+            dynamic = ELFFile(file).get_section_by_name(".dynamic")
+        except ELFError:
+            return ""
+        if not isinstance(dynamic, DynamicSection):
+            return ""
+        return next((str(getattr(tag, "runpath", "")) for tag in dynamic.iter_tags("DT_RUNPATH")), "")
 
 
 def _patchelf(*arguments: str) -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from builder.compile.units import recording_script
+from builder.compile.units import dropped_file, recording_script
 from builder.model.build import Build
 from builder.toolbox.toolbox import Toolbox
 
@@ -124,10 +124,24 @@ for argument; do
     esac
 done
 count=$#
+option=
 while [ "$count" -gt 0 ]; do
     argument=$1
     shift
     count=$((count - 1))
+    # A search folder may be a word of its own. Those of this machine hold headers and libraries of its own CPU.
+    case "$option$argument" in
+        -I|-L|-isystem|-idirafter|-iquote) option=$argument; continue;;
+        -I{home}/*|-L{home}/*|-isystem{home}/*|-idirafter{home}/*|-iquote{home}/*) ;;
+        -[IL]/usr/include*|-[IL]/usr/local*|-[IL]/usr/lib*|-[IL]/lib*|-isystem/usr/*|-idirafter/usr/*|-iquote/usr/*)
+            printf '%s\n' "$option$argument" >>{dropped}
+            option=
+            continue;;
+    esac
+    if [ -n "$option" ]; then
+        set -- "$@" "$option"
+        option=
+    fi
     case "$argument" in
         -mcpu=*|-mtune=*|-g|-g[0-9]|-ggdb*) ;;
         # A run path into a build folder is of no use in a wheel, and its length would move what lies behind it.
@@ -173,6 +187,8 @@ def compiler_script(
         foreign=_case_patterns(build.foreign_paths, without="''"),
         hot_flags=" ".join(build.recipe.build.hot_flags),
         extensions=cases,
+        home=shlex.quote(str(wrapping.toolbox.home)),
+        dropped=shlex.quote(str(dropped_file(wrapping.folder.parent))),
         record=recording_script(wrapping.folder.parent),
         command=command,
     )
@@ -183,6 +199,21 @@ def _case_patterns(paths: tuple[str, ...], without: str) -> str:
     return (
         "|".join("*" + "*".join(shlex.quote(part) for part in path.split("*")) for path in paths) or without
     )
+
+
+def library_flags(wrapping: Wrapping) -> str:
+    """Flags that find headers and libraries in the recipe's parts of the toolbox.
+
+    They go last, so that none of these headers hides one of the package's own or of the C library.
+    """
+    flags = []
+    for part in wrapping.build.recipe.build.libraries:
+        root = wrapping.toolbox.ensure(part)
+        for headers in ("usr/include", "usr/include/aarch64-linux-gnu"):
+            flags += [f"-idirafter {root / headers}"]
+        for libraries in ("usr/lib/aarch64-linux-gnu", "lib/aarch64-linux-gnu"):
+            flags += [f"-L{root / libraries}", f"-Wl,-rpath-link,{root / libraries}"]
+    return " ".join(flags)
 
 
 def prefix_maps(wrapping: Wrapping) -> str:

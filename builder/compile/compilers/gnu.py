@@ -9,7 +9,7 @@ from pathlib import Path
 
 from packaging.version import Version
 
-from builder.compile.compilers.base import Commands, Wrapping, compiler_script, prefix_maps
+from builder.compile.compilers.base import Commands, Wrapping, compiler_script, library_flags, prefix_maps
 from builder.model.build import Build
 from builder.model.toolchains import FortranTool, GnuCompiler
 from builder.toolbox.older_glibc import with_older_glibc
@@ -120,12 +120,7 @@ class Gnu:
         )
         link = "-Wl,-z,max-page-size=0x10000 -Wl,--enable-new-dtags"
         link += "".join(f" -Wl,-rpath-link,{folder}" for folder in wrapping.libraries)
-        # Last, so that none of their headers hides one of the package's own.
-        parts = [toolbox.ensure(part) / "usr" for part in wrapping.build.recipe.build.libraries]
-        last = " ".join(
-            f"-idirafter {part}/include -L{part}/lib/aarch64-linux-gnu -Wl,-rpath-link,{part}/lib/aarch64-linux-gnu"
-            for part in parts
-        )
+        last = library_flags(wrapping)
 
         def bare(home: Path, name: str, extra: str) -> str:
             return (

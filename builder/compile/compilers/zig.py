@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from builder.compile.compilers.base import Commands, Wrapping, compiler_script, prefix_maps
+from builder.compile.compilers.base import Commands, Wrapping, compiler_script, library_flags, prefix_maps
 from builder.model.build import Build
 from builder.model.toolchains import ZigCompiler
 from builder.toolbox.toolbox import Toolbox
@@ -64,6 +64,7 @@ class Zig:
         # By default zig makes debug information and traps on undefined behaviour; neither belongs in a wheel.
         flags = f"-target aarch64-linux-gnu.{build.recipe.build.glibc} -g0 -fno-sanitize=undefined "
         flags += prefix_maps(wrapping)
+        last = f" {library_flags(wrapping)}" if build.recipe.build.libraries else ""
         # The audit reads the flags of each unit from its section .GCC.command.line.
         record = f'"{build.compiler} {build.compiler_version} -mcpu=$cpu$extensions$kept${{hot:+ $hot}}"'
 
@@ -75,7 +76,7 @@ class Zig:
                 f'    1,,*) set -- "$@" -nodefaultlibs {libraries} {helpers};;\n'
                 "esac\n"
                 f'exec {ccache} {zig} {tool} {flags} "-mcpu=$cpu$extensions" '
-                f'-Xclang -record-command-line -Xclang {record} "$@" $hot'
+                f'-Xclang -record-command-line -Xclang {record} "$@" $hot{last}'
             )
             return compiler_script(self, wrapping, _EXTENSIONS, command)
 

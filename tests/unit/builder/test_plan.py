@@ -215,8 +215,12 @@ def test_parts_that_a_recipe_wants_enter_the_digest_and_must_be_pinned(targets: 
         origin="m",
     )
     unpinned = _changed(build={**RECIPE["build"], "libraries": ["vectors"]})
-    with pytest.raises(ConfigError, match="wants the part 'vectors'"):
+    with pytest.raises(ConfigError, match=r"wants the part 'vectors'.*run `armwheels lock --part vectors`"):
         make_builds(matrix, {"demo": unpinned}, targets, ingredients_for(unpinned))
+    for part in ("llvm", "zig", "userland-cp311"):
+        stale = ingredients_for(recipe, stale_parts=frozenset({part, "another"}))
+        with pytest.raises(ConfigError, match=rf"the part '{part}'.*run `armwheels lock --part {part}`$"):
+            make_builds(matrix, {"demo": recipe}, targets, stale)
 
 
 def test_fortran_enters_the_digest_of_recipes_that_have_it_alone(targets: Targets) -> None:

@@ -81,7 +81,14 @@ def test_a_target_that_a_compiler_does_not_know_is_refused_unless_its_table_name
 
 
 def test_stage_numbers_enter_digests_as_they_always_did() -> None:
-    assert compile_stages(TABLES) == {"compile": 204, "gcc": 1, "gcc-14": 1, "bazel": 1, "setuptools": 1}
+    assert compile_stages(TABLES) == {
+        "compile": 204,
+        "gcc": 1,
+        "gcc-14": 1,
+        "bazel": 1,
+        "setuptools": 1,
+        "rust": 1,
+    }
 
 
 def test_different_stage_numbers_never_give_the_same_one() -> None:
@@ -148,19 +155,14 @@ def _wrapping(folder: Path, targets: Targets, glibc: str = "2.31") -> SimpleName
 def test_libraries_are_grafted_from_the_sysroot_of_the_compiler_that_linked_them(
     tmp_path: Path, targets: Targets, compiler: str, sysroot: bool
 ) -> None:
-    recipe = validate(
-        Recipe, {**RECIPE, "build": {**RECIPE["build"], "compiler": compiler}}, origin="demo.toml"
-    )
-    for part in ("sysroot-bullseye", "userland"):
-        (tmp_path / part / "usr/lib/aarch64-linux-gnu").mkdir(parents=True)
-    toolbox = SimpleNamespace(
-        ensure=lambda part: tmp_path / part,
-        userland=lambda tag: tmp_path / "userland",
-        toolchains=load_toolchains(),
-    )
+    build = {**RECIPE["build"], "compiler": compiler, "libraries": ["llvm"]}
+    recipe = validate(Recipe, {**RECIPE, "build": build}, origin="demo.toml")
+    for folder in ("sysroot-bullseye/lib", "userland-cp311/usr/lib", "llvm/usr/lib", "llvm/lib"):
+        (tmp_path / folder / "aarch64-linux-gnu").mkdir(parents=True)
+    toolbox = SimpleNamespace(ensure=lambda part: tmp_path / part, toolchains=load_toolchains())
     folders = library_folders(build_for(recipe, targets), toolbox, tmp_path)
-    roots = [folder.relative_to(tmp_path).parts[0] for folder in folders]
-    assert roots == (["sysroot-bullseye"] if sysroot else []) + ["userland"]
+    roots = [str(folder.relative_to(tmp_path).parent) for folder in folders]
+    assert roots == ["llvm/usr/lib", "llvm/lib"] + (["sysroot-bullseye/lib"] if sysroot else [])
 
 
 def test_licences_of_a_compilers_libraries_enter_the_wheel_digest_alone(targets: Targets) -> None:

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from builder.compile.compilers.base import Commands
-from builder.compile.layout import relink
+from builder.compile.layout import lay_out_part, relink
 from builder.errors import CompileError
 from builder.model.libraries import StaticDependency
 
@@ -78,3 +78,28 @@ def test_a_part_without_what_the_recipe_names_is_refused(
 ) -> None:
     with pytest.raises(CompileError, match=f"part ruy has no .*{missing}"):
         relink(StaticDependency(**{**STATIC, **changed}), [], commands, toolbox, tmp_path, {})
+
+
+def test_pkg_config_files_of_a_part_name_its_folder(tmp_path: Path) -> None:
+    part, work = tmp_path / "part", tmp_path / "work"
+    modules = part / "usr/lib/aarch64-linux-gnu/pkgconfig"
+    modules.mkdir(parents=True)
+    work.mkdir()
+    (modules / "xml.pc").write_text(
+        "prefix=/usr\nlibdir=${prefix}/lib/aarch64-linux-gnu\nmodules=/opt/usr/x\n"
+        "Libs: -L/usr/lib/x -lxml\nCflags: -I/usr/include/xml -I${prefix}/usr\n"
+    )
+    lay_out_part(part, work)
+    assert (work / "pkgconfig/xml.pc").read_text() == (
+        f"prefix={part}/usr\nlibdir=${{prefix}}/lib/aarch64-linux-gnu\nmodules=/opt/usr/x\n"
+        f"Libs: -L{part}/usr/lib/x -lxml\nCflags: -I{part}/usr/include/xml -I${{prefix}}/usr\n"
+    )
+
+
+def test_the_first_part_with_a_pkg_config_module_provides_it(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        modules = tmp_path / name / "usr/share/pkgconfig"
+        modules.mkdir(parents=True)
+        (modules / "z.pc").write_text("prefix=/usr\n")
+        lay_out_part(tmp_path / name, tmp_path)
+    assert (tmp_path / "pkgconfig/z.pc").read_text() == f"prefix={tmp_path}/one/usr\n"

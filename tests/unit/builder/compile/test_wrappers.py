@@ -9,6 +9,8 @@ from types import SimpleNamespace
 import pytest
 from filelock import FileLock
 
+from builder.compile.host import HOST_PROGRAMS, link_host_programs
+from builder.compile.units import read_dropped
 from builder.compile.wrappers import cache_variables, write_ninja_in_turn
 from builder.model.recipe import Recipe
 from builder.settings import validate
@@ -146,7 +148,66 @@ def test_libraries_of_the_toolbox_come_last(tmp_path: Path, targets: Targets) ->
     )
     passed = wrapped.cc("-c", "a.c")
     assert passed.index("-idirafter") > passed.index("a.c")
-    assert f"{tmp_path}/llvm/usr/include" in passed
+    for headers in ("usr/include", "usr/include/aarch64-linux-gnu"):
+        assert f"{tmp_path}/llvm/{headers}" in passed
+    for libraries in ("usr/lib/aarch64-linux-gnu", "lib/aarch64-linux-gnu"):
+        assert f"-L{tmp_path}/llvm/{libraries}" in passed
+
+
+def test_zig_finds_libraries_of_the_toolbox_too(tmp_path: Path, targets: Targets) -> None:
+    build = {**RECIPE["build"], "libraries": ["llvm"]}
+    wrapped = Wrapped(
+        tmp_path, validate(Recipe, {**RECIPE, "build": build}, origin="demo.toml"), targets, "neoverse-v1"
+    )
+    passed = wrapped.cc("-c", "a.c")
+    assert passed.index("-idirafter") > passed.index("a.c")
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        ["-I/usr/include"],
+        ["-I/usr/local/include/python3.11"],
+        ["-I", "/usr/include/libxml2"],
+        ["-isystem", "/usr/include/x86_64-linux-gnu"],
+        ["-idirafter", "/usr/include"],
+        ["-L/usr/lib"],
+        ["-L", "/usr/lib64"],
+        ["-L/lib/x86_64-linux-gnu"],
+        ["-L/usr/local/lib"],
+    ],
+)
+def test_search_folders_of_this_machine_are_dropped_and_written_down(
+    zig: Wrapped, tmp_path: Path, asked: list[str]
+) -> None:
+    assert zig.cc("-Iown", *asked, "-I", "other", "-c", "a.c")[-5:] == ["-Iown", "-I", "other", "-c", "a.c"]
+    assert read_dropped(tmp_path) == ("".join(asked),)
+
+
+def test_search_folders_of_the_build_stay(zig: Wrapped, tmp_path: Path) -> None:
+    """The state folder may be below ``/usr/local``; the wrapped compiler's home is the parent of ``tmp_path``."""
+    own = [
+        f"-I{tmp_path}/usr/include",
+        "-isystem",
+        f"{tmp_path}/include",
+        "-L",
+        f"{tmp_path}/usr/lib",
+        "-Iusr/include",
+    ]
+    assert zig.cc(*own, "-c", "a.c")[-8:] == [*own, "-c", "a.c"]
+    assert read_dropped(tmp_path) == ()
+
+
+def test_the_library_folder_of_the_targets_python_is_not_reported(zig: Wrapped, tmp_path: Path) -> None:
+    assert "-L/usr/lib/aarch64-linux-gnu" not in zig.cc("-shared", "a.o", "-L/usr/lib/aarch64-linux-gnu")
+    assert read_dropped(tmp_path) == ()
+
+
+def test_a_build_sees_no_other_program_of_this_machine(tmp_path: Path) -> None:
+    folder = link_host_programs(tmp_path / "host")
+    assert {path.name for path in folder.iterdir()} <= set(HOST_PROGRAMS)
+    assert {"sh", "sed", "uname"} <= {path.name for path in folder.iterdir()}
+    assert not any(name.endswith(("-config", "gcc", "cc")) for name in HOST_PROGRAMS)
 
 
 def test_a_unit_outside_the_hot_paths_is_told_alike_for_every_target(

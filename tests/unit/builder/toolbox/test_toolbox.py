@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from builder.errors import ConfigError
-from builder.toolbox.pins import PinnedFile, Pins, debian_parts, load_pins
+from builder.model.toolchains import Toolchains
+from builder.settings import validate
+from builder.toolbox.pins import PinnedFile, Pins, asked_of, debian_parts, load_pins, stale_parts
 from builder.toolbox.tools import load_toolchains
 from builder.toolbox.unpack import add_lib_folder, make_symlinks_relative
 
@@ -32,11 +34,53 @@ def test_the_lock_pins_every_package_of_the_toolchains() -> None:
     toolchains, pins = load_toolchains(), load_pins()
     for name, suites in debian_parts(toolchains).items():
         wanted = {package for part in suites for package in part.packages}
-        assert {file.name for file in pins.files(name)} == wanted, name
+        pinned = {file.name for file in pins.files(name)}
+        closed = any(part.installed is not None for part in suites)
+        assert pinned >= wanted if closed else pinned == wanted, name
+    assert not stale_parts(toolchains, pins)
     for name in toolchains.tools:
         assert pins.files(name)
     for compiler in toolchains.compilers.values():
         assert all(tool in toolchains.tools for tool in compiler.tools)
+
+
+def test_a_part_is_stale_when_the_toolchains_ask_for_something_else() -> None:
+    toolchains = load_toolchains()
+    asked = asked_of(toolchains)
+    pins = Pins(parts=dict.fromkeys(asked, ()), asked={**asked, "zig": "0" * 64})
+    assert stale_parts(toolchains, pins) == {"zig"}
+    assert stale_parts(toolchains, Pins(parts={"llvm": ()})) == {"llvm"}
+
+
+def test_a_closure_depends_on_what_it_stands_on() -> None:
+    def asked(base: list[str]) -> str:
+        part = {"kind": "debian", "about": "a", "suite": "bullseye", "architecture": "arm64"}
+        data = {
+            "tools": {
+                "base": {**part, "packages": base},
+                "yaml": {**part, "packages": ["libyaml-dev"], "closure_beside": "base"},
+            },
+            "pythons": {},
+            "compilers": {},
+        }
+        return asked_of(validate(Toolchains, data, origin="t"))["yaml"]
+
+    assert asked(["libc6"]) != asked(["libc6", "libc6-dev"])
+
+
+@pytest.mark.parametrize(
+    ("changed", "why"),
+    [
+        ({"suite": "trixie"}, "needs a part of trixie for arm64"),
+        ({"closure_beside": "nothing"}, "needs a part of bullseye for arm64"),
+        ({"also": {"sid": ["x"]}}, "one suite alone"),
+    ],
+)
+def test_a_closure_is_of_one_suite(changed: dict[str, object], why: str) -> None:
+    part = {"kind": "debian", "about": "a", "suite": "bullseye", "architecture": "arm64", "packages": ["p"]}
+    tools = {"base": part, "yaml": {**part, "closure_beside": "base", **changed}}
+    with pytest.raises(ConfigError, match=why):
+        validate(Toolchains, {"tools": tools, "pythons": {}, "compilers": {}}, origin="t")
 
 
 def test_links_to_the_root_stay_inside(tmp_path: Path) -> None:
