@@ -1,14 +1,18 @@
-"""Reads all files of ``configs/`` together, so that a fault in any of them stops the command that reads them."""
+"""Reads all files of ``configs/`` together, and the user's recipes beside them.
+
+A fault of a file stops the command that reads them. A broken recipe stops only what uses it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 from builder.errors import ConfigError, SourceError
+from builder.folders import matrix_files, recipe_files, scripts
 from builder.locks import read_followed
 from builder.model.channel import EVIDENCE_KINDS, Channel, Gates
 from builder.model.matrix import Matrix
@@ -17,6 +21,7 @@ from builder.model.server import Server, ServerTable
 from builder.model.toolchains import Toolchains
 from builder.plan import recipe_faults, unknown_names
 from builder.settings import (
+    ROOT,
     WHEEL_TESTS,
     configs_dir,
     load_toml,
@@ -38,6 +43,8 @@ class Configs:
     """The content of ``configs/``."""
 
     recipes: Mapping[str, Recipe]
+    broken: Mapping[str, str] = field(default_factory=dict)
+    """Recipes that could not be read, each with its faults."""
     targets: Targets
     servers: Mapping[str, Server]
     matrices: Mapping[str, Matrix]
@@ -52,12 +59,24 @@ class Configs:
         """
         return _named("matrix", name, self.matrices)
 
+    def check_recipes(self, matrix: str) -> None:
+        """Refuse a matrix that uses a recipe which could not be read.
+
+        Raises:
+            ConfigError: with the faults of each such recipe.
+        """
+        used = dict.fromkeys(cells.recipe for cells in self.matrix(matrix).cells)
+        if faults := [self.broken[name] for name in used if name in self.broken]:
+            raise ConfigError("\n".join(faults))
+
     def recipe(self, name: str) -> Recipe:
         """The recipe of that name.
 
         Raises:
-            ConfigError: there is none.
+            ConfigError: there is none, or it could not be read.
         """
+        if name in self.broken:
+            raise ConfigError(self.broken[name])
         return _named("recipe", name, self.recipes)
 
     def emulated(self, target: str, server: str | None = None) -> Target:
@@ -70,11 +89,11 @@ class Configs:
         return found if server is None else found.with_server(_named("server", server, self.servers))
 
 
-def load_configs() -> Configs:
-    """Read every file of ``configs/``.
+def load_configs(*, without_broken: bool = False) -> Configs:
+    """Read every file of ``configs/``, and the folders of ``ARMWHEELS_RECIPES``.
 
     Raises:
-        ConfigError: with every fault of every file.
+        ConfigError: with every fault of every file. ``without_broken`` leaves out recipes that have faults.
     """
     faults: list[str] = []
 
@@ -85,70 +104,79 @@ def load_configs() -> Configs:
             faults.append(str(error))
             return None
 
-    recipes = collect(load_recipes)
+    recipes, broken = read_recipes()
     servers = collect(load_servers)
     targets = collect(partial(load_targets, servers)) if servers is not None else None
     matrices = collect(load_matrices)
     channels = collect(load_channels)
     toolchains = collect(load_toolchains)
-    if (
-        recipes is None
-        or servers is None
-        or targets is None
-        or matrices is None
-        or channels is None
-        or toolchains is None
-    ):
-        raise ConfigError("\n".join(faults))
+    if servers is None or targets is None or matrices is None or channels is None or toolchains is None:
+        raise ConfigError("\n".join([*broken.values(), *faults]))
+    for name, recipe in list(recipes.items()):
+        if wrong := recipe_faults(recipe, targets, toolchains.compilers):
+            broken[name] = "\n".join(wrong)
+            del recipes[name]
     configs = Configs(
         recipes=recipes,
+        broken=broken,
         targets=targets,
         servers=servers,
         matrices=matrices,
         channels=channels,
         toolchains=toolchains,
     )
-    if faults := [
-        *_recipe_faults(configs),
-        *_compiler_faults(configs),
-        *_cell_faults(configs),
-        *_gate_faults(configs),
-    ]:
-        raise ConfigError(f"{configs_dir()}: names that no file has\n  " + "\n  ".join(faults))
+    faults = [*_compiler_faults(configs), *_cell_faults(configs), *_gate_faults(configs)]
+    if faults or (broken and not without_broken):
+        named = [f"{configs_dir()}: names that no file has\n  " + "\n  ".join(faults)] if faults else []
+        raise ConfigError("\n".join([*broken.values(), *named]))
     return configs
 
 
 def load_recipes() -> dict[str, Recipe]:
-    """Read ``recipes/*.toml`` and what is pinned of the branches they follow.
+    """Read the recipes and what is pinned of the branches they follow.
 
     Raises:
         ConfigError: with every fault of all recipes.
     """
-    recipes, faults = {}, []
-    for path in sorted((configs_dir() / "recipes").glob("*.toml")):
+    recipes, broken = read_recipes()
+    if broken:
+        raise ConfigError("\n".join(broken.values()))
+    return recipes
+
+
+def read_recipes() -> tuple[dict[str, Recipe], dict[str, str]]:
+    """Read the recipes: those without a fault, and the faults of the others, both by name."""
+    recipes: dict[str, Recipe] = {}
+    broken: dict[str, str] = {}
+    for name, paths in recipe_files().items():
+        if len(paths) > 1:
+            broken[name] = f"recipe {name} is in two places: {' and '.join(map(str, paths))}"
+            continue
+        [path] = paths
         try:
             recipe = _load_recipe(path)
         except ConfigError as error:
-            faults.append(str(error))
+            broken[name] = str(error)
         except SourceError as error:
-            faults.append(f"{path}: {error}")
+            broken[name] = f"{path}: {error}"
         else:
-            recipes[recipe.name] = recipe
-            faults += [f"{path}: {fault}" for fault in _missing_files(recipe)]
-    if faults:
-        raise ConfigError("\n".join(faults))
-    return recipes
+            if faults := [f"{path}: {fault}" for fault in _missing_files(recipe)]:
+                broken[name] = "\n".join(faults)
+            else:
+                recipes[name] = recipe
+    return recipes, broken
 
 
 def _load_recipe(path: Path) -> Recipe:
     written = load_toml(RecipeFile, path)
     if written.name != path.stem:
         raise ConfigError(f"{path}: the recipe's name is '{written.name}', the file's is '{path.stem}'")
-    return pin_folders(written.with_followed(read_followed(written.name)))
+    recipe = written.with_followed(read_followed(written.name))
+    return pin_folders(recipe, ROOT if path.parent == configs_dir() / "recipes" else path.parent)
 
 
 def _missing_files(recipe: Recipe) -> Iterator[str]:
-    """Files that a recipe names and that are absent or differ from their hash: patches, scripts, extensions."""
+    """Files that a recipe names and that are absent, in two folders, or differ from their hash."""
     patches = [patch for source in recipe.versions.values() for patch in source.patches]
     patches += [patch for follow in recipe.follows.values() for patch in follow.patches]
     try:
@@ -158,18 +186,28 @@ def _missing_files(recipe: Recipe) -> Iterator[str]:
     known = [path.name for path in WHEEL_TESTS.iterdir()]
     components = [name for one in recipe.components.values() for name in (one.script, one.extension)]
     for name in dict.fromkeys((recipe.verify.script, *components)):
-        if name not in known:
-            yield f"no file '{name}' in {WHEEL_TESTS}; {nearest(name, known) or 'write it first'}"
+        found = scripts(name)
+        if not found:
+            advice = nearest(name, known) or "write it first"
+            yield f"no file '{name}' in {WHEEL_TESTS} or beside the recipe; {advice}"
+        elif len(found) > 1:
+            yield f"the script {name} is in two places: {' and '.join(map(str, found))}"
 
 
 def load_matrices() -> dict[str, Matrix]:
-    """Read ``matrices.toml``.
+    """Read ``matrices.toml``, also that of each folder of ``ARMWHEELS_RECIPES`` which has one.
 
     Raises:
-        ConfigError: with every fault of the file.
+        ConfigError: with every fault of a file, or a matrix is in two files.
     """
-    path = configs_dir() / "matrices.toml"
-    return validate_tables(Matrix, read_toml(path), origin=str(path))
+    matrices: dict[str, Matrix] = {}
+    origins: dict[str, Path] = {}
+    for path in matrix_files():
+        for name, matrix in validate_tables(Matrix, read_toml(path), origin=str(path)).items():
+            if name in matrices:
+                raise ConfigError(f"matrix {name} is in two places: {origins[name]} and {path}")
+            matrices[name], origins[name] = matrix, path
+    return matrices
 
 
 def load_channels() -> dict[str, Channel]:
@@ -205,11 +243,6 @@ def load_targets(servers: Mapping[str, Server] | None = None) -> Targets:
     )
 
 
-def _recipe_faults(configs: Configs) -> Iterator[str]:
-    for recipe in configs.recipes.values():
-        yield from recipe_faults(recipe, configs.targets, configs.toolchains.compilers)
-
-
 def _compiler_faults(configs: Configs) -> Iterator[str]:
     """Names in the tables of compilers that no part of the toolbox and no target has."""
     tools = configs.toolchains.tools
@@ -226,6 +259,8 @@ def _compiler_faults(configs: Configs) -> Iterator[str]:
 def _cell_faults(configs: Configs) -> Iterator[str]:
     for name, matrix in configs.matrices.items():
         for number, cells in enumerate(matrix.cells):
+            if cells.recipe in configs.broken:
+                continue
             for fault in unknown_names(cells, configs.recipes, configs.targets, configs.toolchains.pythons):
                 yield f"matrices.toml: {name}.cells[{number}].{fault}"
 

@@ -1,4 +1,4 @@
-"""Paths of the lock files in ``configs/locks``, and the reader of pinned branches and tags."""
+"""Paths of the lock files of recipes, and the reader of pinned branches and tags."""
 
 from __future__ import annotations
 
@@ -6,18 +6,19 @@ import json
 from pathlib import Path
 
 from builder.errors import ConfigError
+from builder.folders import lock_folder
 from builder.model.sources import Followed
-from builder.settings import configs_dir, validate_tables
+from builder.settings import validate_tables
 
 
 def requirements_lock(recipe: str, purpose: str, tag: str) -> Path:
     """The file with the hashed requirements of a recipe; ``purpose`` is ``build`` or ``tests``."""
-    return configs_dir() / "locks" / f"{recipe}-{purpose}-{tag}.txt"
+    return lock_folder(recipe) / f"{recipe}-{purpose}-{tag}.txt"
 
 
 def followed_lock(recipe: str) -> Path:
     """The file with the pinned commits of the branches and tags that a recipe follows."""
-    return configs_dir() / "locks" / f"{recipe}-followed.json"
+    return lock_folder(recipe) / f"{recipe}-followed.json"
 
 
 def read_followed(recipe: str) -> dict[str, Followed]:

@@ -47,6 +47,11 @@ VARIABLES = (
         default="`configs` in the project's folder",
     ),
     Variable(
+        name="ARMWHEELS_RECIPES",
+        meaning="Further folders of recipes, separated by colons; each may hold `matrices.toml`, too.",
+        default="the recipes of `ARMWHEELS_CONFIGS` alone",
+    ),
+    Variable(
         name="ARMWHEELS_INDEX",
         meaning="URL of the index to publish to.",
         default="an index on loopback, started for each command",

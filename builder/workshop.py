@@ -32,6 +32,7 @@ from builder.emulation.emulate import lesser_stand_in, stand_in
 from builder.emulation.roots import root_key
 from builder.emulation.verify import VERIFY_VERSION, Check, VerifyReport, verify, verify_component
 from builder.errors import AuditError
+from builder.folders import script
 from builder.ingredients import compiled_folder, recipe_expectations, record_of
 from builder.locks import requirements_lock
 from builder.model.build import Build
@@ -217,7 +218,7 @@ class Workshop:
 
     def _verify_on(self, python: str, build: Build, wheel: Path, progress: Progress) -> VerifyReport:
         settings = build.recipe.verify
-        script = WHEEL_TESTS / settings.script
+        tests_script = script(settings.script)
         target = self.targets[build.target]
         model = stand_in(target)
         lesser = lesser_stand_in(target, self.targets)
@@ -232,7 +233,10 @@ class Workshop:
             "settings": settings.model_dump(mode="json"),
             "script": {
                 path.name: sha256_of(path)
-                for path in (*sorted(WHEEL_TESTS.glob(f"{script.stem}.*")), WHEEL_TESTS / "kit.py")
+                for path in (
+                    *sorted(tests_script.parent.glob(f"{tests_script.stem}.*")),
+                    WHEEL_TESTS / "kit.py",
+                )
             },
             "parts": [self.toolbox.pins.digest(part) for part in ("qemu", "pip", f"userland-{python}")],
         }

@@ -14,9 +14,9 @@ from builder.bench.judge import judge
 from builder.bench.measure import Bencher, StepReport, Suite, program_for, workloads_of
 from builder.bench.model import BENCH_VERSION, BenchReport, BenchVerdict, Measured, WheelFacts
 from builder.digests import digest
+from builder.folders import script
 from builder.model.build import Build
 from builder.model.pythons import installable_tags
-from builder.settings import WHEEL_TESTS
 from builder.whole import sha256_of, write_text
 
 
@@ -30,7 +30,7 @@ def bench_wheel(
         VerifyError: a wheel cannot be installed, or the emulator cannot be started.
     """
     project, about = build.recipe.project, facts(wheel)
-    program = program_for(project, WHEEL_TESTS / build.recipe.verify.script)
+    program = program_for(project, script(build.recipe.verify.script))
     others = _others(build, about, machine, home, previous)
     if program is None or not others:
         note = f"there is no other wheel of {project} for {build.python} to hold it against"

@@ -62,11 +62,14 @@ class Bencher(Protocol):
 def program_for(project: str, tests: Path | None = None) -> Program | None:
     """Return what measures a project: its bench script, else the checks of its test script, else ``None``.
 
-    The project's name need not be normalized.
+    The bench script is in ``builder/wheel_benches`` or beside the test script. The project's name need not be
+    normalized.
     """
-    path = SCRIPTS / f"{project.lower().replace('-', '_').replace('.', '_')}_bench.py"
-    if path.is_file():
-        return (path,)
+    name = f"{project.lower().replace('-', '_').replace('.', '_')}_bench.py"
+    if (SCRIPTS / name).is_file():
+        return (SCRIPTS / name,)
+    if tests is not None and (tests.parent / name).is_file():
+        return (SCRIPTS / "run_with_kit.py", tests.parent / name)
     return (TESTS, tests) if tests is not None else None
 
 

@@ -58,6 +58,7 @@ def libraries(
 
     Example: armwheels libraries scipy-openblas64==0.3.34.481.3
     """
+    # Any recipe may pin a library, so that each must be readable.
     configs = load_configs()
     pinned = pinned_libraries(configs.recipes.values())
     toolbox = Toolbox(lambda text: err.print(text, style="dim", highlight=False))

@@ -50,7 +50,7 @@ def lock(
 
     Example: armwheels lock --recipe msgpack --python cp313
     """
-    configs = load_configs()
+    configs = console.read_configs() if recipe or part else load_configs()
     toolchains = configs.toolchains
     if python and not recipe:
         raise ConfigError("--python needs --recipe: it renews the requirements of one recipe for one Python")

@@ -20,7 +20,6 @@ from builder.emulation.environment import EmulatedPython, python_of
 from builder.errors import (
     ConfigError,
 )
-from builder.load import load_configs
 from builder.plan import no_python
 from builder.targets import DEFAULT_EMULATED, DEFAULT_PYTHON
 from builder.toolbox.toolbox import Toolbox
@@ -41,7 +40,7 @@ def targets(
 
     Example: armwheels targets --cpuinfo graviton.txt
     """
-    known = load_configs().targets
+    known = console.read_configs().targets
     if not host and cpuinfo is None:
         out.print(targets_view.order(known))
         return
@@ -117,7 +116,9 @@ def python(
     tag = tag or present or DEFAULT_PYTHON
     if tag not in toolbox.toolchains.pythons:
         raise ConfigError(no_python(tag, toolbox.toolchains.pythons))
-    emulated = EmulatedPython.standing_in(toolbox, tag, stand_in(load_configs().emulated(target, server)))
+    emulated = EmulatedPython.standing_in(
+        toolbox, tag, stand_in(console.read_configs().emulated(target, server))
+    )
     folder = environment.resolve() if environment else None
     if folder is not None and not folder.is_dir():
         emulated.create_environment(folder)

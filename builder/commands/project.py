@@ -15,7 +15,6 @@ from builder.errors import (
     ConfigError,
 )
 from builder.ingredients import gather_ingredients
-from builder.load import load_configs
 from builder.model.build import Build
 from builder.model.recipe import Recipe
 from builder.plan import make_build, make_builds
@@ -28,7 +27,7 @@ class Project:
 
     def __init__(self) -> None:
         self.live = console.Live(out)
-        self.configs = load_configs()
+        self.configs = console.read_configs()
         self.toolbox = Toolbox(self.live.say)
         self.targets = self.configs.targets
         self.recipes = self.configs.recipes
@@ -36,6 +35,12 @@ class Project:
         self.ingredients = gather_ingredients(self.recipes, self.toolbox.toolchains, self.toolbox.pins)
 
     def builds(self, matrix: str) -> tuple[Build, ...]:
+        """The builds of a matrix.
+
+        Raises:
+            ConfigError: the matrix, or a recipe that it uses, has a fault.
+        """
+        self.configs.check_recipes(matrix)
         return make_builds(self.configs.matrix(matrix), self.recipes, self.targets, self.ingredients)
 
     def passport(self, wheel: Path) -> tuple[dict[str, Any], Recipe]:
@@ -45,6 +50,8 @@ class Project:
             raise ConfigError(
                 f"{wheel.name} has no passport, which would name the recipe that says how to test it"
             )
+        if passport["recipe"] in self.configs.broken:
+            raise ConfigError(self.configs.broken[passport["recipe"]])
         recipe = self.recipes.get(passport["recipe"])
         if recipe is None:
             raise ConfigError(f"{wheel.name} was made from recipe '{passport['recipe']}', which is not here")

@@ -23,7 +23,6 @@ from builder.index.licences import licensed_library, refuse_licensed
 from builder.index.local import open_index
 from builder.index.publish import previous_wheels, put_evidence
 from builder.ingredients import expectations_of, record_of
-from builder.load import load_configs
 from builder.toolbox.toolbox import Toolbox
 
 
@@ -45,7 +44,7 @@ def audit(
 
     Example: armwheels audit msgpack-1.2.4-cp313-cp313-manylinux2014_aarch64.whl --target graviton3
     """
-    configs = load_configs()
+    configs = console.read_configs()
     chosen = configs.targets[target] if target else None
     toolbox = Toolbox(console.Live(err).say)
     report = auditing.audit_wheel(

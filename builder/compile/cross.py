@@ -36,10 +36,10 @@ from builder.compile.processes import end_leftovers, run_logged
 from builder.compile.rust import check_crates, write_rust
 from builder.compile.wrappers import write_ninja_in_turn, write_wrappers
 from builder.errors import CompileError, ConfigError
+from builder.folders import script
 from builder.machine import free_resources
 from builder.model.build import Build
 from builder.model.pythons import built_for
-from builder.settings import WHEEL_TESTS
 from builder.source import prepare
 from builder.toolbox.toolbox import Toolbox
 from builder.whole import create_once
@@ -103,7 +103,7 @@ class CrossDriver:
             if not (prepared.tree / library).is_file():
                 raise CompileError(f"the build of component {name} made no {library}")
             shutil.copyfile(prepared.tree / library, out / Path(library).name)
-        extension = WHEEL_TESTS / component.extension
+        extension = script(component.extension)
         command = [
             *(str(prepared.commands.cxx), "-std=c++17", "-O2", "-fPIC", "-shared", str(extension)),
             *(f"-I{prepared.tree / include}" for include in component.includes),

@@ -19,6 +19,7 @@ from typing import Literal
 from builder.emulation.emulate import StandIn, lesser_stand_in, stand_in
 from builder.emulation.environment import EmulatedPython, Shown, install_requirements, write_bytecode
 from builder.errors import VerifyError
+from builder.folders import script, scripts
 from builder.locks import requirements_lock
 from builder.model.base import Frozen
 from builder.model.recipe import Recipe
@@ -233,10 +234,12 @@ def _script(
 ) -> list[Check]:
     """Run a script of ``wheel_tests``, which prints one JSON line for each check."""
     start = time.monotonic()
-    script = WHEEL_TESTS / name
-    if not script.is_file():
+    if not scripts(name):
         raise VerifyError(f"the recipe names the test {name}, which is not in {WHEEL_TESTS.name}/")
-    done = emulated.run([str(script)], environment=environment, extra=beside, cwd=scratch, timeout=limit)
+    stem = Path(name).stem
+    done = emulated.run(
+        _test_command(name), environment=environment, extra=beside, cwd=scratch, timeout=limit
+    )
     checks = []
     for line in done.stdout.splitlines():
         if line.startswith("{"):
@@ -247,10 +250,16 @@ def _script(
                 Check(name=result["check"], outcome=outcome, detail=result["detail"], seconds=seconds)
             )
     if done.returncode and all(check.outcome == "pass" for check in checks):
-        checks.append(_check(script.stem, False, _how_it_ended(done.returncode, done.stderr), start))
+        checks.append(_check(stem, False, _how_it_ended(done.returncode, done.stderr), start))
     if not checks:
-        checks.append(_check(script.stem, False, "the script reported nothing", start))
+        checks.append(_check(stem, False, "the script reported nothing", start))
     return checks
+
+
+def _test_command(name: str) -> list[str]:
+    """The arguments of Python that run a test script; one beside its recipe is given the kit."""
+    path = script(name)
+    return [str(path)] if path.parent == WHEEL_TESTS else [str(WHEEL_TESTS / "run_with_kit.py"), str(path)]
 
 
 def _own_suite(
@@ -311,7 +320,7 @@ def _lesser(
     other, model = found
     lesser = EmulatedPython.standing_in(emulated.toolbox, emulated.tag, model)
     done = lesser.run(
-        [str(WHEEL_TESTS / recipe.verify.script)],
+        _test_command(recipe.verify.script),
         environment=environment,
         extra=beside,
         cwd=scratch,

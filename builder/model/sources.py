@@ -13,7 +13,7 @@ class Patch(Config):
     """A patch file beside the recipe."""
 
     file: str
-    """File name in ``configs/recipes``."""
+    """File name in the recipe's folder."""
     sha256: Sha256
     """sha256 of the file."""
 
@@ -35,7 +35,7 @@ class ArchiveSource(Config):
     kind: Literal["archive"]
     """Selects this kind of source."""
     url: str
-    """URL of the archive, or a file name in ``configs/recipes``."""
+    """URL of the archive, or a file name in the recipe's folder."""
     sha256: Sha256
     """sha256 of the archive."""
 
@@ -121,7 +121,7 @@ class FolderSource(Config):
     kind: Literal["folder"]
     """Selects this kind of source."""
     path: str
-    """The folder; a relative path starts at the project's own folder. The path is in no digest."""
+    """The folder; a relative path starts at the project's folder or, in ARMWHEELS_RECIPES, at the recipe's."""
     sha256: Sha256 | None = None
     """sha256 over all files, which the folder must match; without this key it is computed."""
     taken: tuple[Taken, ...] = ()

@@ -8,8 +8,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from builder.errors import SourceError, ToolboxError
+from builder.folders import beside_recipes, pinned_file
 from builder.model.sources import ArchiveSource, SdistSource
-from builder.settings import configs_dir
 from builder.toolbox.fetch import Mirror, download, fetch_debian, fetch_pypi
 from builder.whole import create_once, sha256_of
 
@@ -52,9 +52,9 @@ def archive_file(source: ArchiveSource, home: Path) -> Path:
             except ToolboxError as error:
                 raise SourceError(str(error)) from error
         else:
-            local = configs_dir() / "recipes" / source.url
-            if not local.is_file():
-                raise SourceError(f"{local}: no such archive")
+            local = pinned_file(source.url, source.sha256)
+            if local is None:
+                raise SourceError(f"{' nor '.join(map(str, beside_recipes(source.url)))}: no such archive")
             shutil.copyfile(local, file)
         found = sha256_of(file)
         if found != source.sha256:

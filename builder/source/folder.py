@@ -14,8 +14,10 @@ from builder.settings import ROOT
 from builder.whole import sha256_of
 
 
-def pin_folders(recipe: Recipe) -> Recipe:
+def pin_folders(recipe: Recipe, base: Path = ROOT) -> Recipe:
     """The recipe with the sha256 of each folder it is built from, as the folder is now.
+
+    A relative path starts at ``base``.
 
     Raises:
         SourceError: there is no such folder, it holds nothing, or it is not what the recipe pins.
@@ -23,11 +25,12 @@ def pin_folders(recipe: Recipe) -> Recipe:
     versions = {}
     for version, source in recipe.versions.items():
         if isinstance(source.source, FolderSource):
-            path, pinned = source.source.path, source.source.sha256
+            pinned = source.source.sha256
+            path = source.source.path if base == ROOT else str(base / source.source.path)
             found = _folder_sha256(_folder(path))
             if pinned not in (None, found):
                 raise SourceError(f"{path}: sha256 of its files is {found}, the recipe pins {pinned}")
-            folder = source.source.model_copy(update={"sha256": found})
+            folder = source.source.model_copy(update={"sha256": found, "path": path})
             source = source.model_copy(update={"source": folder})
         versions[version] = source
     return recipe.model_copy(update={"versions": versions})

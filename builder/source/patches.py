@@ -7,8 +7,8 @@ import subprocess
 from pathlib import Path
 
 from builder.errors import SourceError
+from builder.folders import beside_recipes, pinned_file
 from builder.model.sources import Patch
-from builder.settings import configs_dir
 from builder.whole import sha256_of
 
 
@@ -18,13 +18,16 @@ def checked_patches(patches: tuple[Patch, ...]) -> list[Path]:
     Raises:
         SourceError: with every patch that is missing or differs from its hash.
     """
-    found = [configs_dir() / "recipes" / patch.file for patch in patches]
+    found = []
     faults = []
-    for patch, path in zip(patches, found, strict=True):
-        if not path.is_file():
-            faults.append(f"{path}: no such patch")
+    for patch in patches:
+        path = pinned_file(patch.file, patch.sha256)
+        if path is None:
+            faults.append(f"{' nor '.join(map(str, beside_recipes(patch.file)))}: no such patch")
         elif (sha256 := sha256_of(path)) != patch.sha256:
             faults.append(f"{patch.file}: sha256 is {sha256}, the recipe pins {patch.sha256}")
+        else:
+            found.append(path)
     if faults:
         raise SourceError("\n".join(faults))
     return found
