@@ -27,6 +27,7 @@ PANELS: Mapping[str, Mapping[str, str]] = {  # by the heading in the help: each 
         "quarantine": "channels",
     },
     "Machine and pins": {"doctor": "machine", "targets": "machine", "python": "machine", "lock": "lock"},
+    "Recipes": {"recipe": "recipe"},  # the help lists groups of commands last
 }
 err = Console(stderr=True)
 
@@ -47,7 +48,10 @@ def make_app(only: str | None = None) -> typer.Typer:
         for name, module in commands.items():
             if only not in known or name == only:
                 function = getattr(import_module(f"builder.commands.{module}"), name)
-                app.command(name, rich_help_panel=panel)(function)
+                if isinstance(function, typer.Typer):
+                    app.add_typer(function, name=name, rich_help_panel=panel)
+                else:
+                    app.command(name, rich_help_panel=panel)(function)
     return app
 
 

@@ -129,7 +129,7 @@ def commands() -> str:
     for app in (builder.cli.make_app(), index_server.cli.make_app()):
         group = typer.main.get_group(app)
         parts.append(f"## {group.name}\n\n{_help(group.help, group.epilog)}")
-        for name, command in group.commands.items():
+        for name, command in _flat(group.commands):
             context = typer.Context(command, info_name=f"{group.name} {name}")
             records = [parameter.get_help_record(context) for parameter in command.params]
             rows = [(f"`{record[0]}`", record[1]) for record in records if record]
@@ -140,6 +140,15 @@ def commands() -> str:
                 table(("argument or option", "meaning"), rows) if rows else "",
             ]
     return page("Commands", *parts)
+
+
+def _flat(commands: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
+    """Commands by name; those of a group have its name before theirs."""
+    for name, command in commands.items():
+        if below := getattr(command, "commands", None):
+            yield from _flat(below, f"{before}{name} ")
+        else:
+            yield before + name, command
 
 
 def _help(*texts: str | None) -> str:

@@ -11,7 +11,6 @@ from typing import Annotated
 
 import typer
 from packaging.version import Version
-from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -30,7 +29,8 @@ from builder.bench.install import facts, fetch_reference, python_of
 from builder.bench.measure import Bencher, StepReport, Suite, program_for, workloads_of
 from builder.bench.model import BenchReport, Machine, Measured, WheelFacts, Workload
 from builder.bench.timing import TimingMachine, is_real, pythons_here
-from builder.commands import console
+from builder.commands.configs import read_configs
+from builder.commands.terminal import err, out
 from builder.errors import ConfigError
 from builder.folders import script
 from builder.index.local import open_index
@@ -38,9 +38,6 @@ from builder.model.pythons import installable_tags
 from builder.targets import DEFAULT_EMULATED
 from builder.toolbox.toolbox import Toolbox
 from builder.whole import write_text
-
-out = Console()
-err = Console(stderr=True)
 
 
 def bench(
@@ -161,7 +158,7 @@ def chosen(workloads: tuple[Workload, ...], only: Sequence[str] | None) -> tuple
 
 def machine_for(wheel: Path, target: str | None, server: str | None = None) -> tuple[Bencher, str]:
     """What to run on, and the Python for it."""
-    configs = console.read_configs()
+    configs = read_configs()
     here = platform.machine()
     if is_real(here):
         python = python_of(wheel, pythons_here())
@@ -223,7 +220,7 @@ def told_apart(sides: list[tuple[Path, WheelFacts]]) -> list[tuple[Path, WheelFa
 
 def _tests_of(project: str) -> Path | None:
     """The test script of the recipe that builds a project."""
-    recipes = console.read_configs().recipes.values()
+    recipes = read_configs().recipes.values()
     scripts = [script(recipe.verify.script) for recipe in recipes if recipe.project == project]
     return scripts[0] if scripts else None
 

@@ -10,8 +10,8 @@ from typing import Annotated
 import typer
 
 from builder.commands import console
-from builder.commands.console import err, out
 from builder.commands.project import Project
+from builder.commands.terminal import err, out
 from builder.compile.bazel import planned
 from builder.compile.processes import end_children
 from builder.errors import (

@@ -6,16 +6,16 @@ from collections.abc import Sequence
 from typing import Annotated
 
 import typer
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from builder import settings
+from builder.commands.terminal import out
 from builder.errors import PublishError
 from builder.index.client import ChannelState, Index, MoveEntry
 from builder.index.local import open_index
 
-out = Console()
 SnapshotArgument = Annotated[
     str, typer.Argument(metavar="SNAPSHOT", help="Id of the snapshot, such as 20261123-1.")
 ]

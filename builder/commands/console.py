@@ -23,7 +23,6 @@ from builder.bench import table
 from builder.bench.model import BenchVerdict
 from builder.compile import FINISHED
 from builder.emulation.verify import Check, VerifyReport
-from builder.load import Configs, load_configs
 from builder.model.build import Build
 from builder.nightly import Cell, NightlyReport
 from builder.plan import State, Step
@@ -187,20 +186,3 @@ def bench_table(verdict: BenchVerdict) -> RenderableType:
     parts.append(Text(bench_line(verdict)))
     parts += [Text(f"allowed, {name}: {why}", style="dim") for name, why in verdict.allowed.items()]
     return Group(*parts)
-
-
-def read_configs() -> Configs:
-    """Read ``configs/``; a recipe with a fault is named on standard error and left out.
-
-    Raises:
-        ConfigError: any other file has a fault.
-    """
-    configs = load_configs(without_broken=True)
-    for name, faults in configs.broken.items():
-        text = f"warning: recipe {name} is left out: {faults}"
-        err.print(text, style="yellow", highlight=False, markup=False, soft_wrap=True)
-    return configs
-
-
-out = Console()
-err = Console(stderr=True)

@@ -8,7 +8,6 @@ from typing import Annotated
 
 import typer
 from packaging.tags import Tag
-from rich.console import Console
 
 from builder import settings
 from builder.bench import table
@@ -20,14 +19,13 @@ from builder.bench.libraries import candidates_of, pinned_libraries, version_bef
 from builder.bench.measure import Suite, program_for, workloads_of
 from builder.bench.model import BenchReport, BenchVerdict, Measured
 from builder.commands.bench import chosen, keep
+from builder.commands.terminal import err, out
 from builder.errors import ToolboxError
 from builder.load import load_configs
 from builder.model.pythons import installable_tags
 from builder.toolbox.fetch import list_pypi
 from builder.toolbox.toolbox import Toolbox
 
-out = Console()
-err = Console(stderr=True)
 TARGETS = ("neoverse-n1", "neoverse-v1")
 """One target with Neon kernels and one with SVE kernels."""
 

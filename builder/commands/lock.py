@@ -9,7 +9,8 @@ import typer
 from builder import refresh as renewal
 from builder import settings
 from builder.commands import console
-from builder.commands.console import out
+from builder.commands.configs import read_configs
+from builder.commands.terminal import out
 from builder.errors import ConfigError
 from builder.load import load_configs
 from builder.plan import no_python
@@ -50,7 +51,7 @@ def lock(
 
     Example: armwheels lock --recipe msgpack --python cp313
     """
-    configs = console.read_configs() if recipe or part else load_configs()
+    configs = read_configs() if recipe or part else load_configs()
     toolchains = configs.toolchains
     if python and not recipe:
         raise ConfigError("--python needs --recipe: it renews the requirements of one recipe for one Python")

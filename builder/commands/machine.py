@@ -13,8 +13,9 @@ import typer
 from builder import doctor as host
 from builder.commands import console, targets_view
 from builder.commands.build import MatrixOption
-from builder.commands.console import err, out
+from builder.commands.configs import read_configs
 from builder.commands.project import Project
+from builder.commands.terminal import err, out
 from builder.emulation.emulate import stand_in
 from builder.emulation.environment import EmulatedPython, python_of
 from builder.errors import (
@@ -40,7 +41,7 @@ def targets(
 
     Example: armwheels targets --cpuinfo graviton.txt
     """
-    known = console.read_configs().targets
+    known = read_configs().targets
     if not host and cpuinfo is None:
         out.print(targets_view.order(known))
         return
@@ -116,9 +117,7 @@ def python(
     tag = tag or present or DEFAULT_PYTHON
     if tag not in toolbox.toolchains.pythons:
         raise ConfigError(no_python(tag, toolbox.toolchains.pythons))
-    emulated = EmulatedPython.standing_in(
-        toolbox, tag, stand_in(console.read_configs().emulated(target, server))
-    )
+    emulated = EmulatedPython.standing_in(toolbox, tag, stand_in(read_configs().emulated(target, server)))
     folder = environment.resolve() if environment else None
     if folder is not None and not folder.is_dir():
         emulated.create_environment(folder)

@@ -8,8 +8,8 @@ import typer
 
 from builder.commands import console
 from builder.commands.build import MatrixOption, stoppable
-from builder.commands.console import out
 from builder.commands.project import Project
+from builder.commands.terminal import out
 from builder.errors import (
     IncompleteError,
 )

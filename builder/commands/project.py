@@ -10,7 +10,8 @@ from builder import audit as auditing
 from builder import workshop as stages
 from builder.bench.install import python_of
 from builder.commands import console
-from builder.commands.console import out
+from builder.commands.configs import read_configs
+from builder.commands.terminal import out
 from builder.errors import (
     ConfigError,
 )
@@ -27,7 +28,7 @@ class Project:
 
     def __init__(self) -> None:
         self.live = console.Live(out)
-        self.configs = console.read_configs()
+        self.configs = read_configs()
         self.toolbox = Toolbox(self.live.say)
         self.targets = self.configs.targets
         self.recipes = self.configs.recipes

@@ -13,8 +13,9 @@ from builder import audit as auditing
 from builder import settings
 from builder.audit import table as audit_table
 from builder.commands import console
-from builder.commands.console import err, out
+from builder.commands.configs import read_configs
 from builder.commands.project import Project
+from builder.commands.terminal import err, out
 from builder.emulation import verify as emulation
 from builder.errors import (
     PublishError,
@@ -44,7 +45,7 @@ def audit(
 
     Example: armwheels audit msgpack-1.2.4-cp313-cp313-manylinux2014_aarch64.whl --target graviton3
     """
-    configs = console.read_configs()
+    configs = read_configs()
     chosen = configs.targets[target] if target else None
     toolbox = Toolbox(console.Live(err).say)
     report = auditing.audit_wheel(

@@ -1,5 +1,6 @@
 """From a pinned source to a clean tree with its patches applied; one file for each kind of source."""
 
+from builder.source.archives import sdist_file
 from builder.source.folder import pin_folders
 from builder.source.git import pin_followed
 from builder.source.patches import checked_patches
@@ -12,6 +13,7 @@ __all__ = [
     "pin_folders",
     "pin_followed",
     "prepare",
+    "sdist_file",
     "source_digest",
     "source_inputs",
 ]

@@ -291,6 +291,7 @@ class Listed(NamedTuple):
 
     filename: str
     sha256: str
+    yanked: bool = False
 
 
 def list_pypi(project: str) -> list[Listed]:
@@ -313,7 +314,11 @@ def list_pypi(project: str) -> list[Listed]:
         except (requests.RequestException, ValueError) as error:
             reasons.append(f"{type(error).__name__}: {error}")
             continue
-        listed += [Listed(p.filename, p.digests["sha256"]) for p in page.packages if "sha256" in p.digests]
+        listed += [
+            Listed(p.filename, p.digests["sha256"], bool(p.is_yanked))
+            for p in page.packages
+            if "sha256" in p.digests
+        ]
     if reasons and not listed:
         raise ToolboxError(f"no index lists {project}: {'; '.join(reasons)}")
     return listed

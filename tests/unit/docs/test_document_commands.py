@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
@@ -14,11 +15,16 @@ import index_server.cli
 from tests.helpers.documents import DOCUMENTS, ROOT, code_of
 
 APPS = {"armwheels": builder.cli.make_app(), "armwheels-index": index_server.cli.make_app()}
+
+
+def options_of(command: Any) -> set[str]:
+    """The options of a command, of a group those of all its commands."""
+    own = {option for parameter in command.params for option in parameter.opts} | {"--help"}
+    return own.union(*map(options_of, getattr(command, "commands", {}).values()))
+
+
 OPTIONS = {
-    program: {
-        name: {option for parameter in command.params for option in parameter.opts} | {"--help"}
-        for name, command in typer.main.get_group(app).commands.items()
-    }
+    program: {name: options_of(command) for name, command in typer.main.get_group(app).commands.items()}
     for program, app in APPS.items()
 }
 TARGETS = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))

@@ -1,0 +1,1 @@
+"""Writes and renews recipes from what an index and a source distribution say about a project."""
