@@ -172,7 +172,7 @@ def compile_inputs(cell: Cell, flags: tuple[str, ...], ingredients: Ingredients)
             mode="json",
             exclude={
                 *("requires", "options", "compiler", "needs", "bazel", "dispatched"),
-                *("fortran", "stable_abi", "rust"),
+                *("fortran", "stable_abi", "rust", "config_settings"),
             },
         ),
         "dependencies": {library.name: library.model_dump(mode="json") for library in libraries.all},
@@ -188,6 +188,8 @@ def compile_inputs(cell: Cell, flags: tuple[str, ...], ingredients: Ingredients)
         inputs["frontend"] = ingredients.stages["setuptools"]
     if settings.rust is not None and ingredients.rust is not None:
         inputs["rust"] = [ingredients.stages["rust"], ingredients.rust.version, settings.rust.crates]
+    if settings.config_settings:
+        inputs["config_settings"] = settings.model_dump(mode="json")["config_settings"]
     if cell.foreign_paths:
         inputs["foreign_paths"] = list(cell.foreign_paths)
     if cell.environment != cell.raw_environment:

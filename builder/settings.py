@@ -253,7 +253,7 @@ def _bare(annotation: Any) -> Any:
 def _tagged(union: Any, tag: str) -> Any:
     """The member of a union whose discriminator has the value ``tag``."""
     for member in get_args(union):
-        for field in member.model_fields.values():
+        for field in getattr(member, "model_fields", {}).values():
             if get_origin(field.annotation) is Literal and tag in get_args(field.annotation):
                 return member
     return None

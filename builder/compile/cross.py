@@ -19,7 +19,13 @@ from builder.capacity import capacity
 from builder.compile import Progress
 from builder.compile.compilers import compiler_of
 from builder.compile.compilers.base import Commands
-from builder.compile.frontends import build_variables, cmake_toolchain_file, filled, frontend_options
+from builder.compile.frontends import (
+    build_variables,
+    cmake_toolchain_file,
+    filled,
+    frontend_options,
+    recipe_settings,
+)
 from builder.compile.layout import (
     build_environment,
     lay_out_dependency,
@@ -70,6 +76,7 @@ class CrossDriver:
                 "--outdir",
                 str(out),
                 *frontend_options(build, prepared.commands, work, prepared.jobs),
+                *recipe_settings(build, toolbox, work, prepared.python),
                 str(prepared.tree),
             ),
         ]

@@ -178,6 +178,16 @@ def frontend_options(build: Build, commands: Commands, work: Path, jobs: int) ->
             raise CompileError("Bazel is not a PEP 517 frontend; it has its own driver")
 
 
+def recipe_settings(build: Build, toolbox: Toolbox, work: Path, python: Path) -> list[str]:
+    """The recipe's own config settings, as options of ``python -m build``; a list is one option for each value."""
+    given = build.recipe.build.config_settings
+    return [
+        f"-C{name}={filled(value, build, toolbox, work, python)}"
+        for name, values in given.items()
+        for value in ((values,) if isinstance(values, str) else values)
+    ]
+
+
 def meson_cross_file(build: Build, commands: Commands, work: Path) -> Path:
     """Meson's cross build definition file (mesonbuild.com, "Cross compilation")."""
     path = work / "cross.ini"
@@ -206,7 +216,9 @@ def cmake_toolchain_file(
     roots += [library_folder(library, build, toolbox) for library in build.built]
     roots += [toolbox.ensure(part) for part in build.recipe.build.libraries]
     roots += [folder for folder in (licensed_folder(build),) if folder]
+    [site] = python.parent.parent.glob("lib/python3*/site-packages")
     variables = {
+        **package_folders(site),
         "Python_INCLUDE_DIR": str(headers / "include" / program_of(build.python)),
         **dict(
             filled(option.removeprefix("-D"), build, toolbox, work, python).split("=", 1)
@@ -215,6 +227,22 @@ def cmake_toolchain_file(
         ),
     }
     return write_cmake_toolchain(work / "toolchain.cmake", commands, [*roots, headers], variables)
+
+
+def package_folders(site: Path) -> dict[str, str]:
+    """``<Package>_DIR`` of each CMake package that a build requirement brings, such as pybind11.
+
+    CMake looks for packages in the roots of the target alone, and the site-packages folder is of this machine
+    (cmake-commands(7), ``find_package``).
+    """
+    found: dict[str, str] = {}
+    for pattern, ending in (("*Config.cmake", "Config.cmake"), ("*-config.cmake", "-config.cmake")):
+        for path in sorted(site.rglob(pattern)):
+            name = path.name.removesuffix(ending)
+            # CMake's own wheel has templates and modules of this form, which are no packages.
+            if name and path.relative_to(site).parts[0] != "cmake":
+                found.setdefault(f"{name}_DIR", str(path.parent))
+    return found
 
 
 def write_cmake_toolchain(

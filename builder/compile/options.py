@@ -26,8 +26,10 @@ def check_cmake_variables(options: Iterable[str], tree: Path, whose: str) -> Non
     if not asked:
         return
     known = _words(tree)
+    # find_package(NAME) reads NAME_DIR and NAME_ROOT, which no file of the package needs to contain.
+    packages = {f"{word}{ending}" for word in known for ending in ("_DIR", "_ROOT")}
     faults = []
-    for name in sorted(asked - known):
+    for name in sorted(asked - known - packages):
         near = difflib.get_close_matches(name, (word for word in known if word.isupper()), n=1, cutoff=0.8)
         faults.append(f"-D{name}" + (f", did you mean -D{near[0]}?" if near else ""))
     if faults:

@@ -119,6 +119,8 @@ class BuildSettings(Config):
     """Whether wheels have the stable ABI (:pep:`384`). One is built for a block's oldest Python; all test it."""
     options: tuple[str, ...] = ()
     """Build options of the frontend; those that begin with ``-D`` are CMake variables or Meson options."""
+    config_settings: dict[str, str | tuple[str, ...]] = Field(default_factory=dict)
+    """Config settings (:pep:`517`) for the build backend, after those of the frontend."""
     cflags: tuple[str, ...] = ()
     """Compiler options for C and C++. With setuptools they follow those of CPython (``-O2 -DNDEBUG -fwrapv``)."""
     environment: dict[str, str] = Field(default_factory=dict)

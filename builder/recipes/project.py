@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import zipfile
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -116,12 +117,14 @@ def pythons_of(release: Release, metadata: Message, known: Sequence[str]) -> tup
     """The Pythons of ``known`` that the project supports, by wheels, classifiers and ``Requires-Python``."""
     allowed = SpecifierSet(metadata.get("Requires-Python") or "")
     classifiers = set(metadata.get_all("Classifier", []))
+    silent = not release.wheels and not any(re.search(r":: Python :: 3\.\d", one) for one in classifiers)
     return tuple(
         python
         for python in known
         if version_of(python) in allowed
         and (
-            f"Programming Language :: Python :: {version_of(python)}" in classifiers
+            silent
+            or f"Programming Language :: Python :: {version_of(python)}" in classifiers
             or any(built_for(python, tags) for _, tags in release.wheels)
         )
     )

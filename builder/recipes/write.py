@@ -12,7 +12,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
 from builder.recipes.guesses import LibraryGuess
-from builder.recipes.sdist import Sdist
+from builder.recipes.sdist import FORTRAN, Sdist
 from builder.toolbox.fetch import Listed
 
 _ALWAYS = {
@@ -99,6 +99,8 @@ def recipe_text(draft: Draft) -> str:
         f"requires = {_listed(requires)}",
         'cflags = ["-O3"]  # guess',
     ]
+    if any(name.endswith(FORTRAN) for name in draft.sdist.compiled):
+        lines.append("fortran = true")
     if parts := [one.part for one in draft.libraries if one.part]:
         lines.append(f"libraries = {_listed(dict.fromkeys(parts))}  # guess")
     for one in draft.libraries:
