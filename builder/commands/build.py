@@ -13,6 +13,7 @@ from builder.commands import console
 from builder.commands.project import Project
 from builder.commands.terminal import err, out
 from builder.compile.bazel import planned
+from builder.compile.early import early_faults
 from builder.compile.processes import end_children
 from builder.errors import (
     ConfigError,
@@ -20,7 +21,7 @@ from builder.errors import (
 )
 from builder.index.local import open_index
 from builder.index.publish import published_builds
-from builder.plan import make_plan
+from builder.plan import State, make_plan
 
 MatrixOption = Annotated[
     str, typer.Option("--matrix", metavar="NAME", help="Matrix of configs/matrices.toml.")
@@ -29,6 +30,9 @@ MatrixOption = Annotated[
 
 def plan(matrix: MatrixOption = "quick") -> None:
     """Print each build of a matrix with its state (new, compiled, built or published) and the reason.
+
+    Sources of new builds are fetched and compared with their recipes: build backend, Python, options, patches and
+    compiler flags. Exit code 3: a recipe has a fault.
 
     For a build by Bazel, also print its resources and the command to run.
 
@@ -45,6 +49,12 @@ def plan(matrix: MatrixOption = "quick") -> None:
         if one.recipe.build.bazel is not None
     }
     out.print(console.plan_table(steps, notes), soft_wrap=True)
+    waiting = [step.build for step in steps if step.state is State.NEW]
+    faults, unexamined = early_faults(waiting, project.toolbox)
+    for note in unexamined:
+        err.print(note, style="yellow", highlight=False, markup=False, soft_wrap=True)
+    if faults:
+        raise ConfigError("\n".join(faults))
 
 
 def build(

@@ -19,6 +19,7 @@ from builder.capacity import capacity
 from builder.compile import Progress
 from builder.compile.compilers import compiler_of
 from builder.compile.compilers.base import Commands
+from builder.compile.early import check_source
 from builder.compile.frontends import (
     build_variables,
     cmake_toolchain_file,
@@ -37,7 +38,6 @@ from builder.compile.layout import (
     relinked_folder,
 )
 from builder.compile.library import build_library
-from builder.compile.options import check_cmake_variables
 from builder.compile.processes import end_leftovers, run_logged
 from builder.compile.rust import check_crates, write_rust
 from builder.compile.wrappers import write_ninja_in_turn, write_wrappers
@@ -162,8 +162,7 @@ def _prepare(build: Build, toolbox: Toolbox, work: Path, progress: Progress) -> 
         for own in (work / "src/build").glob("*.*-*"):
             shutil.rmtree(own, ignore_errors=True)
     tree = working_copy(prepare(build.recipe.project, build.source, toolbox.home), work / "src")
-    if build.recipe.build.frontend not in ("meson-python", "maturin"):  # They check their options themselves.
-        check_cmake_variables(build.options, tree, f"recipe {build.recipe.name}, backend {build.backend}")
+    check_source(build, tree)
     progress("build environment", 0, 0)
     python = build_environment(build, toolbox)
     progress("dependencies", 0, 0)

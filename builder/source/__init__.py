@@ -4,7 +4,7 @@ from builder.source.archives import sdist_file
 from builder.source.folder import pin_folders
 from builder.source.git import pin_followed
 from builder.source.patches import checked_patches
-from builder.source.tree import SOURCE_VERSION, origin, prepare, source_digest, source_inputs
+from builder.source.tree import SOURCE_VERSION, origin, prepare, source_digest, source_inputs, tree_folder
 
 __all__ = [
     "SOURCE_VERSION",
@@ -16,4 +16,5 @@ __all__ = [
     "sdist_file",
     "source_digest",
     "source_inputs",
+    "tree_folder",
 ]

@@ -91,4 +91,9 @@ def prepare(project: str, source: VersionSource, home: Path) -> Path:
         for patch in patches:
             apply_patch(patch, tree)
 
-    return create_once(home / "sources" / f"{project}-{source_digest(source)[:12]}", lay_out)
+    return create_once(tree_folder(project, source, home), lay_out)
+
+
+def tree_folder(project: str, source: VersionSource, home: Path) -> Path:
+    """The folder of :func:`prepare`."""
+    return home / "sources" / f"{project}-{source_digest(source)[:12]}"

@@ -1,0 +1,141 @@
+"""Finds faults of a recipe in its source and its flags before anything is compiled."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import tempfile
+from collections.abc import Iterable, Iterator
+from email.parser import Parser
+from pathlib import Path
+
+from packaging.specifiers import InvalidSpecifier, SpecifierSet
+
+from builder.compile.compilers import compiler_of
+from builder.compile.options import check_cmake_variables, unknown_meson_options
+from builder.compile.wrappers import write_wrappers
+from builder.errors import ConfigError, SourceError
+from builder.model.build import Build
+from builder.model.pythons import version_of
+from builder.model.sources import ArchiveSource, FolderSource, SdistSource
+from builder.source import prepare, tree_folder
+from builder.source.backend import FRONTENDS, backend_of, frontend_of, pyproject_of
+from builder.toolbox.toolbox import Toolbox
+
+
+def early_faults(builds: Iterable[Build], toolbox: Toolbox) -> tuple[list[str], list[str]]:
+    """The faults of recipes that their sources and compilers show, and what could not be examined.
+
+    Sources are fetched and unpacked, as the builds need them. Large ones, from git or Debian, are examined once
+    they are there, and flags once the compiler is.
+    """
+    faults: dict[str, None] = {}
+    notes: dict[str, None] = {}
+    for build in builds:
+        if build.recipe.build.frontend == "bazel":
+            continue
+        try:
+            tree = _tree(build, toolbox.home)
+        except SourceError as error:
+            if "does not apply" in str(error):
+                faults[f"recipe {build.recipe.name} {build.version}: {error}"] = None
+            else:
+                notes[f"{build.recipe.name} {build.version} was not examined: {error}"] = None
+            continue
+        if tree is not None:
+            faults |= dict.fromkeys(source_faults(build, tree))
+        faults |= dict.fromkeys(flag_faults(build, toolbox))
+    return list(faults), list(notes)
+
+
+def _tree(build: Build, home: Path) -> Path | None:
+    if isinstance(build.source.source, SdistSource | ArchiveSource | FolderSource):
+        return prepare(build.recipe.project, build.source, home)
+    folder = tree_folder(build.recipe.project, build.source, home)
+    return folder if folder.is_dir() else None
+
+
+def check_source(build: Build, tree: Path) -> None:
+    """Refuse a source that the recipe does not fit.
+
+    Raises:
+        ConfigError: with every fault of :func:`source_faults`.
+    """
+    if faults := list(source_faults(build, tree)):
+        raise ConfigError("\n".join(faults))
+
+
+def source_faults(build: Build, tree: Path) -> Iterator[str]:
+    """What the source contradicts: the frontend, the Python, and options that no file of it reads."""
+    whose = f"recipe {build.recipe.name}"
+
+    def read(name: str) -> str | None:
+        path = tree / name
+        return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else None
+
+    try:
+        pyproject = pyproject_of(read)
+    except ValueError as error:
+        yield f"{whose}: pyproject.toml of the source is not valid TOML: {error}"
+        return
+    own: str = build.recipe.build.frontend
+    fitting = frontend_of(pyproject, read)
+    if fitting not in (None, own, own.removesuffix("-rust")) and "build-backend" in pyproject.get(
+        "build-system", {}
+    ):
+        yield (
+            f'{whose}: build.frontend is "{own}", but the build backend of the source is {backend_of(pyproject)}; '
+            f'use frontend = "{fitting}"'
+        )
+    elif fitting is None and own in FRONTENDS.values() and own != "setuptools":
+        yield f'{whose}: build.frontend is "{own}", but the build backend of the source is {backend_of(pyproject)}'
+    allowed = _requires_python(read("PKG-INFO")) or str(
+        pyproject.get("project", {}).get("requires-python", "")
+    )
+    if not _allows(allowed, build.python):
+        yield f"{whose}: version {build.version} needs Python {allowed}, which {build.python} is not"
+    if own == "meson-python":
+        yield from unknown_meson_options(build.options, tree, whose)
+        return
+    if own == "maturin":  # cargo reads its options
+        return
+    try:
+        check_cmake_variables(build.options, tree, f"{whose}, backend {build.backend}")
+    except ConfigError as error:
+        yield str(error)
+
+
+def _requires_python(metadata: str | None) -> str:
+    return (Parser().parsestr(metadata or "", headersonly=True).get("Requires-Python") or "").strip()
+
+
+def _allows(specifiers: str, python: str) -> bool:
+    try:
+        return SpecifierSet(specifiers).contains(version_of(python), prereleases=True)
+    except InvalidSpecifier:
+        return True
+
+
+def flag_faults(build: Build, toolbox: Toolbox) -> Iterator[str]:
+    """Compiler options of the recipe that its compiler does not know; nothing if the compiler is not here yet."""
+    settings = build.recipe.build
+    flags = [*settings.cflags, *settings.hot_flags]
+    parts = toolbox.toolchains.compilers[build.compiler].tools
+    if not flags or not all(toolbox.has(part) for part in (*parts, "ccache")):
+        return
+    with tempfile.TemporaryDirectory() as scratch:
+        commands = write_wrappers(build, toolbox, Path(scratch) / "bin", libraries=[])
+        source = Path(scratch) / "empty.c"
+        source.write_text("int nothing;\n", encoding="utf-8")
+        done = subprocess.run(
+            [str(commands.cc), *flags, "-c", str(source), "-o", f"{scratch}/empty.o"],
+            env={**os.environ, **compiler_of(build, toolbox).environment(toolbox), "CCACHE_DISABLE": "1"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    if done.returncode:
+        unknown = re.findall(r"error: (.*)", done.stderr) or [done.stderr.strip()[-300:]]
+        place = f"recipe {build.recipe.name}: build.cflags, build.hot_flags"
+        yield f"{place}: {build.compiler} refuses them: {'; '.join(unknown)}"
