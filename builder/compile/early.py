@@ -14,8 +14,9 @@ from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
 from builder.compile.compilers import compiler_of
 from builder.compile.options import check_cmake_variables, unknown_meson_options
+from builder.compile.rust import check_crates
 from builder.compile.wrappers import write_wrappers
-from builder.errors import ConfigError, SourceError
+from builder.errors import CompileError, ConfigError, SourceError
 from builder.model.build import Build
 from builder.model.pythons import version_of
 from builder.model.sources import ArchiveSource, FolderSource, SdistSource
@@ -44,9 +45,17 @@ def early_faults(builds: Iterable[Build], toolbox: Toolbox) -> tuple[list[str], 
                 notes[f"{build.recipe.name} {build.version} was not examined: {error}"] = None
             continue
         if tree is not None:
-            faults |= dict.fromkeys(source_faults(build, tree))
+            faults |= dict.fromkeys([*source_faults(build, tree), *_crate_faults(build, tree)])
         faults |= dict.fromkeys(flag_faults(build, toolbox))
     return list(faults), list(notes)
+
+
+def _crate_faults(build: Build, tree: Path) -> Iterator[str]:
+    if (rust := build.recipe.build.rust) is not None:
+        try:
+            check_crates(tree, rust.crates, f"the source of {build.recipe.project} {build.version}")
+        except CompileError as error:
+            yield f"recipe {build.recipe.name}: {error}"
 
 
 def _tree(build: Build, home: Path) -> Path | None:

@@ -29,7 +29,7 @@ def refusal(sdist: Sdist, *, pure_wheels: bool, frontends: Collection[str], fort
 
 
 def _reasons(sdist: Sdist, frontends: Collection[str], fortran: bool) -> Iterator[str]:
-    if (reason := _rust(sdist, frontends)) is not None:
+    if (reason := _rust(sdist)) is not None:
         yield reason
     if sdist.frontend is None:
         yield f"its build backend is {sdist.backend}; recipes have the frontends {', '.join(frontends)}"
@@ -46,23 +46,17 @@ def _reasons(sdist: Sdist, frontends: Collection[str], fortran: bool) -> Iterato
                 yield f"its build downloads sources itself ({name}: {found[0]}), which no hash pins"
 
 
-def _rust(sdist: Sdist, frontends: Collection[str]) -> str | None:
-    """Crates that the source does not contain, or a backend for Rust that no frontend runs."""
-    manifests = [name for name in sdist.names if name.endswith("Cargo.toml") and not aside(name)]
-    needed = any(
-        "maturin" in one or "setuptools-rust" in one or "setuptools_rust" in one for one in sdist.requires
-    )
-    if not manifests or not needed:
+def _rust(sdist: Sdist) -> str | None:
+    """Crates that the source does not contain."""
+    if not sdist.is_rust:
         return None
     config = sdist.texts.get(".cargo/config.toml", "") + sdist.texts.get(".cargo/config", "")
-    if "vendored-sources" not in config and not any("/vendor/" in f"/{name}" for name in manifests):
-        return (
-            "it is written in Rust, and its source distribution has no vendored crates: "
-            "cargo would download what no hash here pins"
-        )
-    if "maturin" not in frontends:
-        return "it is written in Rust, for which recipes have no frontend"
-    return None
+    if re.search(r"^directory\s*=", config, re.MULTILINE) or "Cargo.lock" not in sdist.names:
+        return None
+    return (
+        "it is written in Rust, and its source distribution has no vendored crates: "
+        "cargo would download what no hash here pins"
+    )
 
 
 def _fetched(sdist: Sdist) -> Iterator[str]:

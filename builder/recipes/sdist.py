@@ -89,7 +89,15 @@ class Sdist:
 
     @property
     def frontend(self) -> str | None:
-        return frontend_of(self.pyproject, self.texts.get)
+        found = frontend_of(self.pyproject, self.texts.get)
+        return f"{found}-rust" if found == "setuptools" and self.is_rust else found
+
+    @property
+    def is_rust(self) -> bool:
+        """Whether the build compiles crates."""
+        tools = ("maturin", "setuptools-rust", "setuptools_rust")
+        crates = any(name.endswith("Cargo.toml") and not aside(name) for name in self.names)
+        return crates and any(tool in one for one in self.requires for tool in tools)
 
     @property
     def requires(self) -> tuple[str, ...]:

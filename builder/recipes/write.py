@@ -20,6 +20,7 @@ _ALWAYS = {
     "meson-python": ("build", "meson-python", "ninja", "pkgconf"),
     "scikit-build-core": ("build", "scikit-build-core", "cmake", "ninja"),
     "maturin": ("build", "maturin"),
+    "setuptools-rust": ("build", "setuptools", "setuptools-rust", "wheel"),
 }
 """What each frontend needs besides the declared requirements."""
 _SIZE_ROOM = 3
@@ -105,6 +106,8 @@ def recipe_text(draft: Draft) -> str:
         lines.append(f"libraries = {_listed(dict.fromkeys(parts))}  # guess")
     for one in draft.libraries:
         lines += [] if one.part else _missing_part(one)
+    if draft.frontend in ("maturin", "setuptools-rust"):
+        lines += ["", "[build.rust]", 'crates = "vendored"']
     lines += ["", "[backends.none]", "default = true", "", "[audit]"]
     origin = f": {_SIZE_ROOM} times PyPI's wheel" if draft.wheel_bytes else ""
     lines.append(f"max_size_bytes = {rounded}  # guess{origin}")

@@ -93,7 +93,7 @@ RUST = '[build-system]\nrequires = ["maturin"]\nbuild-backend = "maturin"\n'
 @pytest.mark.parametrize(
     ("changed", "reason"),
     [
-        ({"pyproject__toml": RUST, "Cargo__toml": "[package]"}, "no vendored crates"),
+        ({"pyproject__toml": RUST, "Cargo__toml": "[package]", "Cargo__lock": ""}, "no vendored crates"),
         (
             {
                 "pyproject__toml": CMAKE,
