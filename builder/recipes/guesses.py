@@ -40,6 +40,7 @@ PACKAGES: Mapping[str, tuple[str, ...]] = {
 }
 """The Debian packages with the headers of a library, by its name for the linker."""
 _LINKED = re.compile(r"\blibraries\b[^=\n]{0,20}=\s*\[([^\]]*)\]")
+_CONFIG = re.compile(r"\b(xml2|xslt|curl|freetype|pq|geos)-config\b")
 _QUOTED = re.compile(r"[\"']([A-Za-z0-9_+.-]+)[\"']")
 _MESON = re.compile(r"\bdependency\(\s*'([A-Za-z0-9_+.-]+)'")
 _CMAKE = re.compile(r"\bfind_package\(\s*([A-Za-z0-9_]+)", re.IGNORECASE)
@@ -96,8 +97,9 @@ def guess_libraries(
 
 
 def _named(name: str, text: str) -> Iterable[str]:
-    if name in ("setup.py", "setup.cfg"):
-        return [library for group in _LINKED.findall(text) for library in _QUOTED.findall(group)]
+    if "/" not in name and name.endswith((".py", ".cfg")):
+        linked = [library for group in _LINKED.findall(text) for library in _QUOTED.findall(group)]
+        return [*linked, *_CONFIG.findall(text)]
     if name.endswith("meson.build"):
         return _MESON.findall(text)
     return _CMAKE.findall(text) if name == "CMakeLists.txt" else ()

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import get_args
 
 from builder.errors import ConfigError
-from builder.folders import recipe_folders, scripts
+from builder.folders import recipe_files, recipe_folders, scripts
 from builder.load import Configs
 from builder.model.recipe import BuildSettings, RecipeFile
 from builder.model.toolchains import Toolchains
@@ -123,7 +123,7 @@ def new_recipe(
     )
     script = folder / f"{main_module(wheel, name)}_wheel.py"
     path = folder / f"{name}.toml"
-    _refuse_existing(name, script, path, configs, force)
+    _refuse_existing(name, script, path, force)
     fitting = fitting_pythons(subject, configs.toolchains, pythons)
     known = _known_targets(configs.targets, targets)
     draft = Draft(
@@ -201,13 +201,13 @@ def _known_targets(targets: Targets, asked: Sequence[str]) -> tuple[str, ...]:
     return tuple(targets[name].name for name in asked or DEFAULT_TARGETS)
 
 
-def _refuse_existing(name: str, script: Path, path: Path, configs: Configs, force: bool) -> None:
+def _refuse_existing(name: str, script: Path, path: Path, force: bool) -> None:
     if elsewhere := [one for one in scripts(script.name) if one != script]:
         raise ConfigError(
             f"{script.name} is in {elsewhere[0].parent} already, and would be in {script.parent}, too"
         )
-    if name in configs.recipes and not path.exists():
-        raise ConfigError(f"there is a recipe {name} already; `armwheels recipe update {name}` renews it")
+    if others := [one for one in recipe_files().get(name, ()) if one != path]:
+        raise ConfigError(f"{others[0]} is a recipe of that name; `armwheels recipe update {name}` renews it")
     if existing := [str(one) for one in (path, script) if one.exists() and not force]:
         raise ConfigError(f"{' and '.join(existing)}: exists already; --force overwrites it")
 

@@ -135,6 +135,23 @@ def test_a_download_of_the_tests_or_in_a_comment_is_no_reason(index: FakeIndex, 
     assert "ninja" in (own / "demo-pack.toml").read_text()
 
 
+def test_a_recipe_of_another_folder_is_not_hidden(
+    released: FakeIndex,
+    own: Path,
+    run: Run,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (own / "demo-pack.toml").touch()
+    first = tmp_path / "first"
+    first.mkdir()
+    monkeypatch.setenv("ARMWHEELS_RECIPES", f"{first}:{own}")
+    assert run("recipe", "new", "demo-pack", "--no-lock", "--force") == 3
+    assert f"{own}/demo-pack.toml is a recipe of that name" in capsys.readouterr().err
+    assert list(first.iterdir()) == []
+
+
 @pytest.mark.parametrize(
     ("file", "members", "reason"),
     [
