@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from builder.errors import ArmwheelsError, as_disk_error
+from builder.errors import ArmwheelsError, as_disk_error, with_true_cause
 
 PANELS: Mapping[str, Mapping[str, str]] = {  # by the heading in the help: each command with its module
     "Build": {"plan": "build", "nightly": "nightly", "build": "build"},
@@ -39,7 +39,8 @@ def make_app(only: str | None = None) -> typer.Typer:
         help="Build Python wheels tuned for each Arm server CPU, check them, and publish them on an index.",
         no_args_is_help=True,
         add_completion=False,
-        rich_markup_mode="rich",
+        # typer draws boxes of 80 columns around the errors of arguments; a file or a pipe gets whole lines.
+        rich_markup_mode="rich" if sys.stderr.isatty() else None,
         pretty_exceptions_enable=False,
     )
     app.callback()(lambda: None)  # one command alone is named on the command line too
@@ -60,7 +61,7 @@ def main() -> None:
     try:
         make_app(sys.argv[1] if len(sys.argv) > 1 else None)()
     except ArmwheelsError as error:
-        _end(error)
+        _end(with_true_cause(error))
     except OSError as error:
         if (full := as_disk_error(error)) is None:
             raise

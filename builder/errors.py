@@ -7,6 +7,7 @@ is the meaning of its exit code in ``docs/reference``.
 from __future__ import annotations
 
 import errno
+import os
 from typing import ClassVar
 
 
@@ -82,12 +83,28 @@ class StoppedError(ArmwheelsError):
     exit_code = 130
 
 
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_ADVICE = (
+    "Nothing incomplete was published. Free some space, or set ARMWHEELS_HOME to a larger disk; then run the same "
+    "command again: it continues from what is done"
+)
+
+
+def says_disk_full(text: str) -> bool:
+    """Whether a program's output, or a message that quotes it, says that the disk is full (strerror(3))."""
+    return any(os.strerror(number) in text for number in _FULL)
+
+
+def with_true_cause(error: ArmwheelsError) -> ArmwheelsError:
+    """The same error, or a :class:`DiskError` where a full disk made a program fail: compiler, uv, git or apt."""
+    if isinstance(error, DiskError) or not says_disk_full(str(error)):
+        return error
+    return DiskError(f"{error}\n{_ADVICE}")
+
+
 def as_disk_error(error: OSError) -> DiskError | None:
     """The error for a disk that accepts no more data (errno(3)); ``None`` for any other cause."""
-    if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+    if error.errno not in (*_FULL, errno.EROFS):
         return None
     where = f" ({error.filename})" if error.filename else ""
-    return DiskError(
-        f"{error.strerror}{where}. Nothing incomplete was published. Free some space, or set ARMWHEELS_HOME to a "
-        "larger disk; then run the same command again: it continues from what is done"
-    )
+    return DiskError(f"{error.strerror}{where}. {_ADVICE}")

@@ -10,12 +10,10 @@ from builder.commands import console
 from builder.commands.build import MatrixOption, stoppable
 from builder.commands.project import Project
 from builder.commands.terminal import out
-from builder.errors import (
-    IncompleteError,
-)
+from builder.errors import DiskError, IncompleteError, says_disk_full
 from builder.index.local import open_index
 from builder.index.publish import close_channel
-from builder.nightly import run_nightly
+from builder.nightly import NightlyReport, run_nightly
 from builder.settings import index_url
 
 
@@ -53,5 +51,17 @@ def nightly(
                 highlight=False,
                 soft_wrap=True,
             )
+    check_whole(report)
+
+
+def check_whole(report: NightlyReport) -> None:
+    """Refuse a run without some of its wheels.
+
+    Raises:
+        DiskError: the disk was full.
+        IncompleteError: wheels are missing for any other reason.
+    """
+    if full := [cell for cell in report.missing if says_disk_full(cell.detail)]:
+        raise DiskError(f"the disk is full: {', '.join(cell.build.id for cell in full)}\n{full[0].detail}")
     if report.missing:
         raise IncompleteError(f"{len(report.missing)} of {len(report.cells)} builds are missing")

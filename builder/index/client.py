@@ -22,7 +22,7 @@ from tenacity import (
     wait_exponential_jitter,
 )
 
-from builder.errors import PublishError
+from builder.errors import DiskError, PublishError
 from builder.model.base import Frozen
 from builder.whole import create_once, sha256_of
 
@@ -236,6 +236,8 @@ class Index:
         message = f"{method} {path}: {answer.status_code} {_reason(answer)}"
         if answer.status_code in (401, 403):
             message += " (the token is that of ARMWHEELS_TOKEN)"
+        if answer.status_code == 507:  # more attempts would not find more space
+            raise DiskError(message)
         if answer.status_code >= 500 or answer.status_code == 429:
             raise _UnreachableError(message, wait=_seconds(answer.headers.get("retry-after")))
         raise PublishError(message)

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from builder.errors import SourceError, ToolboxError
+from builder.errors import ArmwheelsError, SourceError, ToolboxError, as_disk_error
 from builder.folders import beside_recipes, pinned_file
 from builder.model.sources import ArchiveSource, SdistSource
 from builder.toolbox.fetch import Mirror, download, fetch_debian, fetch_pypi
@@ -70,7 +70,7 @@ def unpack(archive: Path, tree: Path, scratch: Path) -> None:
         with tarfile.open(archive) as tar:
             tar.extractall(into, filter="data")
     except (tarfile.TarError, OSError) as error:
-        raise SourceError(f"{archive.name} could not be unpacked: {error}") from error
+        raise _unreadable(archive, error) from error
     top = list(into.iterdir())
     tree.parent.mkdir(parents=True, exist_ok=True)
     (top[0] if len(top) == 1 and top[0].is_dir() else into).rename(tree)
@@ -93,6 +93,12 @@ def extract(archive: Path, names: Iterable[str], tree: Path) -> None:
                         raise SourceError(f"{archive.name} and the folder both have {inside}")
                     tar.extract(member.replace(name=inside), tree, filter="data")
     except (tarfile.TarError, OSError) as error:
-        raise SourceError(f"{archive.name} could not be unpacked: {error}") from error
+        raise _unreadable(archive, error) from error
     if wanted:
         raise SourceError(f"{archive.name} has no {', '.join(sorted(wanted))}")
+
+
+def _unreadable(archive: Path, error: Exception) -> ArmwheelsError:
+    """The error of a failed unpacking: that of the disk, if it accepts no more data, else that of the archive."""
+    full = as_disk_error(error) if isinstance(error, OSError) else None
+    return full or SourceError(f"{archive.name} could not be unpacked: {error}")
