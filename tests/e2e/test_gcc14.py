@@ -9,6 +9,7 @@ import pytest
 
 from builder.compile.compilers.base import Commands
 from builder.compile.wrappers import write_wrappers
+from builder.ingredients import gather_ingredients
 from builder.load import load_targets
 from builder.model.recipe import Recipe
 from builder.settings import validate
@@ -86,6 +87,15 @@ def _run(*command: object, folder: Path) -> str:
     done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False, cwd=folder)
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def test_it_knows_every_target_and_the_newest_cpus(toolbox: Toolbox, tmp_path: Path) -> None:
+    compiler = toolbox.ensure("gnu-14") / "usr/bin/aarch64-linux-gnu-gcc-14"
+    facts = gather_ingredients({}, toolbox.toolchains, toolbox.pins).compilers["gcc-14"]
+    flags = {flag for target in load_targets().values() for flag in facts.flags(target)}
+    newest = ("neoverse-n3", "neoverse-v3ae", "grace", "ampere1a", "ampere1b")
+    for flag in sorted(flags | {f"-mcpu={name}" for name in newest}):
+        _run(compiler, flag, "-fsyntax-only", "-x", "c", "/dev/null", folder=tmp_path)
 
 
 def test_an_extension_has_the_tags_of_the_older_compiler_and_runs(toolbox: Toolbox, tmp_path: Path) -> None:

@@ -30,6 +30,29 @@ _EXTENSIONS = {
 }
 
 
+_FORTRAN = """\
+# Messages of libgfortran name the source as the command line does: no build folder may be in it.
+count=$#
+while [ "$count" -gt 0 ]; do
+    argument=$1
+    shift
+    count=$((count - 1))
+    case "$argument" in
+        /*.[fF]|/*.[fF][0-9][0-9]|/*.for|/*.FOR|/*.ftn|/*.FTN|/*.fpp|/*.FPP)
+            argument=$(realpath -s --relative-to=. "$argument");;
+    esac
+    set -- "$@" "$argument"
+done
+# The compiler's own record (-frecord-gcc-switches) would name folders of modules. ccache knows no Fortran.
+record={record}
+printf '.section .GCC.command.line,"MS",@progbits,1\\n.string "%s"\\n' \\
+    "GNU Fortran {release} -mcpu=$cpu$extensions$kept${{hot:+ $hot}}" >"$record" || exit 1
+{bare} "-mcpu=$cpu$extensions" "-Wa,$record" "$@" $hot
+status=$?
+rm -f "$record"
+exit "$status"
+"""
+
 STAGE = 1
 """Raise this by hand when the scripts below call GCC differently. It enters the compile digest."""
 
@@ -73,10 +96,18 @@ class Gnu:
         # The compiler calls helpers (`__aarch64_cas8_sync`) that the older libgcc of the sysroot lacks.
         helpers = part / f"usr/lib/gcc-cross/aarch64-linux-gnu/{self._release}/libgcc.a"
 
-        def compiler(name: str, cache: str) -> str:
-            command = (
-                f'case "$linked,$compiled" in 1,) set -- "$@" {helpers};; esac\n'
-                f'exec {cache}{folder}/aarch64-linux-gnu-bare-{name} "-mcpu=$cpu$extensions" "$@" $hot'
+        link = f'case "$linked,$compiled" in 1,) set -- "$@" {helpers};; esac\n'
+
+        def compiler(name: str) -> str:
+            bare = f"{folder}/aarch64-linux-gnu-bare-{name}"
+            command = f'{link}exec {ccache} {bare} "-mcpu=$cpu$extensions" "$@" $hot'
+            return compiler_script(self, wrapping, _EXTENSIONS, command)
+
+        def fortran() -> str:
+            command = link + _FORTRAN.format(
+                record=f"{folder}/fortran-$$.s",
+                release=self.table.version,
+                bare=f"{folder}/aarch64-linux-gnu-bare-gfortran",
             )
             return compiler_script(self, wrapping, _EXTENSIONS, command)
 
@@ -84,10 +115,9 @@ class Gnu:
             return f'#!/bin/sh\nexec {programs}/aarch64-linux-gnu-{name} "$@"\n'
 
         return {
-            "cc": compiler("gcc", f"{ccache} "),
-            "c++": compiler("g++", f"{ccache} "),
-            # ccache knows no Fortran.
-            **({"fc": compiler("gfortran", "")} if self._fortran(wrapping) else {}),
+            "cc": compiler("gcc"),
+            "c++": compiler("g++"),
+            **({"fc": fortran()} if self._fortran(wrapping) else {}),
             **self._bare_scripts(wrapping, part),
             "ar": tool("ar"),
             "ranlib": tool("ranlib"),
@@ -113,6 +143,10 @@ class Gnu:
             f"-L{sysroot}/lib/aarch64-linux-gnu "
             f"-Wl,-rpath-link,{sysroot}/lib/aarch64-linux-gnu -Wl,-rpath-link,{sysroot}/usr/lib/aarch64-linux-gnu"
         )
+        fortran = self._fortran(wrapping)
+        if fortran:
+            # First for every linker: Meson links with the C compiler, and adds folders of the newer libgfortran.
+            search += f" -L{toolbox.ensure(fortran.library)}/usr/lib/gcc/aarch64-linux-gnu/{old}"
         cxx = (
             f"-nostdinc++ -isystem {sysroot}/usr/include/c++/{old} "
             f"-isystem {sysroot}/usr/include/aarch64-linux-gnu/c++/{old} "
@@ -122,20 +156,20 @@ class Gnu:
         link += "".join(f" -Wl,-rpath-link,{folder}" for folder in wrapping.libraries)
         last = library_flags(wrapping)
 
-        def bare(home: Path, name: str, extra: str) -> str:
+        def bare(home: Path, name: str, extra: str, record: str = "-frecord-gcc-switches ") -> str:
             return (
                 f"#!/bin/sh\nexec {home}/usr/bin/aarch64-linux-gnu-{name}-{self._release} {search} {extra} {link} "
-                f'{prefix_maps(wrapping)} -frecord-gcc-switches "$@" {last}\n'
+                f'{prefix_maps(wrapping)} {record}"$@" {last}\n'
             )
 
         scripts = {"bare-gcc": bare(part, "gcc", ""), "bare-g++": bare(part, "g++", cxx)}
-        if fortran := self._fortran(wrapping):
+        if fortran:
             # The driver of the Fortran part finds assembler, linker and start files in the compiler's.
             inner = f"gcc-cross/aarch64-linux-gnu/{self._release}/"
             places = (f"usr/libexec/{inner}", f"usr/lib/{inner}", "usr/aarch64-linux-gnu/bin/")
             found = " ".join(f"-B{part}/{place}" for place in places)
-            library = toolbox.ensure(fortran.library) / f"usr/lib/gcc/aarch64-linux-gnu/{old}"
-            scripts["bare-gfortran"] = bare(toolbox.ensure(fortran.part), "gfortran", f"{found} -L{library}")
+            home = toolbox.ensure(fortran.part)
+            scripts["bare-gfortran"] = bare(home, "gfortran", found, record="")
         return scripts
 
     def _sysroot(self, build: Build, toolbox: Toolbox) -> Path:

@@ -333,3 +333,14 @@ def test_the_fortran_compiler_takes_linker_and_library_from_their_parts(
     assert str(tmp_path / "gnu-14/usr/lib/gcc-cross/aarch64-linux-gnu/14/libgcc.a") in passed
     assert "-nostdinc++" not in passed
     assert "-mcpu=generic" in passed
+
+
+def test_a_unit_in_fortran_is_named_without_a_build_folder_and_recorded(
+    fortran: Wrapped, tmp_path: Path
+) -> None:
+    (tmp_path / "build").mkdir()
+    passed = fortran.fc("-O2", "-c", f"{tmp_path}/src/a.f90", "-o", "a.o", folder=tmp_path / "build")
+    assert passed[-5:-1] == ["-O2", "-c", "../src/a.f90", "-o"]
+    assert "-frecord-gcc-switches" not in passed
+    [record] = [argument.removeprefix("-Wa,") for argument in passed if argument.startswith("-Wa,")]
+    assert not Path(record).exists()  # the assembler has read it
