@@ -54,7 +54,7 @@ MISSPELT = [
     ("toolchains.toml", "libstdcxx =", "libstdcx =", "compilers.gcc.libstdcx", "'libstdcxx'"),
     ("toolchains.toml", 'part = "gnu-14"', 'part = "gnu14"', "compilers.gcc-14", "'gnu-14'"),
     ("toolchains.toml", "{ neoverse-v2 =", "{ neovers-v2 =", "compilers.gcc.cpus", "'neoverse-v2'"),
-    ("recipes/msgpack.toml", 'compiler = "gcc', 'compiler = "gc', "build.compiler", "'gcc'"),
+    ("recipes/msgpack.toml", 'compiler = "gcc-14"', 'compiler = "gc14"', "build.compiler", "'gcc-14'"),
 ]
 OVERWRITTEN = [
     # keys that a model beside the file's once took, to overwrite them
