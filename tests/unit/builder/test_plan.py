@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from builder.digests import digest
+from builder.digests import Ingredients, RustFacts, digest
 from builder.errors import ConfigError
 from builder.model.matrix import Cells, Matrix
 from builder.model.recipe import Recipe
@@ -242,6 +244,30 @@ def test_fortran_with_a_compiler_that_has_none_is_refused(targets: Targets) -> N
     ]
     able = _changed(build={**RECIPE["build"], "compiler": "gcc-14", "fortran": True})
     assert recipe_faults(able, targets, ingredients_for(able).compilers) == []
+
+
+def test_crates_from_a_registry_need_one_that_is_named(targets: Targets) -> None:
+    build = {**RECIPE["build"], "frontend": "maturin", "options": [], "rust": {"crates": "registry"}}
+    recipe = _changed(build=build)
+    cells = {
+        "recipe": "demo",
+        "versions": ["1.0"],
+        "pythons": ["cp311"],
+        "targets": ["generic"],
+        "backends": ["openblas"],
+    }
+    matrix = validate(Matrix, {"description": "d", "cells": [cells]}, origin="m")
+    plain = ingredients_for(recipe)
+
+    def with_registry(registry: str | None) -> Ingredients:
+        return replace(
+            plain, stages={**plain.stages, "rust": 1}, rust=RustFacts("1.96.0", ("zig",), registry)
+        )
+
+    with pytest.raises(ConfigError, match="recipe demo takes its crates from a cargo registry"):
+        make_builds(matrix, {"demo": recipe}, targets, with_registry(None))
+    [made] = make_builds(matrix, {"demo": recipe}, targets, with_registry("config.toml"))
+    assert made.compile_inputs["rust"] == [1, "1.96.0", "registry"]
 
 
 def test_a_free_threaded_python_is_understood() -> None:
