@@ -137,6 +137,7 @@ def new_recipe(
         libraries=guess_libraries(subject.sdist, wheel.members, configs.toolchains),
         licence=guess_licence(subject.sdist),
         wheel_bytes=wheel.bytes or None,
+        stable_abi="-abi3-" in wheel.filename,
         script=script.name,
         test_requires=wheel.requires,
         test_hint=test_hint(subject.sdist),

@@ -88,10 +88,11 @@ def test_script(project: str, wheel: WheelFiles) -> str:
     ]
     parts = [_HEAD.format(project=project), _import_check(project, module)]
     if extensions := extensions_of(wheel):
-        parts.append(_extension_check(extensions, wheel.filename))
+        parts.append(_extension_check(extensions, "-".join(wheel.filename.split("-")[:2])))
     parts += [_round_trip(module, *pair, data) for pair, data in pairs]
-    table = ", ".join(f'"{name}": check_{name}' for name in checks)
-    parts.append(f'if __name__ == "__main__":\n    report({{{table}}}, vital="import")\n')
+    table = "".join(f'            "{name}": check_{name},\n' for name in checks)
+    call = f'    report(\n        {{\n{table}        }},\n        vital="import",\n    )\n'
+    parts.append(f'if __name__ == "__main__":\n{call}')
     return "\n\n".join(parts)
 
 
@@ -119,13 +120,14 @@ def _extension_check(extensions: Iterable[str], origin: str) -> str:
     names = [f'"{name}",' for name in extensions]
     line = f"({' '.join(names)})" if len(names) == 1 else f"({' '.join(names)[:-1]})"
     listed = line if len(line) <= 90 else "(\n" + "".join(f"    {name}\n" for name in names) + ")"
-    return f'''# The extension modules of {origin}
+    return f'''# The extension modules of PyPI's wheel, {origin}
 EXTENSIONS = {listed}
 
 
 def check_extensions() -> tuple[bool, str]:
     """Each is imported; one that needs a package which is not a requirement counts as absent."""
-    absent, wrong = [], []
+    absent: list[str] = []
+    wrong: list[str] = []
     for name in EXTENSIONS:
         try:
             file = importlib.import_module(name).__file__ or ""

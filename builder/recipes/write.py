@@ -41,6 +41,7 @@ class Draft:
     libraries: tuple[LibraryGuess, ...]
     licence: str
     wheel_bytes: int | None
+    stable_abi: bool
     script: str
     test_requires: tuple[str, ...]
     test_hint: str | None
@@ -100,6 +101,8 @@ def recipe_text(draft: Draft) -> str:
         f"requires = {_listed(requires)}",
         'cflags = ["-O3"]  # guess',
     ]
+    if draft.stable_abi:
+        lines.append("stable_abi = true  # as PyPI's wheel")
     if any(name.endswith(FORTRAN) for name in draft.sdist.compiled):
         lines.append("fortran = true")
     if parts := [one.part for one in draft.libraries if one.part]:

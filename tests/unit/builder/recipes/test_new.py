@@ -152,6 +152,14 @@ def test_a_recipe_of_another_folder_is_not_hidden(
     assert list(first.iterdir()) == []
 
 
+def test_a_project_with_wheels_of_the_stable_abi_gets_one(index: FakeIndex, own: Path, run: Run) -> None:
+    index.sdist("1.0")
+    index.add(f"demo_pack-1.0-cp39-abi3-{AARCH64}.whl", WHEEL)
+    assert run("recipe", "new", "demo-pack", "--no-lock") == 0
+    assert load_configs().recipe("demo-pack").build.stable_abi
+    assert load_configs().matrix("demo-pack").cells[0].pythons == ("cp311", "cp313", "cp314", "cp315")
+
+
 @pytest.mark.parametrize(
     ("file", "members", "reason"),
     [
