@@ -147,9 +147,9 @@ def nightly_table(report: NightlyReport, url: str | None) -> RenderableType:
     return Group(*lines)
 
 
-def checks_table(checks: Iterable[Check], title: str | None = None) -> Table:
+def checks_table(checks: Iterable[Check]) -> Table:
     """The checks with outcome, seconds and detail."""
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False)
     for heading in ("check", "outcome", "seconds", "detail"):
         table.add_column(heading, justify="right" if heading == "seconds" else "left")
     for check in checks:
@@ -164,11 +164,13 @@ def checks_table(checks: Iterable[Check], title: str | None = None) -> Table:
 
 def verify_table(report: VerifyReport) -> RenderableType:
     """The results of running a wheel under emulation."""
-    checks = checks_table(report.checks, title=f"{report.filename} on {report.cpu}")
+    # A title of the table would be broken at the table's width, also in a file.
+    title = Text(f"{report.filename} on {report.cpu}", style="italic")
+    checks = checks_table(report.checks)
     lesser = report.lesser
     where = f"on {lesser.target} ({lesser.cpu})" if lesser.outcome != "no-model" else "on a lesser CPU"
     checks.add_row(where, Text(lesser.outcome, style="cyan"), "", lesser.detail)
-    return Group(checks, Text(f"{report.emulator}: {report.cpu_note}", style="dim"))
+    return Group(title, checks, Text(f"{report.emulator}: {report.cpu_note}", style="dim"))
 
 
 def bench_line(verdict: BenchVerdict) -> str:
