@@ -7,7 +7,7 @@ from typing import Any
 from kit import Run, Unavailable, Workload, main
 
 
-def _picture(width: int = 320, height: int = 240) -> Any:
+def _picture(width: int = 128, height: int = 96) -> Any:
     """Gradients with noise over them, the same every time."""
     from PIL import Image
 
@@ -70,7 +70,7 @@ def _on_pixels(work: Callable[[Any], object]) -> Callable[[], Run]:
 def _resize(picture: Any) -> object:
     from PIL import Image
 
-    return picture.resize((200, 150), Image.Resampling.LANCZOS)
+    return picture.resize((80, 60), Image.Resampling.LANCZOS)
 
 
 def _blur(picture: Any) -> object:
@@ -106,13 +106,13 @@ def _text() -> Run:
 
 
 WORKLOADS = (
-    Workload("jpeg-read", "320 x 240 pixels, quality 85", _reading("JPEG", quality=85)),
-    Workload("jpeg-write", "320 x 240 pixels, quality 85", _writing("JPEG", quality=85)),
-    Workload("png-read", "320 x 240 pixels", _reading("PNG")),
-    Workload("png-write", "320 x 240 pixels", _writing("PNG")),
-    Workload("webp-read", "320 x 240 pixels, quality 80", _reading("WEBP", "webp", quality=80)),
-    Workload("tiff-read", "320 x 240 pixels, LZW", _reading("TIFF", "libtiff", compression="tiff_lzw")),
-    Workload("resize", "320 x 240 to 200 x 150 pixels, Lanczos", _on_pixels(_resize)),
+    Workload("jpeg-read", "128 x 96 pixels, quality 85", _reading("JPEG", quality=85)),
+    Workload("jpeg-write", "128 x 96 pixels, quality 85", _writing("JPEG", quality=85)),
+    Workload("png-read", "128 x 96 pixels", _reading("PNG")),
+    Workload("png-write", "128 x 96 pixels", _writing("PNG")),
+    Workload("webp-read", "128 x 96 pixels, quality 80", _reading("WEBP", "webp", quality=80)),
+    Workload("tiff-read", "128 x 96 pixels, LZW", _reading("TIFF", "libtiff", compression="tiff_lzw")),
+    Workload("resize", "128 x 96 to 80 x 60 pixels, Lanczos", _on_pixels(_resize)),
     Workload("blur", "Gaussian, radius 2", _on_pixels(_blur)),
     Workload("sharpen", "a kernel of 3 x 3", _on_pixels(_sharpen)),
     Workload("rotate", "30 degrees, bilinear", _on_pixels(_rotate)),
