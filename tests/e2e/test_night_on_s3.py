@@ -79,7 +79,7 @@ def test_the_store_is_killed_during_a_night(seaweed: Seaweed, place: Place) -> N
     text = "".join(lines)
     assert process.returncode == 0, text
     assert deaths == DEATHS
-    assert text.count("built            msgpack-1.2.4-cp311-") == 3
+    assert text.count("built            msgpack-1.2.4-cp313-") == 3
     assert "nightly moved to" in text
     after = objects(seaweed)
     assert {key: after.get(key) for key in acknowledged} == acknowledged
