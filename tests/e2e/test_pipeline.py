@@ -71,7 +71,8 @@ def test_what_was_found_out_lies_beside_it(served: Served) -> None:
 
 
 def test_an_aarch64_pip_installs_it_under_emulation(served: Served, tmp_path: Path) -> None:
-    python = ("armwheels", "python", "--target", "graviton3", "--venv", str(tmp_path / "env"), "--")
+    environment = ("--python", "cp311", "--venv", str(tmp_path / "env"))
+    python = ("armwheels", "python", "--target", "graviton3", *environment, "--")
     pip = (
         "-m",
         "pip",

@@ -152,7 +152,7 @@ def test_this_projects_stable_channel_is_gated() -> None:
     policy = load_policy()
     assert set(policy.gates) == {"stable"}
     cells = {str(cell) for cell in policy.gates["stable"].required}
-    assert "numpy-2.4.6-cp311-neoverse-v1-openblas" in cells
+    assert "numpy-2.4.6-cp313-neoverse-v1-openblas" in cells
     assert not policy.reads_need_token
 
 
