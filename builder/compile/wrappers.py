@@ -89,6 +89,9 @@ def cache_variables(build: Build, toolbox: Toolbox, work: Path) -> dict[str, str
         "CCACHE_COMPILERCHECK": f"string:{build.compiler} {build.compiler_version} {tools}",
         "CCACHE_COMPILERTYPE": compiler_of(build, toolbox).cache_type,
         "CCACHE_MAXSIZE": "20G",
+        # The change time of a header is new after a hard link to it, as a copy of the toolbox makes. ccache would
+        # take it for a change of the header in mid-compile and keep nothing.
+        "CCACHE_SLOPPINESS": "include_file_ctime",
         "CCACHE_STATSLOG": str(cache_log(work)),
         **shared,
     }

@@ -7,17 +7,26 @@ from pathlib import Path
 
 import pytest
 
+from builder.compile.wrappers import cache_variables
+from builder.load import load_targets
+from builder.model.recipe import Recipe
+from builder.settings import validate
 from builder.toolbox.toolbox import Toolbox
+from tests.helpers.builds import RECIPE, build_for
 from tests.helpers.places import Place, Served, make_place
 
 pytestmark = pytest.mark.slow
 
 
 def _statistics(place: Place, toolbox: Toolbox) -> dict[str, int]:
-    """What ccache counted in the cache of this place's home (ccache(1), ``--print-stats``)."""
+    return _counted(place.home / "cache/ccache", toolbox)
+
+
+def _counted(cache: Path, toolbox: Toolbox) -> dict[str, int]:
+    """What ccache counted in a cache (ccache(1), ``--print-stats``)."""
     output = subprocess.run(
         [str(toolbox.ccache()), "--print-stats"],
-        env={"CCACHE_DIR": str(place.home / "cache/ccache")},
+        env={"CCACHE_DIR": str(cache)},
         capture_output=True,
         text=True,
         check=True,
@@ -43,3 +52,26 @@ def test_what_one_builder_compiled_another_is_handed(
     assert counted[0]["remote_storage_hit"] == 0
     assert counted[1]["remote_storage_hit"] > 0, counted[1]
     assert counted[1]["cache_miss"] == 0
+
+
+def test_a_hard_link_to_a_header_in_mid_compile_spoils_no_unit(toolbox: Toolbox, tmp_path: Path) -> None:
+    """A copy of the toolbox by hard links changes the change time of all its headers, and none of their bytes."""
+    build = build_for(validate(Recipe, RECIPE, origin="demo.toml"), load_targets())
+    variables = cache_variables(build, toolbox, tmp_path)
+    variables |= {"CCACHE_DIR": str(tmp_path / "ccache"), "ZIG_GLOBAL_CACHE_DIR": str(tmp_path / "zig")}
+    (tmp_path / "a.h").write_text("#define A 1\n")
+    (tmp_path / "a.c").write_text('#include "a.h"\nint f(void) { return A; }\n')
+    compiler = tmp_path / "cc"
+    target = "-target aarch64-linux-gnu -I. "
+    compiler.write_text(f'#!/bin/sh\nsleep 1\nln a.h link.$$\nexec {toolbox.zig()} cc {target} "$@"\n')
+    compiler.chmod(0o755)
+    for _ in range(2):
+        subprocess.run(
+            [str(toolbox.ccache()), str(compiler), "-c", "a.c", "-o", "a.o"],
+            env={"PATH": "/usr/bin:/bin", **variables},
+            cwd=tmp_path,
+            check=True,
+        )
+    counted = _counted(tmp_path / "ccache", toolbox)
+    assert counted["modified_input_file"] == 0
+    assert counted["direct_cache_hit"] == 1
