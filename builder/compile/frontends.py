@@ -258,6 +258,8 @@ def write_cmake_toolchain(
         f"set(CMAKE_RANLIB {commands.ranlib} CACHE FILEPATH ranlib)\n"
         f"set(CMAKE_FIND_ROOT_PATH {' '.join(map(str, roots))})\n"
         "set(CMAKE_FIND_ROOT_PATH_MODE_PROGRAM NEVER)\n"
+        # Its default, ldd, reads libraries of this machine alone (cmake-variables(7)); PyTorch asks for the check.
+        "set(CMAKE_LINK_WHAT_YOU_USE_CHECK true)\n"
         + "".join(
             f"set(CMAKE_FIND_ROOT_PATH_MODE_{kind} ONLY)\n" for kind in ("LIBRARY", "INCLUDE", "PACKAGE")
         )

@@ -49,6 +49,7 @@ set_target_properties(helper PROPERTIES POSITION_INDEPENDENT_CODE ON)
 target_compile_options(helper PRIVATE -UNDEBUG)
 add_library(cmake_demo MODULE cmake_demo.c)
 set_target_properties(cmake_demo PROPERTIES PREFIX "" SUFFIX ".cpython-311-aarch64-linux-gnu.so")
+set_target_properties(cmake_demo PROPERTIES LINK_WHAT_YOU_USE TRUE)
 target_link_libraries(cmake_demo PRIVATE helper)
 install(TARGETS cmake_demo DESTINATION .)
 """,
