@@ -70,6 +70,18 @@ class WheelFile:
                     for inner, body in _archive_objects(info.filename, data):
                         yield f"{info.filename}({inner})", body
 
+    def members(self) -> Iterator[tuple[str, bytes]]:
+        """Yield the path and bytes of every file.
+
+        Raises:
+            AuditError: as for :meth:`read`.
+        """
+        with self._reading("directory"), zipfile.ZipFile(self.path) as archive:
+            for info in archive.infolist():
+                if not info.is_dir():
+                    with self._reading(info.filename):
+                        yield info.filename, archive.read(info)
+
     @contextmanager
     def _reading(self, name: str) -> Iterator[None]:
         try:
@@ -115,10 +127,11 @@ class WheelFile:
         return tuple(HeaderParser().parsestr(text).get_all("Requires-Dist", []))
 
     @cached_property
-    def recorded(self) -> frozenset[str]:
-        """The members that ``RECORD`` lists. Installers and auditwheel use only these."""
+    def records(self) -> dict[str, tuple[str, str]]:
+        """The rows of ``RECORD``: path, hash and size, the last two as they stand there."""
         text = self.read(f"{self.dist_info}/RECORD").decode("utf-8", errors="replace")
-        return frozenset(row[0] for row in csv.reader(text.splitlines()) if row)
+        rows = (row for row in csv.reader(text.splitlines()) if row)
+        return {row[0]: (row[1] if len(row) > 1 else "", row[2] if len(row) > 2 else "") for row in rows}
 
     @cached_property
     def passport(self) -> dict[str, Any] | None:

@@ -15,14 +15,14 @@ from builder.audit.verdicts import Verdict, counted, failed, not_applicable, pas
 LARGEST_PAGE_BYTES = 65536
 _ORIGIN = re.compile(r"^\$(?:ORIGIN|\{ORIGIN\})(?=/|$)")
 _DATA_SCHEME = re.compile(r"^[^/]+\.data/(?:platlib|purelib)/")
+_STATIC_TLS_RESERVE = 1664
 _SHOWN = 5
 
 
 def check_machine(wheel: WheelFile, elves: Iterable[Elf], malformed: Mapping[str, str]) -> Verdict:
-    """Check that every ELF file is 64-bit little-endian Arm with a section table, and is listed in ``RECORD``.
+    """Check that every ELF file is 64-bit little-endian Arm with a section table.
 
-    auditwheel only analyses files in ``RECORD``. A wheel with the platform ``any`` must have no ELF file. Any other
-    wheel must have at least one shared library.
+    A wheel with the platform ``any`` must have no ELF file. Any other wheel must have a shared library or a program.
     """
     check = "machine"
     everything = list(elves)
@@ -34,15 +34,13 @@ def check_machine(wheel: WheelFile, elves: Iterable[Elf], malformed: Mapping[str
             faults.append(f"{one.member}: {one.bits}-bit {order}-endian {machine}, not 64-bit Arm")
         elif not one.has_sections:
             faults.append(f"{one.member}: no section table, so that code and data cannot be distinguished")
-    names = [one.member.partition("(")[0] for one in everything]
-    faults += [f"{name}: not listed in RECORD" for name in dict.fromkeys(names) if name not in wheel.recorded]
-    shared = [one.member for one in everything if one.kind == "ET_DYN"]
+    shared = [one.member for one in everything if one.is_loadable]
     if wheel.is_pure and (everything or malformed):
         faults.append(
             f"tagged for any platform, but has {counted(len(everything) + len(malformed), 'ELF file')}"
         )
     elif not wheel.is_pure and not shared:
-        faults.append("tagged for a platform, but has no shared library")
+        faults.append("tagged for a platform, but has no shared library and no program")
     data = {"files": len(everything), "shared": len(shared)}
     if faults:
         return failed(check, _lines(faults), **data, faults=faults)
@@ -78,7 +76,11 @@ def check_rpath(elves: Iterable[Elf]) -> Verdict:
     """Check that every RPATH and RUNPATH starts at ``$ORIGIN`` and stays inside the installation folder."""
     check = "rpath"
     found = [
-        (one.member, kind, entry) for one in elves for kind, text in one.rpaths for entry in text.split(":")
+        (one.member, kind, entry)
+        for one in elves
+        for kind, text in one.rpaths
+        if text  # the loader ignores an empty path (glibc, elf/dl-load.c)
+        for entry in text.split(":")
     ]
     faults = [
         f"{member}: {kind} {fault}" for member, kind, entry in found if (fault := _path_fault(member, entry))
@@ -90,10 +92,43 @@ def check_rpath(elves: Iterable[Elf]) -> Verdict:
     return passed(check, summary, entries=entries)
 
 
-def check_size(wheel: WheelFile, limit: int | None) -> Verdict:
-    """Check that the wheel is not larger than ``limit``, the recipe's limit in bytes."""
+def check_loading(elves: Iterable[Elf]) -> Verdict:
+    """Check that no file asks for an executable stack, or for more static TLS than the loader keeps in reserve.
+
+    glibc 2.41 and later refuse to load a library that needs an executable stack (NEWS of 2.41). A library with static
+    TLS (``DF_STATIC_TLS``) that is loaded after the start shares a reserve of 1,664 bytes with all others (glibc,
+    elf/dl-tls.c).
+    """
+    check = "loading"
+    loadable = [one for one in elves if one.is_loadable]
+    if not loadable:
+        return not_applicable(check, "no loadable file")
+    faults, notes = [], []
+    for one in loadable:
+        if one.executable_stack:
+            faults.append(f"{one.member}: needs an executable stack, which glibc 2.41 and later refuse")
+        if one.static_tls > _STATIC_TLS_RESERVE:
+            faults.append(
+                f"{one.member}: {one.static_tls:,} bytes of static TLS, and the loader has {_STATIC_TLS_RESERVE:,}"
+            )
+        elif one.static_tls:
+            notes.append(f"{one.member}: {one.static_tls:,} bytes of static TLS")
+    if faults:
+        return failed(check, _lines(faults), faults=faults)
+    return passed(check, "; ".join(["no executable stack", *notes[:_SHOWN]]), static_tls=notes)
+
+
+def check_size(wheel: WheelFile, elves: Iterable[Elf], limit: int | None) -> Verdict:
+    """Check that the wheel is not larger than ``limit``, the recipe's limit in bytes.
+
+    The verdict says so where most of the binaries are debug sections, which ``strip --strip-debug`` removes.
+    """
     check = "size"
+    binaries = list(elves)
+    debug, whole = sum(one.debug_bytes for one in binaries), sum(len(one.image) for one in binaries)
     summary = sized(wheel.size)
+    if 2 * debug > whole:
+        summary += f", {sized(debug)} of {sized(whole)} of its binaries are debug sections"
     if limit is None:
         return not_applicable(check, f"{summary}, no limit set", bytes=wheel.size)
     if wheel.size > limit:

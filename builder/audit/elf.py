@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from elftools.common.exceptions import ELFError
-from elftools.elf.constants import SH_FLAGS
+from elftools.elf.constants import P_FLAGS, SH_FLAGS
 from elftools.elf.dynamic import DynamicSegment
 from elftools.elf.elffile import ELFFile
 from elftools.elf.gnuversions import GNUVerNeedSection
@@ -28,7 +28,9 @@ _SYMBOL = np.dtype(
 )
 _STT_NOTYPE, _STT_FUNC, _STT_FILE, _STT_GNU_IFUNC = 0, 2, 4, 10
 _STT_MASK = 0xF
-_STB_LOCAL = 0
+_STB_LOCAL, _STB_GLOBAL = 0, 1
+_VER_NDX_GLOBAL = 1
+_DF_STATIC_TLS = 0x10
 # The attribute in which pyelftools stores the string of a dynamic tag.
 _TAG_TEXT = {"DT_NEEDED": "needed", "DT_RPATH": "rpath", "DT_RUNPATH": "runpath"}
 # Objects of a static archive have no addresses yet. So each section gets its own range.
@@ -41,11 +43,12 @@ class MalformedElfError(Exception):
 
 @dataclass(frozen=True)
 class Segment:
-    """A LOAD segment: file offset, address and alignment in bytes."""
+    """A LOAD segment: file offset, address, alignment, and size in the file, in bytes."""
 
     offset: int
     address: int
     alignment: int
+    size: int
 
 
 @dataclass(frozen=True)
@@ -81,7 +84,10 @@ NO_SYMBOLS = Symbols(np.zeros(0, dtype=np.uint64), np.zeros(0, dtype=np.uint64),
 
 @dataclass(frozen=True)
 class Elf:
-    """One ELF file of a wheel."""
+    """One ELF file of a wheel. ``static_tls`` and ``debug_bytes`` are sizes in bytes.
+
+    ``unversioned`` are the symbols that it needs of other files, without a version of them.
+    """
 
     member: str
     machine: str
@@ -94,6 +100,10 @@ class Elf:
     needed: tuple[str, ...] = ()
     versions: tuple[tuple[str, str], ...] = ()
     command_lines: tuple[str, ...] = ()
+    executable_stack: bool = False
+    static_tls: int = 0
+    debug_bytes: int = 0
+    unversioned: tuple[str, ...] = ()
     image: bytes = field(default=b"", repr=False)
 
     @property
@@ -112,7 +122,7 @@ class Elf:
         Raises:
             MalformedElfError: a section extends beyond the file.
         """
-        with _parsing(self.member):
+        with parsing(self.member):
             elf = ELFFile(io.BytesIO(self.image))
             table = _symbol_table(elf, self.image, ".symtab")
             return tuple(
@@ -122,7 +132,7 @@ class Elf:
             )
 
     def _code(self, section: Section, index: int, table: _Table) -> Code:
-        body = _bytes(self.image, section)
+        body = section_bytes(self.image, section)
         words = np.frombuffer(body, dtype="<u4", count=len(body) // 4)
         if self.kind == "ET_REL":
             data = _data_mask(table, index, 0, len(words))
@@ -137,7 +147,7 @@ class Elf:
         Raises:
             MalformedElfError: a table extends beyond the file.
         """
-        with _parsing(self.member):
+        with parsing(self.member):
             elf = ELFFile(io.BytesIO(self.image))
             table = _symbol_table(elf, self.image, ".symtab")
             if not len(table.entries):
@@ -166,7 +176,7 @@ def read(member: str, data: bytes) -> Elf:
     Raises:
         MalformedElfError: the tables contradict each other, or extend beyond the file.
     """
-    with _parsing(member):
+    with parsing(member):
         elf = ELFFile(io.BytesIO(data))
         facts = Elf(
             member=member,
@@ -179,7 +189,7 @@ def read(member: str, data: bytes) -> Elf:
 
 
 @contextmanager
-def _parsing(member: str) -> Iterator[None]:
+def parsing(member: str) -> Iterator[None]:
     """Convert exceptions of the parser into a :class:`MalformedElfError` that names the member."""
     try:
         yield
@@ -192,11 +202,14 @@ def _dynamic_facts(facts: Elf, elf: ELFFile, data: bytes) -> Elf:
     needed: list[str] = []
     versions: list[tuple[str, str]] = []
     lines: list[str] = []
+    static_tls = False
     for segment in elf.iter_segments():
         if isinstance(segment, DynamicSegment):
             for tag in segment.iter_tags():
                 if tag.entry.d_tag == "DT_NEEDED":
                     needed.append(getattr(tag, _TAG_TEXT["DT_NEEDED"]))
+                elif tag.entry.d_tag == "DT_FLAGS":
+                    static_tls = bool(tag.entry.d_val & _DF_STATIC_TLS)
                 elif tag.entry.d_tag in _TAG_TEXT:
                     kind = str(tag.entry.d_tag)
                     rpaths.append((kind.removeprefix("DT_"), getattr(tag, _TAG_TEXT[kind])))
@@ -206,7 +219,7 @@ def _dynamic_facts(facts: Elf, elf: ELFFile, data: bytes) -> Elf:
                 (str(need.name), str(one.name)) for need, ones in section.iter_versions() for one in ones
             ]
         elif section.name == ".GCC.command.line":
-            body = bytes(_bytes(data, section)).decode("utf-8", errors="replace")
+            body = bytes(section_bytes(data, section)).decode("utf-8", errors="replace")
             lines += [line for line in body.split("\0") if line]
     return Elf(
         member=facts.member,
@@ -216,7 +229,7 @@ def _dynamic_facts(facts: Elf, elf: ELFFile, data: bytes) -> Elf:
         kind=facts.kind,
         has_sections=elf.num_sections() > 0,
         segments=tuple(
-            Segment(one["p_offset"], one["p_vaddr"], one["p_align"])
+            Segment(one["p_offset"], one["p_vaddr"], one["p_align"], one["p_filesz"])
             for one in elf.iter_segments()
             if one["p_type"] == "PT_LOAD"
         ),
@@ -224,11 +237,32 @@ def _dynamic_facts(facts: Elf, elf: ELFFile, data: bytes) -> Elf:
         needed=tuple(needed),
         versions=tuple(versions),
         command_lines=tuple(lines),
+        executable_stack=any(
+            one["p_type"] == "PT_GNU_STACK" and one["p_flags"] & P_FLAGS.PF_X for one in elf.iter_segments()
+        ),
+        static_tls=static_tls
+        * sum(one["p_memsz"] for one in elf.iter_segments() if one["p_type"] == "PT_TLS"),
+        debug_bytes=sum(
+            one["sh_size"] for one in elf.iter_sections() if one.name.startswith((".debug_", ".zdebug_"))
+        ),
+        unversioned=_unversioned(elf, data),
         image=data,
     )
 
 
-def _bytes(data: bytes, section: Section) -> memoryview:
+def _unversioned(elf: ELFFile, data: bytes) -> tuple[str, ...]:
+    """Return the undefined global symbols of ``.dynsym`` without a version (LSB Core, section 10.7.2)."""
+    table = _symbol_table(elf, data, ".dynsym")
+    wanted = (table.entries["section"] == 0) & (table.entries["info"] >> 4 == _STB_GLOBAL)
+    section = elf.get_section_by_name(".gnu.version")
+    if section is not None:
+        body = section_bytes(data, section)
+        versions = np.frombuffer(body, dtype="<u2", count=min(len(body) // 2, len(wanted)))
+        wanted[: len(versions)] &= versions & 0x7FFF <= _VER_NDX_GLOBAL
+    return tuple(table.name(int(offset)) for offset in table.entries["name"][wanted])
+
+
+def section_bytes(data: bytes, section: Section) -> memoryview:
     start, size = section["sh_offset"], section["sh_size"]
     if start + size > len(data):
         raise MalformedElfError(f"section {section.name} extends beyond the file")
@@ -251,9 +285,9 @@ def _symbol_table(elf: ELFFile, image: bytes, name: str) -> _Table:
     section = elf.get_section_by_name(name)
     if section is None:
         return _Table(np.zeros(0, dtype=_SYMBOL), b"")
-    body = _bytes(image, section)
+    body = section_bytes(image, section)
     entries = np.frombuffer(body, dtype=_SYMBOL, count=len(body) // _SYMBOL.itemsize)
-    return _Table(entries, bytes(_bytes(image, elf.get_section(section["sh_link"]))))
+    return _Table(entries, bytes(section_bytes(image, elf.get_section(section["sh_link"]))))
 
 
 def _units(table: _Table, chosen: NDArray[np.intp]) -> list[str | None]:

@@ -4,32 +4,28 @@ LLVM decodes each distinct word of the executable sections as Armv8.0-A. For the
 whether the target's CPU decodes them, and whether any CPU does. Words that no CPU decodes are data within code.
 
 Two kinds of code may have instructions that the target lacks, since they test the CPU at run time: functions that a
-recipe allows by name, and the outline atomics of libgcc and compiler-rt.
+recipe allows by name, and the outline atomics of libgcc and compiler-rt. :mod:`builder.audit.places` judges all others.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from builder.audit.decode import Decoder, Mask, Words
-from builder.audit.elf import NO_SYMBOLS, Code, Elf
+from builder.audit.elf import NO_SYMBOLS, Addresses, Code, Elf
+from builder.audit.signatures import OUTLINE, SIGNATURES, signed
 from builder.audit.verdicts import Verdict, failed, not_applicable, passed
 from builder.model.expectations import AllowedCode
-from builder.model.extensions import BLIND, DATA, EXTENSIONS, OTHER, SCALABLE_SPACES, SPACE_MASK, SPACE_SHIFT
+from builder.model.extensions import DATA, EXTENSIONS, OTHER, SCALABLE_SPACES, SPACE_MASK, SPACE_SHIFT
+from builder.model.system_space import ANY, SYSTEM, SYSTEM_MASK, SYSTEM_VALUE
 from builder.targets import Target
 
-# The test of the outline atomics in lse.S of libgcc and compiler-rt: adrp x16; ldrb w16, [x16, #n]; cbz w16. The
-# next instruction runs only on CPUs with LSE.
-_GUARD = ((3, 0x9F00001F, 0x90000010), (2, 0xFFC003FF, 0x39400210), (1, 0xFF00001F, 0x34000010))
 _OUTLINE_PREFIXES = ("__aarch64_cas", "__aarch64_swp", "__aarch64_ld")
-OUTLINE = "outline atomics"
-_TOP = 12
-_SYMBOL_SHOWN = 60
 
 
 @dataclass(frozen=True)
@@ -43,6 +39,9 @@ class Finding:
     rule: str | None
     count: int
     address: int
+    addresses: Addresses = field(
+        default_factory=lambda: np.zeros(0, dtype=np.uint64), compare=False, repr=False
+    )
 
     @property
     def where(self) -> str:
@@ -65,7 +64,7 @@ class _Beyond:
 
     member: str
     addresses: NDArray[np.uint64]
-    guarded: Mask
+    signatures: NDArray[np.int8]
     symbols: NDArray[np.intp]
     names: tuple[str, ...]
     units: tuple[str | None, ...]
@@ -80,7 +79,7 @@ def survey(elves: Iterable[Elf], target: Target, allow: tuple[AllowedCode, ...],
     """
     codes = [(elf, code) for elf in elves for code in elf.code()]
     words = _distinct(code.words[~code.data] for _, code in codes)
-    strange = words[~decoder.decodable(words, "generic") | _is_blind(words)]
+    strange = words[~decoder.decodable(words, "generic") | _needs_extension(words)]
     kinds, legal = classify(strange, target, decoder)
     names = sorted(set(kinds))
     numbers = np.array([names.index(kind) for kind in kinds], dtype=np.int64)
@@ -105,11 +104,11 @@ def classify(words: Words, target: Target, decoder: Decoder) -> tuple[list[str],
     legal = decoder.decodable(words, target.llvm_cpu, target.llvm_attributes)
     kinds[~decoder.decodable(words, "generic", ("+all",))] = DATA
     left = kinds == OTHER
-    for blind in BLIND:
-        seen = left & (words & np.uint32(blind.mask) == np.uint32(blind.value))
-        kinds[seen] = blind.name
-        legal[seen] = blind.feature in target
-        left &= ~seen
+    system = np.flatnonzero(left & _is_system(words))
+    rows = _system_rows(words[system])
+    kinds[system] = [SYSTEM[row].name for row in rows]
+    legal[system] = [SYSTEM[row].feature in target for row in rows]
+    left[system] = False
     scalable = np.isin(words >> np.uint32(SPACE_SHIFT) & np.uint32(SPACE_MASK), SCALABLE_SPACES)
     for extension in EXTENSIONS:
         index = np.flatnonzero(left & (scalable == extension.scalable))
@@ -127,10 +126,23 @@ def _distinct(parts: Iterable[Words]) -> Words:
     return np.unique(np.concatenate(each)) if each else np.zeros(0, dtype=np.uint32)
 
 
-def _is_blind(words: Words) -> Mask:
-    mask = np.zeros(len(words), dtype=np.bool_)
-    for blind in BLIND:
-        mask |= words & np.uint32(blind.mask) == np.uint32(blind.value)
+def _is_system(words: Words) -> Mask:
+    mask: Mask = words & np.uint32(SYSTEM_MASK) == np.uint32(SYSTEM_VALUE)
+    return mask
+
+
+def _system_rows(words: Words) -> NDArray[np.intp]:
+    """Return for each system instruction the index of its row in :data:`~builder.model.system_space.SYSTEM`."""
+    rows = np.full(len(words), -1, dtype=np.intp)
+    for index, row in enumerate(SYSTEM):
+        rows[(rows < 0) & (words & np.uint32(row.mask) == np.uint32(row.value))] = index
+    return rows
+
+
+def _needs_extension(words: Words) -> Mask:
+    """Return which words are system instructions that some CPUs lack. LLVM decodes them for every CPU."""
+    mask = _is_system(words)
+    mask[mask] = [SYSTEM[row].feature != ANY for row in _system_rows(words[mask])]
     return mask
 
 
@@ -144,7 +156,7 @@ def _beyond(elf: Elf, code: Code, strange: Words) -> tuple[NDArray[np.intp], _Be
     one = _Beyond(
         member=elf.member,
         addresses=addresses,
-        guarded=_guarded(code.words, index),
+        signatures=signed(code.words, index),
         symbols=symbols.at(addresses),
         names=symbols.names,
         units=symbols.units,
@@ -152,29 +164,25 @@ def _beyond(elf: Elf, code: Code, strange: Words) -> tuple[NDArray[np.intp], _Be
     return slot[index], one
 
 
-def _guarded(words: Words, index: NDArray[np.intp]) -> Mask:
-    """Return which of the words at ``index`` directly follow the test of the outline atomics."""
-    guarded = index >= len(_GUARD)
-    for back, mask, value in _GUARD:
-        before = words[np.maximum(index - back, 0)]
-        guarded &= before & np.uint32(mask) == np.uint32(value)
-    return guarded
-
-
 def _group(
     one: _Beyond, names: list[str], kinds: NDArray[np.int64], legal: Mask, allow: tuple[AllowedCode, ...]
 ) -> list[Finding]:
     """Return the findings of a member: one for each function, extension and kind of permission."""
-    key = ((one.symbols + 1) * len(names) + kinds) * 4 + one.guarded * 2 + legal
-    values, first, counts = np.unique(key, return_index=True, return_counts=True)
+    if not len(one.addresses):
+        return []
+    signatures = len(SIGNATURES) + 1
+    key = (((one.symbols + 1) * len(names) + kinds) * signatures + one.signatures + 1) * 2 + legal
+    order = np.argsort(key, kind="stable")
+    values, first = np.unique(key[order], return_index=True)
     findings = []
-    for value, at, count in zip(values.tolist(), first.tolist(), counts.tolist(), strict=True):
-        number, flags = divmod(value, 4)
+    for value, places in zip(values.tolist(), np.split(one.addresses[order], first[1:]), strict=True):
+        number, is_legal = divmod(value, 2)
+        number, signature = divmod(number, signatures)
         symbol, kind = divmod(number, len(names))
         name, unit = (one.names[symbol - 1], one.units[symbol - 1]) if symbol else (None, None)
-        rule = _permission(one.member, name, unit, flags >= 2, names[kind], allow)
+        rule = _permission(one.member, name, unit, signature - 1, names[kind], allow)
         findings.append(
-            Finding(one.member, name, names[kind], bool(flags & 1), rule, count, int(one.addresses[at]))
+            Finding(one.member, name, names[kind], bool(is_legal), rule, len(places), int(places[0]), places)
         )
     return findings
 
@@ -183,59 +191,16 @@ def _permission(
     member: str,
     symbol: str | None,
     unit: str | None,
-    guarded: bool,
+    signature: int,
     extension: str,
     allow: tuple[AllowedCode, ...],
 ) -> str | None:
     """Return the reason why code may have instructions that the target lacks; ``None`` if nothing permits it."""
-    if extension == "lse" and (guarded or (symbol or "").startswith(_OUTLINE_PREFIXES)):
+    if signature >= 0 and extension == SIGNATURES[signature].extension:
+        return SIGNATURES[signature].why
+    if extension == "lse" and (symbol or "").startswith(_OUTLINE_PREFIXES):
         return OUTLINE
     return next((rule.why for rule in allow if rule.covers(member, symbol, unit)), None)
-
-
-def check_instructions(found: Survey, target: Target) -> Verdict:
-    """Check that the target has every instruction, except in code that tests the CPU at run time."""
-    check = "instructions"
-    allowed: Counter[str] = Counter()
-    for one in found.findings:
-        if not one.legal and one.rule is not None:
-            allowed[one.rule] += one.count
-    bad = [one for one in found.findings if not one.legal and one.rule is None]
-    data = {
-        "instructions": found.instructions,
-        "data_words": found.data_words,
-        "allowed": dict(allowed.most_common()),
-    }
-    aside = "".join(f"; {count:,} set aside: {why}" for why, count in allowed.most_common())
-    aside += f"; {found.data_words:,} words of data" if found.data_words else ""
-    if not bad:
-        return passed(check, f"all {found.instructions:,} run on {target}{aside}", **data)
-    kinds: Counter[str] = Counter()
-    places: Counter[tuple[str, str, str]] = Counter()
-    for one in bad:
-        kinds[one.extension] += one.count
-        places[one.member, one.where, one.extension] += one.count
-    top = places.most_common(_TOP)
-    named = ", ".join(f"{name} {count:,}" for name, count in kinds.most_common())
-    where = "".join(
-        f"\n{member}: {_short(symbol)} ({kind} {count:,} times)" for (member, symbol, kind), count in top[:3]
-    )
-    more = f"\nand {len(places) - 3:,} more places" if len(places) > 3 else ""
-    return failed(
-        check,
-        f"{sum(kinds.values()):,} of {found.instructions:,} do not run on {target}: "
-        f"{named}{aside}{where}{more}",
-        **data,
-        violations=dict(kinds.most_common()),
-        top=[
-            {"member": member, "symbol": symbol, "extension": kind, "count": count}
-            for (member, symbol, kind), count in top
-        ],
-    )
-
-
-def _short(symbol: str) -> str:
-    return symbol if len(symbol) <= _SYMBOL_SHOWN else f"{symbol[: _SYMBOL_SHOWN - 1]}…"
 
 
 def check_tuned(found: Survey, promises: tuple[str, ...]) -> Verdict:

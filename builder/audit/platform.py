@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import re
 import zipfile
 from collections.abc import Iterable
@@ -12,7 +13,7 @@ from tempfile import TemporaryDirectory
 from auditwheel.architecture import Architecture
 from auditwheel.error import AuditwheelError
 from auditwheel.libc import Libc
-from auditwheel.policy import ExternalReference
+from auditwheel.policy import ExternalReference, WheelPolicies
 from auditwheel.wheel_abi import WheelAbIInfo, analyze_wheel_abi, get_wheel_elfdata
 from elftools.common.exceptions import ELFError
 from packaging.requirements import InvalidRequirement, Requirement
@@ -20,6 +21,7 @@ from packaging.utils import canonicalize_name
 
 from builder.audit.archive import WheelFile
 from builder.audit.elf import Elf
+from builder.audit.flow import Flow
 from builder.audit.verdicts import Verdict, failed, not_applicable, passed
 from builder.model.expectations import Supplied
 
@@ -29,6 +31,7 @@ _LEGACY = {"manylinux2014_aarch64": "manylinux_2_17_aarch64"}
 _VERSIONED = ("GLIBC", "GLIBCXX", "CXXABI", "GCC")
 # Exceptions that auditwheel raises for malformed wheels.
 _CANNOT = (AuditwheelError, ELFError, RuntimeError, ValueError, AssertionError, LookupError, OSError)
+_DUAL_ABI, _DUAL_ABI_NAME = "3.4.21", "7__cxx11"
 _NUMBERS = re.compile(r"\d+")
 
 
@@ -53,8 +56,11 @@ def claims(wheel: WheelFile) -> tuple[list[Claim], list[str]]:
     return sorted(found, key=lambda one: one.version), strange
 
 
-def check_tag(wheel: WheelFile) -> Verdict:
-    """Check that file name and ``WHEEL`` have the same tags, and that each is a platform tag for aarch64."""
+def check_tag(wheel: WheelFile, elves: Iterable[Elf]) -> Verdict:
+    """Check that file name and ``WHEEL`` have the same tags, and that each is a platform tag for aarch64.
+
+    Only programs that need no C library may claim glibc and musl at once.
+    """
     check = "tag"
     name, metadata = ({str(tag) for tag in tags} for tags in (wheel.tags, wheel.metadata_tags))
     data = {"filename": sorted(name), "metadata": sorted(metadata)}
@@ -69,8 +75,9 @@ def check_tag(wheel: WheelFile) -> Verdict:
     found, strange = claims(wheel)
     if strange:
         return failed(check, f"{', '.join(strange)}: not a manylinux or musllinux tag for 64-bit Arm", **data)
-    if len({one.libc for one in found}) > 1:
-        return failed(check, "claims glibc and musl at once", **data)
+    bound = [one.member for one in elves if one.needed]
+    if len({one.libc for one in found}) > 1 and bound:
+        return failed(check, f"claims glibc and musl at once, but {bound[0]} needs a C library", **data)
     return passed(check, f"{', '.join(one.tag for one in found)}, in file name and WHEEL", **data)
 
 
@@ -92,12 +99,24 @@ def check_platform(
         why = "no manylinux or musllinux tag to check against"
         return failed("symbols", why), failed("libraries", why)
     binaries = list(elves)
+    if not any(one.needed for one in binaries):
+        why = "needs no shared library"
+        return passed("symbols", why, needs={}, claims=found[0].tag), passed("libraries", why)
+    if found[0].libc == "musllinux" and found[0].tag not in _policies(Libc.MUSL):
+        tool = importlib.metadata.version("auditwheel")
+        why = f"not judged: auditwheel {tool} has no policy for {found[0].tag}"
+        return not_applicable("symbols", why), not_applicable("libraries", why)
     try:
         info = _analyze(wheel, binaries, found[0].libc, supplied)
     except _CANNOT as error:
         why = f"auditwheel cannot analyse it: {' '.join(str(error).split()) or type(error).__name__}"
         return failed("symbols", why), failed("libraries", why)
     return _symbols(found[0], info, binaries), _libraries(found[0], info, wheel, supplied)
+
+
+def _policies(libc: Libc) -> set[str]:
+    """Return the names of auditwheel's policies for a C library."""
+    return {policy.name for policy in WheelPolicies(libc=libc, arch=Architecture.aarch64)}
 
 
 def _analyze(wheel: WheelFile, elves: list[Elf], libc: str, supplied: Supplied | None) -> WheelAbIInfo:
@@ -141,6 +160,8 @@ def _symbols(lowest: Claim, info: WheelAbIInfo, elves: list[Elf]) -> Verdict:
     data = {"needs": needs, "proves": proven, "claims": lowest.tag}
     summary = ", ".join(needs[family] for family in _VERSIONED if family in needs) or "no versioned symbol"
     least = _version(proven)
+    if lacking := _lacking(lowest, info, elves):
+        return failed(check, lacking, **data)
     if least is not None and least <= lowest.version:
         return passed(check, f"needs {summary}: {proven}", **data)
     granted = _granted(lowest, info)
@@ -157,6 +178,30 @@ def _symbols(lowest: Claim, info: WheelAbIInfo, elves: list[Elf]) -> Verdict:
     return failed(
         check, "\n".join([f"{lowest.tag} is claimed, but {allowed}: {summary}", *where[:3]]), **data
     )
+
+
+def _lacking(lowest: Claim, info: WheelAbIInfo, elves: list[Elf]) -> str | None:
+    """Return what a file needs of libstdc++ without a version, and no libstdc++ of the tag has; None for nothing.
+
+    The names of ``std::__cxx11`` came with ``GLIBCXX_3.4.21``, that is GCC 5.1 (libstdc++ manual, "Dual ABI").
+    """
+    granted = _granted(lowest, info)
+    if granted is None or _DUAL_ABI in granted.policy.symbol_versions.get("GLIBCXX", ()):
+        return None
+    wanted = {
+        one.member: [name for name in one.unversioned if _DUAL_ABI_NAME in name]
+        for one in elves
+        if any(library.startswith("libstdc++.so") for library in one.needed)
+    }
+    if not any(wanted.values()):
+        return None
+    supplied = {name for one in elves if one.is_loadable for name in Flow(one).exports}
+    for member, names in wanted.items():
+        left = [name for name in names if name not in supplied]
+        if left:
+            first = f"{len(left)} undefined symbols of std::__cxx11 without a version, such as {left[0]}"
+            return f"{member}: {first}; the libstdc++ of {lowest.tag} has none of them (GLIBCXX_3.4.21 added them)"
+    return None
 
 
 def _libraries(lowest: Claim, info: WheelAbIInfo, wheel: WheelFile, supplied: Supplied | None) -> Verdict:
@@ -199,9 +244,9 @@ def _same(requirement: Requirement, line: str) -> bool:
 def _granted(lowest: Claim, info: WheelAbIInfo) -> ExternalReference | None:
     """Return auditwheel's references beyond the best policy that the claimed tag includes; ``None`` without one."""
     fitting = [
-        (version, reference)
+        (least, reference)
         for reference in info.external_refs.values()
-        if (version := _version(reference.policy.name)) and version <= lowest.version
+        if (least := _version(reference.policy.name)) and least <= lowest.version
     ]
     return max(fitting, key=lambda one: one[0])[1] if fitting else None
 

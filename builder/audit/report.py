@@ -8,14 +8,17 @@ from typing import Any
 
 from builder.audit import elf
 from builder.audit.archive import WheelFile, open_wheel
-from builder.audit.checks import check_alignment, check_machine, check_rpath, check_size
+from builder.audit.checks import check_alignment, check_loading, check_machine, check_rpath, check_size
 from builder.audit.decode import Decoder, LlvmMc
 from builder.audit.elf import Elf, MalformedElfError
 from builder.audit.flags import check_flags
-from builder.audit.instructions import check_instructions, check_tuned, survey
+from builder.audit.instructions import check_tuned, survey
 from builder.audit.optimisation import check_optimisation
+from builder.audit.page_size import check_page_size
+from builder.audit.places import check_instructions, places
 from builder.audit.platform import check_platform, check_tag
 from builder.audit.provenance import check_licences, check_passport
+from builder.audit.record import check_record
 from builder.audit.verdicts import AuditReport, Verdict, failed, not_applicable
 from builder.errors import AuditError, ConfigError
 from builder.model.expectations import Expectations
@@ -85,10 +88,11 @@ def judge(
     arm = [one for one in elves if one.is_aarch64]
     passport = wheel.passport or {}
     verdicts = (
+        check_record(wheel),
         check_machine(wheel, elves, malformed),
-        check_tag(wheel),
+        check_tag(wheel, arm),
         *check_platform(wheel, arm, expectations.supplied),
-        *_code_verdicts(arm, target, expectations, decoder),
+        *_code_verdicts(arm, target, expectations, decoder, strict=wheel.passport is not None),
         check_flags(
             arm,
             _promised_flags(expectations, passport),
@@ -97,9 +101,11 @@ def judge(
         ),
         check_optimisation(arm, record, expectations.unoptimized, own=wheel.passport is not None),
         check_alignment(arm),
+        check_page_size(arm),
+        check_loading(arm),
         check_rpath(arm),
         check_licences(wheel),
-        check_size(wheel, expectations.max_size_bytes),
+        check_size(wheel, arm, expectations.max_size_bytes),
         check_passport(wheel, target, _passport_schema()),
     )
     return AuditReport(
@@ -113,7 +119,7 @@ def judge(
 
 
 def _code_verdicts(
-    arm: list[Elf], target: Target, expectations: Expectations, decoder: Decoder
+    arm: list[Elf], target: Target, expectations: Expectations, decoder: Decoder, *, strict: bool
 ) -> tuple[Verdict, Verdict]:
     if not arm:
         none = not_applicable("instructions", "no Arm code")
@@ -124,9 +130,10 @@ def _code_verdicts(
         return none, not_applicable("tuned-code", "no Arm code")
     try:
         found = survey(arm, target, expectations.allow, decoder)
+        every = places(found, arm)
     except MalformedElfError as error:
         return failed("instructions", str(error)), failed("tuned-code", str(error))
-    return check_instructions(found, target), check_tuned(found, expectations.promises)
+    return check_instructions(found, every, target, strict=strict), check_tuned(found, expectations.promises)
 
 
 def _promised_flags(expectations: Expectations, passport: dict[str, Any]) -> tuple[str, ...] | None:

@@ -1,4 +1,4 @@
-"""The Arm extensions an audit tells apart, and what LLVM's decoder does not tell.
+"""The Arm extensions an audit tells apart by LLVM's decoder.
 
 An instruction beyond Armv8.0-A belongs to the first row whose attributes, added to the plain Armv8-A decoder,
 make it decodable. Rows stand so that an extension comes before those that imply it: ``+sve`` enables half
@@ -11,6 +11,8 @@ Manual for A-profile (DDI 0487), chapter C6.
 from __future__ import annotations
 
 from typing import NamedTuple
+
+from builder.model.system_space import SYSTEM
 
 
 class Extension(NamedTuple):
@@ -71,28 +73,10 @@ SPACE_SHIFT, SPACE_MASK = 25, 0xF
 SCALABLE_SPACES = (0b0000, 0b0010)
 
 
-class Blind(NamedTuple):
-    """An instruction that LLVM decodes for every CPU although older ones trap on it.
-
-    ``word & mask == value`` finds it; a CPU has it when its features hold ``feature`` (Linux's name).
-    """
-
-    name: str
-    mask: int
-    value: int
-    feature: str
-
-
-BLIND = (
-    Blind("rng", 0xFFFFFFC0, 0xD53B2400, "rng"),  # mrs xt, rndr and rndrrs: to LLVM any system register
-    Blind("flagm", 0xFFFFFFFF, 0xD500401F, "flagm"),  # cfinv
-    Blind("flagm2", 0xFFFFFFFF, 0xD500403F, "flagm2"),  # xaflag
-    Blind("flagm2", 0xFFFFFFFF, 0xD500405F, "flagm2"),  # axflag
-    Blind("sb", 0xFFFFFFFF, 0xD50330FF, "sb"),
-    Blind("wfxt", 0xFFFFFFC0, 0xD5031000, "wfxt"),  # wfet xt and wfit xt
-)
 OTHER = "other"  # decodable with everything switched on, yet by no single row
 DATA = "data"  # decodable by no CPU at all
 EXTENSION_NAMES = tuple(
-    dict.fromkeys([*(extension.name for extension in EXTENSIONS), *(blind.name for blind in BLIND), OTHER])
+    dict.fromkeys(
+        [*(extension.name for extension in EXTENSIONS), *(row.name for row in SYSTEM if row.name), OTHER]
+    )
 )

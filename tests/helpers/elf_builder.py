@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.helpers.wheels import record_line
+
 EM_X86_64, EM_ARM, EM_AARCH64 = 62, 40, 183
 ET_REL, ET_DYN = 1, 3
 
@@ -249,16 +251,15 @@ def make_wheel(
     info = f"{stem[0]}-{stem[1]}.dist-info"
     tags = metadata_tags or [f"{stem[-3]}-{stem[-2]}-{platform}" for platform in stem[-1].split(".")]
     path = folder / name
+    lines = ["Wheel-Version: 1.0", "Root-Is-Purelib: false", *(f"Tag: {tag}" for tag in tags)]
+    asked = "".join(f"Requires-Dist: {line}\n" for line in requires)
+    members = {member.replace("INFO", info): data for member, data in files.items()}
+    members[f"{info}/WHEEL"] = ("\n".join(lines) + "\n").encode()
+    members[f"{info}/METADATA"] = f"Metadata-Version: 2.1\nName: {stem[0]}\nVersion: {stem[1]}\n{asked}".encode()
+    if passport is not None:
+        members[f"{info}/armwheels.json"] = json.dumps(passport).encode()
+    record = "".join(record_line(member, data) for member, data in members.items() if member not in unrecorded)
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        for member, data in files.items():
-            archive.writestr(member.replace("INFO", info), data)
-        lines = ["Wheel-Version: 1.0", "Root-Is-Purelib: false", *(f"Tag: {tag}" for tag in tags)]
-        archive.writestr(f"{info}/WHEEL", "\n".join(lines) + "\n")
-        asked = "".join(f"Requires-Dist: {line}\n" for line in requires)
-        metadata = f"Metadata-Version: 2.1\nName: {stem[0]}\nVersion: {stem[1]}\n{asked}"
-        archive.writestr(f"{info}/METADATA", metadata)
-        if passport is not None:
-            archive.writestr(f"{info}/armwheels.json", json.dumps(passport))
-        recorded = [f"{member},," for member in archive.namelist() if member not in unrecorded]
-        archive.writestr(f"{info}/RECORD", "\n".join([*recorded, f"{info}/RECORD,,"]) + "\n")
+        for member, data in (members | {f"{info}/RECORD": f"{record}{info}/RECORD,,\n".encode()}).items():
+            archive.writestr(member, data)
     return path

@@ -1,0 +1,455 @@
+"""Who calls whom in one ELF file: its functions, direct calls, calls through the PLT, and the tables of pointers.
+
+The file may be stripped. So functions begin at symbols, at entries of ``.eh_frame_hdr`` (LSB Core, section 10.6),
+at constructors, and where a call goes. Instruction encodings are those of DDI 0487, section C4.1; relocations are
+those of ELF for the Arm 64-bit Architecture, section 5.7.
+"""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from elftools.elf.elffile import ELFFile
+from elftools.elf.sections import Section
+from numpy.typing import NDArray
+
+from builder.audit.elf import Addresses, Code, Elf, Words, parsing, section_bytes
+
+Indexes = NDArray[np.intp]
+
+_RELA = np.dtype([("offset", "<u8"), ("info", "<u8"), ("addend", "<i8")])
+_SYMBOL = np.dtype(
+    [("name", "<u4"), ("info", "u1"), ("other", "u1"), ("section", "<u2"), ("value", "<u8"), ("size", "<u8")]
+)
+_ABS64, _GLOB_DAT, _JUMP_SLOT, _RELATIVE = 257, 1025, 1026, 1027
+# The slots of a module definition that hold functions (CPython, Include/moduleobject.h): create and exec.
+_MODULE_SLOTS = (1, 2)
+_BTI_C = 0xD503245F
+_METHOD_FLAGS = 0x3FF  # all METH_ flags (CPython, Include/methodobject.h)
+_NO_POINTER, _TO_CODE, _TO_DATA = 0, 1, 2
+_LAST_TYPE_SLOT = 90  # Include/typeslots.h
+
+
+@dataclass(frozen=True)
+class Calls:
+    """Direct transfers of control from one function to another: ``places`` are the addresses of the branches.
+
+    ``sources`` and ``targets`` are indexes of functions. A call through the PLT of a symbol that the file does not
+    define has the target -1, and the index of the symbol's name in ``imports``.
+    """
+
+    places: Addresses
+    sources: Indexes
+    targets: Indexes
+    imports: Indexes
+
+
+@dataclass(frozen=True)
+class Text:
+    """All executable words of a file in the order of their addresses.
+
+    ``firsts`` are the indexes at which sections begin, and ``bases`` their addresses.
+    """
+
+    words: Words
+    firsts: Indexes
+    bases: Addresses
+
+    def addresses(self, indexes: Indexes) -> Addresses:
+        """Return the addresses of words."""
+        section = np.searchsorted(self.firsts, indexes, side="right") - 1
+        return self.bases[section] + (indexes - self.firsts[section]).astype(np.uint64) * np.uint64(4)
+
+    def index(self, address: int) -> int:
+        """Return the index of the word at an address, or that of the next word."""
+        section = int(np.searchsorted(self.bases, np.uint64(address), side="right")) - 1
+        if section < 0:
+            return 0
+        end = int(self.firsts[section + 1]) if section + 1 < len(self.firsts) else len(self.words)
+        return min(int(self.firsts[section]) + (address - int(self.bases[section])) // 4, end)
+
+    def slice(self, start: int, end: int) -> Words:
+        """Return the words from address ``start`` to before ``end``."""
+        return self.words[self.index(start) : self.index(end)]
+
+
+class Flow:
+    """The control flow of one loadable ELF file. Everything is computed when it is first asked for."""
+
+    def __init__(self, elf: Elf) -> None:
+        self.elf = elf
+        with parsing(elf.member):
+            self._file = ELFFile(io.BytesIO(elf.image))
+            self._sections = list(self._file.iter_sections())
+            self._by_name = {section.name: section for section in self._sections}
+
+    @cached_property
+    def text(self) -> Text:
+        """The words of all executable sections."""
+        codes = self._codes
+        if not codes:
+            none = np.zeros(0, np.intp)
+            return Text(np.zeros(0, np.uint32), none, none.astype(np.uint64))
+        firsts = np.cumsum([0, *(len(code.words) for code in codes[:-1])]).astype(np.intp)
+        bases = np.array([code.address for code in codes], dtype=np.uint64)
+        return Text(np.concatenate([code.words for code in codes]), firsts, bases)
+
+    @cached_property
+    def _codes(self) -> list[Code]:
+        return sorted((one for one in self.elf.code() if len(one.words)), key=lambda one: one.address)
+
+    @cached_property
+    def starts(self) -> Addresses:
+        """The addresses at which functions begin, sorted."""
+        own = self.elf.symbols().starts
+        every = np.unique(
+            np.concatenate([own, self._unwound, self.constructors, self._text_pointers[1], self._branches[1]])
+        )
+        return every[self.is_code(every)]
+
+    def is_code(self, addresses: Addresses) -> NDArray[np.bool_]:
+        """Return which addresses are those of words of executable sections."""
+        inside = np.zeros(len(addresses), dtype=np.bool_)
+        for code in self._codes:
+            inside |= (addresses >= code.address) & (addresses < code.address + 4 * len(code.words))
+        inside &= addresses % np.uint64(4) == 0
+        return inside
+
+    def function_of(self, addresses: Addresses) -> Indexes:
+        """Return the index into :attr:`starts` of the function that each address lies in; -1 before the first."""
+        return np.searchsorted(self.starts, addresses, side="right") - 1
+
+    def end_of(self, function: int) -> int:
+        """Return the address after a function's last word: that at which the next function begins."""
+        if function + 1 < len(self.starts):
+            return int(self.starts[function + 1])
+        last = self._codes[-1]
+        return last.address + 4 * len(last.words)
+
+    @cached_property
+    def calls(self) -> Calls:
+        """The direct calls, and branches from one function into another."""
+        places, aims = self._branches
+        sources, targets = self.function_of(places), self.function_of(aims)
+        imports = np.full(len(places), -1, dtype=np.intp)
+        at = np.searchsorted(self._stubs[0], aims)
+        if len(self._stubs[0]):
+            inside = (at < len(self._stubs[0])) & (
+                self._stubs[0][np.minimum(at, len(self._stubs[0]) - 1)] == aims
+            )
+            numbers = self._stubs[1][at[inside]]
+            imports[inside] = numbers
+            resolved = np.array([self._defined(self.names[number]) for number in numbers], dtype=np.intp)
+            targets = targets.copy()
+            targets[inside] = resolved
+        crossing = (sources >= 0) & ((targets != sources) | (imports >= 0))
+        return Calls(places[crossing], sources[crossing], targets[crossing], imports[crossing])
+
+    @cached_property
+    def constructors(self) -> Addresses:
+        """The functions that the loader runs: ``DT_INIT`` and ``.init_array``; for a program its entry point."""
+        found: list[int] = []
+        if self.is_program:
+            found.append(int(self._file["e_entry"]))
+        if (init := self._by_name.get(".init")) is not None:
+            found.append(int(init["sh_addr"]))
+        for name in (".preinit_array", ".init_array", ".ctors"):
+            if (section := self._by_name.get(name)) is None:
+                continue
+            start, end = section["sh_addr"], section["sh_addr"] + section["sh_size"]
+            slots, values = self._pointers
+            inside = (slots >= start) & (slots < end)
+            found += [int(value) for value in values[inside]]
+        return np.array(sorted(set(found)), dtype=np.uint64)
+
+    @cached_property
+    def is_program(self) -> bool:
+        """Whether the file is run and not loaded: it names an interpreter, or is linked statically."""
+        kinds = {str(segment["p_type"]) for segment in self._file.iter_segments()}
+        loaded = "PT_INTERP" in kinds or self.elf.kind == "ET_EXEC"
+        return loaded or ("PT_DYNAMIC" in kinds and not self.elf.needed and not self.exports)
+
+    @cached_property
+    def speaks_python(self) -> bool:
+        """Whether the file uses CPython's C API."""
+        table, _ = self._dynamic_symbols
+        return any(
+            name.startswith(("Py", "_Py")) and not section
+            for name, section in zip(self.names, table["section"].tolist(), strict=True)
+        )
+
+    @cached_property
+    def module_functions(self) -> Addresses:
+        """``PyInit_*``, and the functions of module slots, which an import runs (:pep:`489`)."""
+        found = [
+            address for name, address in self.exports.items() if name.startswith(("PyInit_", "PyModExport_"))
+        ]
+        slots, values = self._python_pointers
+        before = slots - np.uint64(8)
+        numbered = np.isin(self._words_at(before), _MODULE_SLOTS) & (self._pointer_kind(before) == _NO_POINTER)
+        plain_after = self._pointer_kind(slots + np.uint64(8)) == _NO_POINTER
+        found += [int(value) for value in values[numbered & plain_after]]
+        return np.array(sorted(set(found)), dtype=np.uint64)
+
+    @cached_property
+    def methods(self) -> Addresses:
+        """Functions in tables of methods and of type slots, which Python calls without any test of the CPU.
+
+        A row of ``PyMethodDef`` is a name, the function, flags, and a docstring; one of ``PyType_Slot`` a number and
+        the function, and 0 ends the table.
+        """
+        slots, values = self._python_pointers
+        before, after = slots - np.uint64(8), slots + np.uint64(8)
+        name, flags = self._pointer_kind(before), self._words_at(after)
+        plain_after = self._pointer_kind(after) == _NO_POINTER
+        method = (name == _TO_DATA) & plain_after & (flags > 0) & (flags <= _METHOD_FLAGS)
+        number = self._words_at(before)
+        slot = (self._pointer_kind(before) == _NO_POINTER) & (number > 0) & (number <= _LAST_TYPE_SLOT)
+        # The next row is one more of the kind, or the end.
+        further = (self._pointer_kind(slots + np.uint64(16)) == _NO_POINTER) == (flags == 0)
+        slot &= plain_after & (flags <= _LAST_TYPE_SLOT) & further
+        return np.unique(values[method | slot])
+
+    def _pointer_kind(self, addresses: Addresses) -> NDArray[np.int8]:
+        """Return whether the loader writes an address at each place, and whether it is one of code or of data."""
+        slots, values = self._pointers
+        kinds = np.full(len(addresses), _NO_POINTER, dtype=np.int8)
+        if not len(slots):
+            return kinds
+        at = np.minimum(np.searchsorted(slots, addresses), len(slots) - 1)
+        there = slots[at] == addresses
+        kinds[there] = np.where(self.is_code(values[at[there]]), _TO_CODE, _TO_DATA)
+        return kinds
+
+    @cached_property
+    def writable(self) -> tuple[tuple[int, int], ...]:
+        """The address ranges of segments that the program can write."""
+        return tuple(
+            (int(one["p_vaddr"]), int(one["p_vaddr"] + one["p_memsz"]))
+            for one in self._file.iter_segments()
+            if one["p_type"] == "PT_LOAD" and one["p_flags"] & 2
+        )
+
+    @cached_property
+    def exports(self) -> dict[str, int]:
+        """The defined functions of ``.dynsym`` and their addresses."""
+        table, strings = self._dynamic_symbols
+        kinds = table["info"] & 0xF
+        chosen = table[(table["section"] != 0) & ((kinds == 2) | (kinds == 10) | (kinds == 0))]
+        return {_text(strings, int(row["name"])): int(row["value"]) for row in chosen}
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """The names of ``.dynsym``, by the index of the symbol."""
+        table, strings = self._dynamic_symbols
+        return tuple(_text(strings, int(name)) for name in table["name"])
+
+    def address_uses(self, offset: int) -> list[tuple[int, int]]:
+        """Return the indexes of the ``adrp`` and ``add`` that make the address of what lies at a file offset."""
+        address = next(
+            (
+                one.address + offset - one.offset
+                for one in self.elf.segments
+                if one.offset <= offset < one.offset + one.size
+            ),
+            None,
+        )
+        if address is None:
+            return []
+        text = self.text
+        pages = np.flatnonzero(text.words & np.uint32(0x9F000000) == np.uint32(0x90000000))
+        near = pages[_page_of(text.addresses(pages), text.words[pages]) == address & ~0xFFF]
+        low = address & 0xFFF
+        found = []
+        for index in near.tolist():
+            register = int(text.words[index]) & 31
+            for later in range(index + 1, min(index + 16, len(text.words))):
+                word = int(text.words[later])
+                if word & 0xFFC003E0 == 0x91000000 | register << 5 and word >> 10 & 0xFFF == low:
+                    found.append((index, later))
+                    break
+        return found
+
+    def pointer_at(self, slot: int) -> int | None:
+        """Return the address that the loader writes into the word at ``slot``, if it is one of this file."""
+        slots, values = self._pointers
+        at = int(np.searchsorted(slots, np.uint64(slot)))
+        return int(values[at]) if at < len(slots) and int(slots[at]) == slot else None
+
+    @cached_property
+    def _dynamic_symbols(self) -> tuple[NDArray[np.void], bytes]:
+        section = self._by_name.get(".dynsym")
+        if section is None:
+            return np.zeros(0, dtype=_SYMBOL), b""
+        table = np.frombuffer(
+            self._bytes(section), dtype=_SYMBOL, count=section["sh_size"] // _SYMBOL.itemsize
+        )
+        return table, bytes(self._bytes(self._sections[section["sh_link"]]))
+
+    def _defined(self, name: str) -> int:
+        address = self.exports.get(name)
+        if address is None:
+            return -1
+        return int(self.function_of(np.array([address], dtype=np.uint64))[0])
+
+    @cached_property
+    def _branches(self) -> tuple[Addresses, Addresses]:
+        """The addresses of direct branches that leave their function or call one, and where they go."""
+        text = self.text
+        call = text.words & np.uint32(0xFC000000) == np.uint32(0x94000000)
+        jump = text.words & np.uint32(0xFC000000) == np.uint32(0x14000000)
+        chosen = np.flatnonzero(call | jump)
+        offsets = (text.words[chosen].astype(np.int64) << 38) >> 36  # imm26, in words
+        places = text.addresses(chosen)
+        aims = (places.astype(np.int64) + offsets).astype(np.uint64)
+        # Where a jump goes is a function only if a call, a symbol or an unwind entry begins there.
+        calls = call[chosen]
+        begun = np.unique(
+            np.concatenate([aims[calls], self.elf.symbols().starts, self._unwound, self._stubs[0]])
+        )
+        kept = calls | np.isin(aims, begun)
+        return places[kept], aims[kept]
+
+    @cached_property
+    def _stubs(self) -> tuple[Addresses, Indexes]:
+        """The entries of the PLT, sorted by address, and the index of the dynamic symbol that each jumps to."""
+        by_slot = {
+            int(row["offset"]): int(row["info"]) >> 32
+            for row in self._relocations
+            if _kind(row) == _JUMP_SLOT
+        }
+        if not by_slot:
+            return np.zeros(0, np.uint64), np.zeros(0, np.intp)
+        words = self.text.words
+        page = words & np.uint32(0x9F00001F) == np.uint32(0x90000010)  # adrp x16
+        load = words & np.uint32(0xFFC003FF) == np.uint32(0xF9400211)  # ldr x17, [x16, #n]
+        chosen = np.flatnonzero(page[:-1] & load[1:])
+        addresses = self.text.addresses(chosen)
+        base = _page_of(addresses, words[chosen])
+        slots = base + ((words[chosen + 1] >> np.uint32(10)) & np.uint32(0xFFF)).astype(np.int64) * 8
+        found = [
+            (address, by_slot[slot])
+            for address, slot in zip(addresses.tolist(), slots.tolist(), strict=True)
+            if slot in by_slot
+        ]
+        # An entry may begin with bti c, at which calls arrive.
+        marked = [
+            (address - 4, number)
+            for address, number in found
+            if self.text.slice(address - 4, address).tolist() == [_BTI_C]
+        ]
+        every = sorted({*found, *marked})
+        return np.array([one[0] for one in every], np.uint64), np.array([one[1] for one in every], np.intp)
+
+    @cached_property
+    def _unwound(self) -> Addresses:
+        """The functions of ``.eh_frame_hdr``: a table of two 32-bit offsets from the section's start each."""
+        section = self._by_name.get(".eh_frame_hdr")
+        if section is None:
+            return np.zeros(0, dtype=np.uint64)
+        body = bytes(self._bytes(section))
+        # Version 1, pointers of 4 bytes relative to themselves, a count of 4 bytes, the table relative to the section.
+        if body[:4] != b"\x01\x1b\x03\x3b":
+            return np.zeros(0, dtype=np.uint64)
+        count = int.from_bytes(body[8:12], "little")
+        table = np.frombuffer(body, dtype="<i4", offset=12, count=min(count, (len(body) - 12) // 8) * 2)
+        return (np.int64(section["sh_addr"]) + table[::2].astype(np.int64)).astype(np.uint64)
+
+    @cached_property
+    def _relocations(self) -> NDArray[np.void]:
+        parts = [
+            np.frombuffer(self._bytes(section), dtype=_RELA, count=section["sh_size"] // _RELA.itemsize)
+            for section in self._sections
+            if section["sh_type"] == "SHT_RELA" and section["sh_flags"] & 2  # SHF_ALLOC
+        ]
+        return np.concatenate(parts) if parts else np.zeros(0, dtype=_RELA)
+
+    @cached_property
+    def _pointers(self) -> tuple[Addresses, Addresses]:
+        """The words into which the loader writes addresses of this file, sorted, and the addresses."""
+        table = self._relocations
+        kinds = table["info"] & np.uint64(0xFFFFFFFF)
+        relative = table[kinds == _RELATIVE]
+        slots, values = [relative["offset"]], [relative["addend"].astype(np.uint64)]
+        bound = table[np.isin(kinds, (_ABS64, _GLOB_DAT, _JUMP_SLOT))]
+        symbols, _ = self._dynamic_symbols
+        if len(bound) and len(symbols):
+            index = (bound["info"] >> np.uint64(32)).astype(np.intp)
+            own = symbols["section"][index] != 0
+            slots.append(bound["offset"][own])
+            values.append(symbols["value"][index[own]] + bound["addend"][own].astype(np.uint64))
+        packed = self._packed_slots
+        slots.append(packed)
+        values.append(self._words_at(packed))
+        every, what = np.concatenate(slots), np.concatenate(values)
+        order = np.argsort(every, kind="stable")
+        return every[order], what[order]
+
+    @cached_property
+    def _packed_slots(self) -> Addresses:
+        """The places of packed relative relocations (``SHT_RELR``, generic ABI)."""
+        found: list[int] = []
+        for section in self._sections:
+            if section["sh_type"] not in {"SHT_RELR", 19}:
+                continue
+            base = 0
+            for entry in np.frombuffer(self._bytes(section), dtype="<u8").tolist():
+                if entry & 1 == 0:
+                    found.append(entry)
+                    base = entry + 8
+                else:
+                    found += [base + 8 * bit for bit in range(63) if entry >> bit + 1 & 1]
+                    base += 63 * 8
+        return np.array(found, dtype=np.uint64)
+
+    @cached_property
+    def _text_pointers(self) -> tuple[Addresses, Addresses]:
+        slots, values = self._pointers
+        inside = self.is_code(values)
+        return slots[inside], values[inside]
+
+    @cached_property
+    def _python_pointers(self) -> tuple[Addresses, Addresses]:
+        """The pointers to code, of a file that can hold CPython's tables."""
+        slots, values = self._text_pointers
+        return (slots, values) if self.speaks_python else (slots[:0], values[:0])
+
+    def _words_at(self, addresses: Addresses) -> Addresses:
+        """Return the 64-bit words of the file at these addresses; 0 where it has none."""
+        found = np.zeros(len(addresses), dtype=np.uint64)
+        for segment in self._file.iter_segments():
+            if segment["p_type"] != "PT_LOAD":
+                continue
+            start, size = segment["p_vaddr"], segment["p_filesz"]
+            inside = (addresses >= start) & (addresses + np.uint64(8) <= np.uint64(start + size))
+            inside &= (addresses - np.uint64(start)) % np.uint64(8) == 0
+            if not inside.any():
+                continue
+            offset = segment["p_offset"]
+            whole = np.frombuffer(self.elf.image, dtype="<u8", offset=offset, count=size // 8)
+            index = ((addresses[inside] - np.uint64(start)) // np.uint64(8)).astype(np.intp)
+            found[inside] = whole[np.minimum(index, len(whole) - 1)]
+        return found
+
+    def _bytes(self, section: Section) -> memoryview:
+        return section_bytes(self.elf.image, section)
+
+
+def _kind(row: np.void) -> int:
+    return int(row["info"]) & 0xFFFFFFFF
+
+
+def _page_of(addresses: Addresses, words: Words) -> NDArray[np.int64]:
+    """Return the page that each ``adrp`` makes (DDI 0487, C6.2.12)."""
+    low = (words >> np.uint32(29)).astype(np.int64) & 3
+    high = (words >> np.uint32(5)).astype(np.int64) & 0x7FFFF
+    offset = ((high << 2 | low) << 43) >> 31
+    return (addresses.astype(np.int64) & ~np.int64(0xFFF)) + offset
+
+
+def _text(strings: bytes, offset: int) -> str:
+    end = strings.find(b"\0", offset)
+    return strings[offset : end if end >= 0 else None].decode("utf-8", errors="replace")

@@ -1,0 +1,341 @@
+"""Which instructions of a function stand behind a test of the CPU.
+
+A library that serves several CPUs asks once, keeps the answer in variables, and tests them before it runs what only
+some CPUs have. :func:`examine` follows the values of registers through one function in the order of its addresses.
+A conditional branch on such a variable, or on what a function that asks returned, is a guard. An instruction is
+guarded if every path from the function's start to it takes the same way at one guard.
+
+Encodings are those of DDI 0487, section C4.1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass
+from functools import cache
+from typing import NamedTuple
+
+from builder.audit.decode import Words
+
+_CALL_CLOBBERED = range(19)  # AAPCS64, section 6.1.1
+_XZR = 31
+
+
+@dataclass(frozen=True)
+class Examined:
+    """What :func:`examine` found in one function.
+
+    ``guarded`` are the addresses behind a guard. ``written`` are the addresses of variables, ``taken`` all addresses
+    that the function makes. ``returns_answer`` says whether it returns an answer of the CPU.
+    """
+
+    guarded: frozenset[int]
+    written: frozenset[int]
+    taken: frozenset[int]
+    returns_answer: bool
+
+
+def examine(
+    start: int,
+    words: Words,
+    *,
+    variables: Collection[int] = (),
+    answers: Callable[[int], bool] = lambda _place: False,
+    pointer_at: Callable[[int], int | None] = lambda _slot: None,
+) -> Examined:
+    """Examine the function whose ``words`` begin at address ``start``.
+
+    ``variables`` are addresses that hold answers of the CPU, ``answers`` tells of the address of a call whether its
+    result is one, and ``pointer_at`` returns what the loader writes at an address.
+    """
+    scan = _Scan(variables, answers, pointer_at)
+    code: list[int] = words.tolist()
+    for index, word in enumerate(code):
+        for step in _steps()[word >> 24]:
+            if word & step.mask == step.value:
+                step.take(scan, word, start + 4 * index, index)
+                break
+    guarded = _behind(code, scan.guards) if scan.guards else []
+    return Examined(
+        frozenset(start + 4 * index for index in guarded),
+        frozenset(scan.written),
+        frozenset(scan.taken),
+        scan.returns_answer,
+    )
+
+
+class _Scan:
+    """What is known of the registers at one point: addresses, and answers of the CPU."""
+
+    def __init__(
+        self,
+        variables: Collection[int],
+        answers: Callable[[int], bool],
+        pointer_at: Callable[[int], int | None],
+    ) -> None:
+        self._variables, self._answers, self._pointer_at = variables, answers, pointer_at
+        self._known: dict[int, int] = {}
+        self._asked: set[int] = set()
+        self._flags = False
+        self.written: set[int] = set()
+        self.taken: set[int] = set()
+        self.guards: list[int] = []
+        self.returns_answer = False
+
+    def _set(self, register: int, address: int | None = None, *, asked: bool = False) -> None:
+        self._known.pop(register, None)
+        self._asked.discard(register)
+        if register == _XZR:
+            return
+        if address is not None:
+            self._known[register] = address
+        if asked:
+            self._asked.add(register)
+
+    def page(self, word: int, place: int, _index: int) -> None:
+        self._set(word & 31, (place & ~0xFFF) + _immediate21(word) * 4096)
+
+    def near(self, word: int, place: int, _index: int) -> None:
+        self._set(word & 31, place + _immediate21(word))
+        self.taken.add(place + _immediate21(word))
+
+    def add(self, word: int, _place: int, _index: int) -> None:
+        base, asked = self._known.get(word >> 5 & 31), word >> 5 & 31 in self._asked
+        address = None if base is None else base + ((word >> 10 & 0xFFF) << (12 if word & 0x400000 else 0))
+        self._set(word & 31, address, asked=asked)
+        if address is not None:
+            self.taken.add(address)
+
+    def load(self, word: int, _place: int, _index: int) -> None:
+        size, base = word >> 30, self._known.get(word >> 5 & 31)
+        if size == 3 and word >> 22 & 3 == 2:  # prefetch
+            return
+        address = None if base is None else base + ((word >> 10 & 0xFFF) << size)
+        answer = address in self._variables or base in self._variables
+        aim = self._pointer_at(address) if address is not None and size == 3 else None
+        self._set(word & 31, aim, asked=answer)
+        if aim is not None:
+            self.taken.add(aim)
+
+    def store(self, word: int, _place: int, _index: int) -> None:
+        base = self._known.get(word >> 5 & 31)
+        if base is not None:
+            self.written.add(base + ((word >> 10 & 0xFFF) << (word >> 30)))
+
+    def acquire(self, word: int, _place: int, _index: int) -> None:
+        base = self._known.get(word >> 5 & 31)
+        self._set(word & 31, asked=base in self._variables)
+
+    def release(self, word: int, _place: int, _index: int) -> None:
+        base = self._known.get(word >> 5 & 31)
+        if base is not None:
+            self.written.add(base)
+
+    def identify(self, word: int, _place: int, _index: int) -> None:
+        self._set(word & 31, asked=True)
+
+    def call(self, _word: int, place: int, _index: int) -> None:
+        for register in _CALL_CLOBBERED:
+            self._set(register)
+        self._flags = False
+        if self._answers(place):
+            self._asked.add(0)
+
+    def branch_on_register(self, word: int, _place: int, index: int) -> None:
+        if word & 31 in self._asked:
+            self.guards.append(index)
+
+    def branch_on_flags(self, _word: int, _place: int, index: int) -> None:
+        if self._flags:
+            self.guards.append(index)
+
+    def compute(self, word: int, _place: int, _index: int) -> None:
+        """One or two sources: logic, sums, shifts and bit fields; some set the flags."""
+        registers = word & 0x0E000000 == 0x0A000000
+        rd, rn, rm = word & 31, word >> 5 & 31, word >> 16 & 31
+        asked = rn in self._asked or (registers and rm in self._asked)
+        copied = self._known.get(rm) if word & 0xFFE0FFE0 == 0xAA0003E0 else None  # mov
+        if _sets_flags(word):
+            self._flags = asked
+        self._set(rd, copied, asked=asked)
+
+    def select(self, word: int, _place: int, _index: int) -> None:
+        chosen = {word >> 5 & 31, word >> 16 & 31} & self._asked
+        self._set(word & 31, asked=self._flags or bool(chosen))
+
+    def leave(self, _word: int, _place: int, _index: int) -> None:
+        self.returns_answer |= 0 in self._asked
+
+
+class _Step(NamedTuple):
+    """How the scan takes the words with ``word & mask == value``."""
+
+    mask: int
+    value: int
+    take: Callable[[_Scan, int, int, int], None]
+
+
+_TABLE = (
+    _Step(0x9F000000, 0x90000000, _Scan.page),  # adrp
+    _Step(0x9F000000, 0x10000000, _Scan.near),  # adr
+    _Step(0xFF800000, 0x91000000, _Scan.add),  # add (immediate), 64 bits
+    _Step(0x3FC00000, 0x39000000, _Scan.store),  # str (unsigned offset)
+    _Step(0x3F000000, 0x39000000, _Scan.load),  # ldr and its like
+    _Step(0x3FFFFC00, 0x08DFFC00, _Scan.acquire),  # ldar
+    _Step(0x3FFFFC00, 0x38BFC000, _Scan.acquire),  # ldapr
+    _Step(0x3FFFFC00, 0x089FFC00, _Scan.release),  # stlr
+    _Step(0xFFFFF000, 0xD5380000, _Scan.identify),  # mrs of an identification register
+    _Step(0xFC000000, 0x94000000, _Scan.call),  # bl
+    _Step(0xFFFFFC1F, 0xD63F0000, _Scan.call),  # blr
+    _Step(0x7E000000, 0x34000000, _Scan.branch_on_register),  # cbz, cbnz
+    _Step(0x7E000000, 0x36000000, _Scan.branch_on_register),  # tbz, tbnz
+    _Step(0xFF000010, 0x54000000, _Scan.branch_on_flags),  # b.cond
+    _Step(0x1F000000, 0x0A000000, _Scan.compute),  # logic of registers
+    _Step(0x1F000000, 0x0B000000, _Scan.compute),  # add and sub of registers
+    _Step(0x1F000000, 0x11000000, _Scan.compute),  # add and sub (immediate)
+    _Step(0x1F000000, 0x12000000, _Scan.compute),  # logic (immediate), move wide
+    _Step(0x1F000000, 0x13000000, _Scan.compute),  # bit fields
+    _Step(0x1FE00000, 0x1A800000, _Scan.select),  # csel and its like
+    _Step(0xFFFFFC1F, 0xD65F0000, _Scan.leave),  # ret
+)
+
+
+@cache
+def _steps() -> tuple[tuple[_Step, ...], ...]:
+    """Return the steps that may take a word, by its highest byte."""
+    return tuple(
+        tuple(one for one in _TABLE if (high << 24) & one.mask & 0xFF000000 == one.value & 0xFF000000)
+        for high in range(256)
+    )
+
+
+def _sets_flags(word: int) -> bool:
+    """Whether a computation sets the flags: ands, bics, adds, subs, and tst, cmn, cmp."""
+    if word & 0x1F000000 in {0x0A000000, 0x12000000}:
+        return word & 0x60000000 == 0x60000000 and not word & 0x1F800000 == 0x12800000
+    return word & 0x1F000000 in {0x0B000000, 0x11000000} and bool(word & 0x20000000)
+
+
+def _behind(code: list[int], guards: Iterable[int]) -> list[int]:
+    """Return the indexes of words that only one way out of one of the guards leads to.
+
+    A way leads alone to the block where it ends, and to what that block dominates, if every other way into the block
+    comes from what it dominates.
+    """
+    blocks, following = _blocks(code)
+    order = _order(following)
+    rank = {block: position for position, block in enumerate(order)}
+    before: list[list[int]] = [[] for _ in order]
+    for block in order:
+        for one in following[block]:
+            before[rank[one]].append(rank[block])
+    below = _dominated(before)
+    by_end = {last: position for position, (_, last) in enumerate(blocks)}
+    found: set[int] = set()
+    for guard in guards:
+        block = by_end[guard + 1]
+        if block not in rank:
+            continue
+        for way in set(following[block]):
+            end = rank[way]
+            own = _subtree(below, end)
+            others = list(before[end])
+            others.remove(rank[block])
+            if all(one in own for one in others):
+                found |= own
+    return [index for position in found for index in range(*blocks[order[position]])]
+
+
+def _blocks(code: list[int]) -> tuple[list[tuple[int, int]], list[tuple[int, ...]]]:
+    """Return the basic blocks as ranges of indexes, and for each the blocks that can come next."""
+    count = len(code)
+    ways = {index: way for index, word in enumerate(code) if (way := _ways(word, index)) is not None}
+    leaders = {0, *(index + 1 for index in ways), *(aim for way in ways.values() for aim in way)}
+    firsts = sorted(one for one in leaders if 0 <= one < count)
+    number = {first: position for position, first in enumerate(firsts)}
+    ranges = list(zip(firsts, [*firsts[1:], count], strict=True))
+    following = []
+    for _, last in ranges:
+        way = ways.get(last - 1, (last,))
+        following.append(tuple(number[aim] for aim in way if 0 <= aim < count))
+    return ranges, following
+
+
+def _ways(word: int, index: int) -> tuple[int, ...] | None:
+    """Return where a branch goes, as indexes; None for a word that is no branch. Calls return."""
+    if word & 0xFC000000 == 0x14000000:  # b
+        return (index + _signed(word & 0x3FFFFFF, 26),)
+    if word & 0xFF000010 == 0x54000000 or word & 0x7E000000 == 0x34000000:  # b.cond, cbz, cbnz
+        return (index + _signed(word >> 5 & 0x7FFFF, 19), index + 1)
+    if word & 0x7E000000 == 0x36000000:  # tbz, tbnz
+        return (index + _signed(word >> 5 & 0x3FFF, 14), index + 1)
+    if word & 0xFFFFFC1F in {0xD65F0000, 0xD61F0000} or word & 0xFFE0001F == 0xD4200000 or word < 0x10000:
+        return ()  # ret, br, brk, udf
+    return None
+
+
+def _order(following: list[tuple[int, ...]]) -> list[int]:
+    """Return the blocks that the first one leads to, in reverse postorder."""
+    seen, finished = {0}, []
+    waiting = [(0, iter(following[0]))]
+    while waiting:
+        block, rest = waiting[-1]
+        for one in rest:
+            if one not in seen:
+                seen.add(one)
+                waiting.append((one, iter(following[one])))
+                break
+        else:
+            finished.append(block)
+            waiting.pop()
+    return finished[::-1]
+
+
+def _dominated(before: list[list[int]]) -> list[list[int]]:
+    """Return the children of each block in the tree of dominators; blocks are in reverse postorder.
+
+    The algorithm is that of Cooper, Harvey and Kennedy, "A Simple, Fast Dominance Algorithm".
+    """
+    above = [0] + [-1] * (len(before) - 1)
+    changed = True
+    while changed:
+        changed = False
+        for block in range(1, len(before)):
+            known = [one for one in before[block] if above[one] >= 0]
+            new = known[0]
+            for other in known[1:]:
+                new = _meet(above, new, other)
+            if above[block] != new:
+                above[block], changed = new, True
+    below: list[list[int]] = [[] for _ in before]
+    for block in range(1, len(before)):
+        below[above[block]].append(block)
+    return below
+
+
+def _meet(above: list[int], one: int, other: int) -> int:
+    """Return the lowest block above both in the tree of dominators so far."""
+    while one != other:
+        if one > other:
+            one = above[one]
+        else:
+            other = above[other]
+    return one
+
+
+def _subtree(below: list[list[int]], block: int) -> set[int]:
+    found, waiting = set(), [block]
+    while waiting:
+        one = waiting.pop()
+        found.add(one)
+        waiting += below[one]
+    return found
+
+
+def _immediate21(word: int) -> int:
+    """Return the signed immediate of adr and adrp."""
+    return _signed((word >> 5 & 0x7FFFF) << 2 | word >> 29 & 3, 21)
+
+
+def _signed(value: int, bits: int) -> int:
+    return value - (1 << bits) if value >> bits - 1 & 1 else value

@@ -1,0 +1,343 @@
+"""When code of a wheel runs: at import, when something calls it, or only if a test of the CPU chose it.
+
+The calls are those that can be read from the machine code: direct ones, those through the PLT, and those of Python
+through tables of methods. A function that only a pointer leads to, in a library that asks the CPU, may be chosen at
+run time. So the static answer for it is "only if", and a run decides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from builder.audit.elf import Addresses, Elf, Symbols
+from builder.audit.flow import Flow, Indexes
+from builder.audit.guards import Examined, examine
+
+_ASKING = ("getauxval", "__getauxval", "elf_aux_info", "__init_cpu_features_resolver", "__init_cpu_features")
+_ASKING_TEXTS = (b"/proc/cpuinfo", b"/proc/self/auxv")
+# A longer function is not examined: all its calls count.
+_EXAMINED_WORDS = 20_000
+_ACCESSOR_WORDS = 64
+# A library most of whose functions need the extension was compiled for it, whatever it asks.
+_COMPILED_FOR_IT = 0.5
+
+
+class Rank(IntEnum):
+    """When a place runs, the surest first."""
+
+    IMPORT = 0
+    CALLED = 1
+    CHOSEN = 2
+
+
+@dataclass(frozen=True)
+class Reached:
+    """When an instruction runs. ``function`` holds it, and ``caller`` leads there; None for a pointer."""
+
+    rank: Rank
+    function: str | None
+    caller: str | None
+
+
+class Reach:
+    """Ranks the functions of a wheel that hold instructions the target lacks.
+
+    Args:
+        elves: all loadable files of the wheel.
+        illegal: for each member the addresses of those instructions.
+    """
+
+    def __init__(self, elves: Iterable[Elf], illegal: dict[str, Addresses]) -> None:
+        self._illegal = illegal
+        self._members = [_Member(elf, illegal.get(elf.member)) for elf in elves if elf.is_loadable]
+        first = 0
+        for member in self._members:
+            member.first = first
+            first += len(member.flow.starts)
+        self._count = first
+
+    def rank(self, member: str, addresses: Addresses) -> list[Reached]:
+        """Return when the instructions at ``addresses`` of one member run."""
+        own = next((one for one in self._members if one.name == member), None)
+        if own is None:  # an object of a static archive, which is only linked
+            return [Reached(Rank.CALLED, None, None)] * len(addresses)
+        functions = own.flow.function_of(addresses).tolist()
+        plain = {function: self._reached(own, function) for function in set(functions)}
+        behind = {
+            function: own.examined(function).guarded
+            for function, reached in plain.items()
+            if reached.rank is not Rank.CHOSEN and function >= 0
+        }
+        aside = {function: self._left(own, function) for function in behind}
+        return [
+            aside[function] if address in behind.get(function, ()) else plain[function]
+            for function, address in zip(functions, addresses.tolist(), strict=True)
+        ]
+
+    def _reached(self, own: _Member, function: int) -> Reached:
+        """Return when the instructions of a function run that stand behind no guard of its own."""
+        if function < 0:
+            return Reached(Rank.CALLED, None, None)
+        node = own.first + function
+        for rank, (reached, parents) in ((Rank.IMPORT, self._imported), (Rank.CALLED, self._called)):
+            if node in reached:
+                caller = self._name(parents.get(node)) or own.caller_of_root(function)
+                return Reached(rank, own.label(function), caller)
+        return self._left(own, function)
+
+    def _left(self, own: _Member, function: int) -> Reached:
+        """Return when instructions run that nothing leads to but a pointer, or a guard."""
+        chosen = own.asks and not own.compiled_for_later
+        return Reached(Rank.CHOSEN if chosen else Rank.CALLED, own.label(function), None)
+
+    def _name(self, node: int | None) -> str | None:
+        if node is None:
+            return None
+        member = next(one for one in reversed(self._members) if one.first <= node)
+        return member.label(node - member.first)
+
+    @cached_property
+    def _imported(self) -> tuple[set[int], dict[int, int]]:
+        return self._closure([self._nodes(one, one.import_roots) for one in self._members])
+
+    @cached_property
+    def _called(self) -> tuple[set[int], dict[int, int]]:
+        linked = {name for one in self._members for name in one.flow.elf.needed}
+        roots = [self._nodes(one, one.method_roots) for one in self._members]
+        roots += [
+            self._nodes(one, np.array(sorted(one.flow.exports.values()), dtype=np.uint64))
+            for one in self._members
+            if not one.is_module and one.name.rpartition("/")[2] not in linked
+        ]
+        return self._closure(roots)
+
+    def _nodes(self, member: _Member, addresses: Addresses) -> Indexes:
+        found = member.flow.function_of(addresses)
+        return found[found >= 0] + member.first
+
+    @cached_property
+    def _edges(self) -> tuple[Indexes, Indexes, Addresses]:
+        """All calls as numbers of functions over the wheel, sorted by caller, and their places."""
+        exports: dict[str, int] = {}
+        for member in self._members:
+            names = list(member.flow.exports)
+            nodes = member.flow.function_of(np.array(list(member.flow.exports.values()), dtype=np.uint64))
+            for name, node in zip(names, nodes.tolist(), strict=True):
+                exports.setdefault(name, member.first + node)
+        sources, targets, places = [], [], []
+        for member in self._members:
+            calls = member.flow.calls
+            aims = np.where(calls.targets >= 0, calls.targets + member.first, -1)
+            for index in np.flatnonzero((calls.targets < 0) & (calls.imports >= 0)).tolist():
+                aims[index] = exports.get(member.flow.names[int(calls.imports[index])], -1)
+            known = aims >= 0
+            sources.append(calls.sources[known] + member.first)
+            targets.append(aims[known])
+            places.append(calls.places[known])
+        if not sources:
+            none = np.zeros(0, dtype=np.intp)
+            return none, none, np.zeros(0, dtype=np.uint64)
+        source, target, place = np.concatenate(sources), np.concatenate(targets), np.concatenate(places)
+        order = np.argsort(source, kind="stable")
+        return source[order], target[order], place[order]
+
+    def _closure(self, roots: Sequence[Indexes]) -> tuple[set[int], dict[int, int]]:
+        """Return the functions that ``roots`` lead to past no guard, and the caller of each.
+
+        Only functions on a way to an instruction that the target lacks are examined.
+        """
+        sources, targets, places = self._edges
+        start = np.unique(np.concatenate(roots)) if roots else np.zeros(0, dtype=np.intp)
+        relevant = _spread(start, sources, targets, self._count) & self._leading
+        reached = {int(node) for node in start if relevant[node]}
+        parents: dict[int, int] = {}
+        waiting = sorted(reached)
+        while waiting:
+            node = waiting.pop(0)
+            member = next(one for one in reversed(self._members) if one.first <= node)
+            first, last = np.searchsorted(sources, [node, node + 1])
+            guarded = member.examined(node - member.first).guarded
+            for target, place in zip(targets[first:last].tolist(), places[first:last].tolist(), strict=True):
+                if relevant[target] and target not in reached and place not in guarded:
+                    reached.add(target)
+                    parents[target] = node
+                    waiting.append(target)
+        return reached, parents
+
+    @cached_property
+    def _leading(self) -> NDArray[np.bool_]:
+        """Which functions lead to an instruction that the target lacks."""
+        sources, targets, _ = self._edges
+        own = [
+            self._nodes(member, self._illegal[member.name])
+            for member in self._members
+            if member.name in self._illegal
+        ]
+        start = np.unique(np.concatenate(own)) if own else np.zeros(0, dtype=np.intp)
+        order = np.argsort(targets, kind="stable")
+        return _spread(start, targets[order], sources[order], self._count)
+
+
+class _Member:
+    """One loadable file, its examined functions, and what it knows of the CPU."""
+
+    def __init__(self, elf: Elf, illegal: Addresses | None) -> None:
+        self.name = elf.member
+        self._illegal = illegal
+        self.flow = Flow(elf)
+        self.first = 0
+        self._examined: dict[int, Examined] = {}
+        self._answering: dict[int, bool] = {}
+
+    @cached_property
+    def is_module(self) -> bool:
+        return any(name.startswith(("PyInit_", "PyModExport_")) for name in self.flow.exports)
+
+    @cached_property
+    def import_roots(self) -> Addresses:
+        return np.concatenate([self.flow.constructors, self.flow.module_functions])
+
+    @cached_property
+    def method_roots(self) -> Addresses:
+        """Methods; in a program, all that its entry hands on, such as ``main``."""
+        if not self.flow.is_program:
+            return self.flow.methods
+        taken = [
+            address
+            for function in self.flow.function_of(self.flow.constructors).tolist()
+            for address in self.examined(function).taken
+        ]
+        found = np.array(sorted(taken), dtype=np.uint64)
+        return np.concatenate([self.flow.methods, found[self.flow.is_code(found)]])
+
+    def caller_of_root(self, function: int) -> str:
+        """Return who calls a function that no code of the wheel calls."""
+        address = self.flow.starts[function]
+        return "the loader, as a constructor" if address in self.flow.constructors else "Python"
+
+    @cached_property
+    def asks(self) -> bool:
+        """Whether anything in the file asks what the CPU has."""
+        return bool(self._asking) or any(text in self.flow.elf.image for text in _ASKING_TEXTS)
+
+    @cached_property
+    def compiled_for_later(self) -> bool:
+        """Whether most functions hold instructions that the target lacks."""
+        if self._illegal is None:
+            return False
+        return len(np.unique(self.flow.function_of(self._illegal))) > _COMPILED_FOR_IT * len(self.flow.starts)
+
+    def label(self, function: int) -> str:
+        """Return the symbol of a function, or its address."""
+        index = int(self._labels[function])
+        return self._functions.names[index] if index >= 0 else f"0x{int(self.flow.starts[function]):x}"
+
+    @cached_property
+    def _functions(self) -> Symbols:
+        return self.flow.elf.symbols()
+
+    @cached_property
+    def _labels(self) -> Indexes:
+        return self._functions.at(self.flow.starts)
+
+    def examined(self, function: int) -> Examined:
+        """Return what one function does, by its guards."""
+        if function not in self._examined:
+            self._examined[function] = self._examine(function, self._variables, self._answers)
+        return self._examined[function]
+
+    def _examine(
+        self,
+        function: int,
+        variables: frozenset[int] = frozenset(),
+        answers: Callable[[int], bool] = lambda _place: False,
+    ) -> Examined:
+        start, end = int(self.flow.starts[function]), self.flow.end_of(function)
+        words = self.flow.text.slice(start, end)
+        return examine(
+            start,
+            words[:_EXAMINED_WORDS],
+            variables=variables,
+            answers=answers,
+            pointer_at=self.flow.pointer_at,
+        )
+
+    @cached_property
+    def _asking(self) -> frozenset[int]:
+        """The functions that ask the CPU."""
+        text = self.flow.text
+        reads = text.addresses(np.flatnonzero(text.words & np.uint32(0xFFFFF000) == np.uint32(0xD5380000)))
+        calls = self.flow.calls
+        called = calls.sources[np.isin(calls.imports, sorted(self._asking_imports))]
+        own = [address for name, address in self._symbols.items() if name in _ASKING]
+        defined = self.flow.function_of(np.array(sorted(own), dtype=np.uint64))
+        callers = calls.sources[np.isin(calls.targets, defined)]
+        found = np.unique(np.concatenate([self.flow.function_of(reads), called, callers]))
+        return frozenset(found[found >= 0].tolist())
+
+    @cached_property
+    def _asking_imports(self) -> frozenset[int]:
+        """The dynamic symbols of functions that answer for the CPU."""
+        return frozenset(
+            index
+            for index, name in enumerate(self.flow.names)
+            if name in _ASKING or name.startswith("cpuinfo_")
+        )
+
+    @cached_property
+    def _symbols(self) -> dict[str, int]:
+        return dict(zip(self._functions.names, self._functions.starts.tolist(), strict=True))
+
+    @cached_property
+    def _variables(self) -> frozenset[int]:
+        """Where the functions that ask, and those that call them, keep the answers."""
+        calls = self.flow.calls
+        near = self._asking | set(calls.sources[np.isin(calls.targets, sorted(self._asking))].tolist())
+        found: set[int] = set()
+        for function in near:
+            own = self._examine(function)
+            found |= own.written | {one for one in own.taken if self._is_variable(one)}
+        return frozenset(found)
+
+    def _answers(self, place: int) -> bool:
+        """Whether the result of the call at ``place`` is an answer of the CPU."""
+        calls = self.flow.calls
+        index = int(np.searchsorted(calls.places, np.uint64(place)))
+        if index >= len(calls.places) or int(calls.places[index]) != place:
+            return False
+        if int(calls.imports[index]) in self._asking_imports:
+            return True
+        target = int(calls.targets[index])
+        if target not in self._answering:
+            self._answering[target] = target >= 0 and (target in self._asking or self._is_accessor(target))
+        return self._answering[target]
+
+    def _is_accessor(self, function: int) -> bool:
+        """Whether a short function returns a variable that holds an answer."""
+        if self.flow.end_of(function) - int(self.flow.starts[function]) > 4 * _ACCESSOR_WORDS:
+            return False
+        return self._examine(function, self._variables).returns_answer
+
+    def _is_variable(self, address: int) -> bool:
+        return any(start <= address < end for start, end in self.flow.writable)
+
+
+def _spread(start: Indexes, sources: Indexes, targets: Indexes, count: int) -> NDArray[np.bool_]:
+    """Return which functions edges lead to from ``start``; ``sources`` is sorted."""
+    seen = np.zeros(count, dtype=np.bool_)
+    seen[start] = True
+    front = start
+    while len(front):
+        first, last = np.searchsorted(sources, front), np.searchsorted(sources, front, side="right")
+        lengths = last - first
+        index = np.repeat(first - np.append(0, np.cumsum(lengths)[:-1]), lengths) + np.arange(lengths.sum())
+        following = np.unique(targets[index])
+        front = following[~seen[following]]
+        seen[front] = True
+    return seen
