@@ -14,7 +14,7 @@ from builder.compile.units import read_record
 from builder.digests import CompilerFacts, Ingredients, RustFacts
 from builder.load import Configs
 from builder.locks import requirements_lock
-from builder.model.expectations import Expectations
+from builder.model.expectations import AllowedCode, Expectations
 from builder.model.recipe import Recipe
 from builder.model.toolchains import Toolchains
 from builder.model.units import UnitRecord
@@ -25,19 +25,23 @@ from builder.toolbox.pins import Pins, stale_parts
 from builder.whole import sha256_of
 
 
-def expectations_of(wheel: Path, configs: Configs, target: Target | None) -> Expectations:
+def expectations_of(
+    wheel: Path, configs: Configs, target: Target | None, allow: tuple[AllowedCode, ...] = ()
+) -> Expectations:
     """The expectations of the recipe that a wheel's passport names; none for wheels of other projects.
 
     The extensions that a recipe promises for its target are not expected when the wheel is judged for another one.
+    ``allow`` is added to what the recipe allows.
     """
     passport = open_wheel(wheel).passport or {}
     recipe = configs.recipes.get(passport.get("recipe", ""))
     if recipe is None:
-        return Expectations()
+        return Expectations(allow=allow)
     own = passport.get("target", "")
     judged = target.name if target else own
     known = judged == own and own in configs.targets
-    return recipe_expectations(recipe, own if known else "", configs.toolchains)
+    found = recipe_expectations(recipe, own if known else "", configs.toolchains)
+    return found.model_copy(update={"allow": (*found.allow, *allow)})
 
 
 def record_of(wheel: Path, home: Path) -> UnitRecord | None:

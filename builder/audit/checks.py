@@ -22,7 +22,7 @@ _SHOWN = 5
 def check_machine(wheel: WheelFile, elves: Iterable[Elf], malformed: Mapping[str, str]) -> Verdict:
     """Check that every ELF file is 64-bit little-endian Arm with a section table.
 
-    A wheel with the platform ``any`` must have no ELF file. Any other wheel must have a shared library or a program.
+    A wheel with the platform ``any`` must have no ELF file. Any other must have a shared library or a program.
     """
     check = "machine"
     everything = list(elves)
@@ -95,9 +95,9 @@ def check_rpath(elves: Iterable[Elf]) -> Verdict:
 def check_loading(elves: Iterable[Elf]) -> Verdict:
     """Check that no file asks for an executable stack, or for more static TLS than the loader keeps in reserve.
 
-    glibc 2.41 and later refuse to load a library that needs an executable stack (NEWS of 2.41). A library with static
-    TLS (``DF_STATIC_TLS``) that is loaded after the start shares a reserve of 1,664 bytes with all others (glibc,
-    elf/dl-tls.c).
+    glibc 2.41 and later refuse to load a library that needs an executable stack (NEWS of 2.41). A library with
+    static TLS (``DF_STATIC_TLS``) that is loaded after the start shares a reserve of 1,664 bytes with all others
+    (glibc, elf/dl-tls.c).
     """
     check = "loading"
     loadable = [one for one in elves if one.is_loadable]

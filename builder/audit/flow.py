@@ -189,7 +189,9 @@ class Flow:
         ]
         slots, values = self._python_pointers
         before = slots - np.uint64(8)
-        numbered = np.isin(self._words_at(before), _MODULE_SLOTS) & (self._pointer_kind(before) == _NO_POINTER)
+        numbered = np.isin(self._words_at(before), _MODULE_SLOTS) & (
+            self._pointer_kind(before) == _NO_POINTER
+        )
         plain_after = self._pointer_kind(slots + np.uint64(8)) == _NO_POINTER
         found += [int(value) for value in values[numbered & plain_after]]
         return np.array(sorted(set(found)), dtype=np.uint64)
@@ -198,8 +200,8 @@ class Flow:
     def methods(self) -> Addresses:
         """Functions in tables of methods and of type slots, which Python calls without any test of the CPU.
 
-        A row of ``PyMethodDef`` is a name, the function, flags, and a docstring; one of ``PyType_Slot`` a number and
-        the function, and 0 ends the table.
+        A row of ``PyMethodDef`` is a name, the function, flags, and a docstring. One of ``PyType_Slot`` is a number
+        and the function, and 0 ends the table.
         """
         slots, values = self._python_pointers
         before, after = slots - np.uint64(8), slots + np.uint64(8)
@@ -351,7 +353,7 @@ class Flow:
         if section is None:
             return np.zeros(0, dtype=np.uint64)
         body = bytes(self._bytes(section))
-        # Version 1, pointers of 4 bytes relative to themselves, a count of 4 bytes, the table relative to the section.
+        # Version 1, pointers of 4 bytes relative to themselves, a count, the table relative to the section.
         if body[:4] != b"\x01\x1b\x03\x3b":
             return np.zeros(0, dtype=np.uint64)
         count = int.from_bytes(body[8:12], "little")

@@ -25,8 +25,8 @@ _XZR = 31
 class Examined:
     """What :func:`examine` found in one function.
 
-    ``guarded`` are the addresses behind a guard. ``written`` are the addresses of variables, ``taken`` all addresses
-    that the function makes. ``returns_answer`` says whether it returns an answer of the CPU.
+    ``guarded`` are the addresses behind a guard. ``written`` are the addresses of variables, ``taken`` all that the
+    function makes. ``returns_answer`` says whether it returns an answer of the CPU.
     """
 
     guarded: frozenset[int]
@@ -159,6 +159,9 @@ class _Scan:
             self._flags = asked
         self._set(rd, copied, asked=asked)
 
+    def move(self, word: int, _place: int, _index: int) -> None:
+        self._set(word & 31)
+
     def select(self, word: int, _place: int, _index: int) -> None:
         chosen = {word >> 5 & 31, word >> 16 & 31} & self._asked
         self._set(word & 31, asked=self._flags or bool(chosen))
@@ -193,7 +196,8 @@ _TABLE = (
     _Step(0x1F000000, 0x0A000000, _Scan.compute),  # logic of registers
     _Step(0x1F000000, 0x0B000000, _Scan.compute),  # add and sub of registers
     _Step(0x1F000000, 0x11000000, _Scan.compute),  # add and sub (immediate)
-    _Step(0x1F000000, 0x12000000, _Scan.compute),  # logic (immediate), move wide
+    _Step(0x1F800000, 0x12800000, _Scan.move),  # movz, movn, movk
+    _Step(0x1F800000, 0x12000000, _Scan.compute),  # logic (immediate)
     _Step(0x1F000000, 0x13000000, _Scan.compute),  # bit fields
     _Step(0x1FE00000, 0x1A800000, _Scan.select),  # csel and its like
     _Step(0xFFFFFC1F, 0xD65F0000, _Scan.leave),  # ret
@@ -212,15 +216,15 @@ def _steps() -> tuple[tuple[_Step, ...], ...]:
 def _sets_flags(word: int) -> bool:
     """Whether a computation sets the flags: ands, bics, adds, subs, and tst, cmn, cmp."""
     if word & 0x1F000000 in {0x0A000000, 0x12000000}:
-        return word & 0x60000000 == 0x60000000 and not word & 0x1F800000 == 0x12800000
+        return word & 0x60000000 == 0x60000000
     return word & 0x1F000000 in {0x0B000000, 0x11000000} and bool(word & 0x20000000)
 
 
 def _behind(code: list[int], guards: Iterable[int]) -> list[int]:
     """Return the indexes of words that only one way out of one of the guards leads to.
 
-    A way leads alone to the block where it ends, and to what that block dominates, if every other way into the block
-    comes from what it dominates.
+    A way leads alone to the block where it ends, and to what that block dominates, if every other way into the
+    block comes from what it dominates.
     """
     blocks, following = _blocks(code)
     order = _order(following)

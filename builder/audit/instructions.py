@@ -4,7 +4,8 @@ LLVM decodes each distinct word of the executable sections as Armv8.0-A. For the
 whether the target's CPU decodes them, and whether any CPU does. Words that no CPU decodes are data within code.
 
 Two kinds of code may have instructions that the target lacks, since they test the CPU at run time: functions that a
-recipe allows by name, and the outline atomics of libgcc and compiler-rt. :mod:`builder.audit.places` judges all others.
+recipe allows by name, and what compilers link into every file (:mod:`builder.audit.signatures`).
+:mod:`builder.audit.places` judges all others.
 """
 
 from __future__ import annotations

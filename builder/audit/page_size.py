@@ -1,7 +1,7 @@
 """Checks the page size for which an allocator in the wheel was compiled.
 
-jemalloc has the largest page size it works with compiled in. On a kernel with larger pages, as Linux on Arm may have,
-it stops the process at the first allocation: "<jemalloc>: Unsupported system page size".
+jemalloc has the largest page size it works with compiled in. On a kernel with larger pages, as Linux on Arm may
+have, it stops the process at the first allocation: "<jemalloc>: Unsupported system page size".
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _NEAR_WORDS, _COMPARE_WORDS = 512, 4
 def check_page_size(elves: Iterable[Elf]) -> Verdict:
     """Check that every jemalloc of the wheel works with pages of 64 KiB.
 
-    Its page size is read from the comparison with that of the system before the message (jemalloc, ``src/pages.c``).
+    The size is read from the comparison with that of the system before the message (jemalloc, ``src/pages.c``).
     """
     check = "page-size"
     limits = {

@@ -25,7 +25,10 @@ _WHEN = {
 
 @dataclass(frozen=True)
 class Place:
-    """The instructions of one extension in one function: when they run, and from where. ``address`` is the first."""
+    """The instructions of one extension in one function: when they run, and from where.
+
+    ``address`` is that of the first one.
+    """
 
     rank: Rank
     member: str
@@ -78,8 +81,8 @@ def _places(finding: Finding, reach: Reach) -> list[Place]:
 def check_instructions(found: Survey, every: tuple[Place, ...], target: Target, *, strict: bool) -> Verdict:
     """Check that the target has every instruction, except in code that tests the CPU at run time.
 
-    With ``strict``, as for wheels of our own, only a rule makes an exception. Otherwise a place that is reached only
-    by a choice at run time passes.
+    With ``strict``, as for wheels of our own, only a rule makes an exception. Otherwise a place that is reached
+    only by a choice at run time passes.
     """
     check = "instructions"
     allowed: Counter[str] = Counter()

@@ -19,7 +19,7 @@ OUTLINE = "outline atomics"
 class Signature:
     """Words around an instruction of ``extension``: offset from it in words, mask and value.
 
-    It covers instructions of the extension in ``span`` words from there on. ``why`` is the reason that reports give.
+    It covers instructions of the extension in ``span`` words from there on. ``why`` is the reason in reports.
     """
 
     extension: str
@@ -32,7 +32,9 @@ _CBNZ = (0x7F000000, 0x35000000)
 SIGNATURES = (
     # adrp x16; ldrb w16, [x16, #n]; cbz w16: lse.S of libgcc and compiler-rt.
     Signature(
-        "lse", ((-3, 0x9F00001F, 0x90000010), (-2, 0xFFC003FF, 0x39400210), (-1, 0xFF00001F, 0x34000010)), OUTLINE
+        "lse",
+        ((-3, 0x9F00001F, 0x90000010), (-2, 0xFFC003FF, 0x39400210), (-1, 0xFF00001F, 0x34000010)),
+        OUTLINE,
     ),
     # libgcc's unwinder reads VG by cntd, when a frame's table asks for it, and keeps it: cbnz; cntd x0; str w0.
     Signature(
@@ -42,7 +44,7 @@ SIGNATURES = (
     ),
     Signature(
         "sve",
-        ((-1, *_CBNZ), (0, 0xFFFFFFFF, 0x04E0E3E0), (1, 0xFFFFFFFF, 0xAA0003E1), (2, 0xFFC0001F, 0xB9000000)),
+        ((-1, *_CBNZ), (0, 0xFFFFFFFF, 0x04E0E3E0), (1, 0xFFFFFFE0, 0xAA0003E0), (2, 0xFFC0001F, 0xB9000000)),
         "the unwinder reads the vector length for frames that saved SVE registers",
     ),
     # It clears the tags of a frame that the table marks as tagged: stg; add #16.

@@ -24,6 +24,8 @@ from builder.index.licences import licensed_library, refuse_licensed
 from builder.index.local import open_index
 from builder.index.publish import previous_wheels, put_evidence
 from builder.ingredients import expectations_of, record_of
+from builder.model.expectations import AllowFile
+from builder.settings import load_toml
 from builder.toolbox.toolbox import Toolbox
 
 
@@ -37,9 +39,30 @@ def audit(
             "--target", metavar="T", help="CPU target or alias. Default: the passport's target, else generic."
         ),
     ] = None,
+    recipe_name: Annotated[
+        str | None,
+        typer.Option(
+            "--recipe",
+            metavar="NAME",
+            help="Recipe whose [[audit.allow]] holds for a wheel that others built. Default: none.",
+        ),
+    ] = None,
+    allow: Annotated[
+        Path | None,
+        typer.Option(
+            "--allow",
+            metavar="FILE",
+            exists=True,
+            dir_okay=False,
+            help="TOML file of [[allow]] tables, as in a recipe: code that is chosen at run time.",
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
-    """Check a wheel's tags, libraries, instructions, flags, licences and passport, without changing it.
+    """Check a wheel's files, tags, libraries, instructions, flags, licences and passport, without changing it.
+
+    An instruction that the target lacks is judged by when it runs: at import, when something calls it, or only if a
+    test of the CPU chose it. The last passes in a wheel that others built.
 
     Exit code 1: a check failed.
 
@@ -47,12 +70,15 @@ def audit(
     """
     configs = read_configs()
     chosen = configs.targets[target] if target else None
+    rules = configs.recipe(recipe_name).audit.allow if recipe_name else ()
+    if allow is not None:
+        rules = (*rules, *load_toml(AllowFile, allow).allow)
     toolbox = Toolbox(console.Live(err).say)
     report = auditing.audit_wheel(
         wheel,
         targets=configs.targets,
         target=chosen,
-        expectations=expectations_of(wheel, configs, chosen),
+        expectations=expectations_of(wheel, configs, chosen, rules),
         record=record_of(wheel, toolbox.home),
         llvm_mc=toolbox.llvm_mc(),
     )

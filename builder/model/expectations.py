@@ -57,6 +57,13 @@ class AllowedCode(Config):
         return self.symbol is None or (symbol is not None and re.fullmatch(self.symbol, symbol) is not None)
 
 
+class AllowFile(Config):
+    """A file of rules for a wheel that no recipe here builds: ``[[allow]]`` tables, as in a recipe's audit."""
+
+    allow: tuple[AllowedCode, ...]
+    """Code that is selected at run time and may hold instructions beyond the target."""
+
+
 class UnoptimizedUnit(Config):
     """Units that are compiled without optimisation on purpose.
 

@@ -255,10 +255,14 @@ def make_wheel(
     asked = "".join(f"Requires-Dist: {line}\n" for line in requires)
     members = {member.replace("INFO", info): data for member, data in files.items()}
     members[f"{info}/WHEEL"] = ("\n".join(lines) + "\n").encode()
-    members[f"{info}/METADATA"] = f"Metadata-Version: 2.1\nName: {stem[0]}\nVersion: {stem[1]}\n{asked}".encode()
+    members[f"{info}/METADATA"] = (
+        f"Metadata-Version: 2.1\nName: {stem[0]}\nVersion: {stem[1]}\n{asked}".encode()
+    )
     if passport is not None:
         members[f"{info}/armwheels.json"] = json.dumps(passport).encode()
-    record = "".join(record_line(member, data) for member, data in members.items() if member not in unrecorded)
+    record = "".join(
+        record_line(member, data) for member, data in members.items() if member not in unrecorded
+    )
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for member, data in (members | {f"{info}/RECORD": f"{record}{info}/RECORD,,\n".encode()}).items():
             archive.writestr(member, data)

@@ -58,3 +58,26 @@ adrp x16,#0
 ldrb w16,[x16,#16]
 cbz w16,#12
 ldaddal w0,w1,[x2]
+smstart
+mrs x0, TPIDR2_EL0
+mrs x0, SVCR
+mrs x0, DIT
+msr DIT, #1
+msr SSBS, #1
+msr TCO, #1
+mrs x0, FPMR
+mrs x0, GCSPR_EL0
+gcspushm x0
+mrs x0, POR_EL0
+mrs x0, CNTVCTSS_EL0
+dc cvap, x0
+dc cvadp, x0
+dc gva, x0
+cfp rctx, x0
+tstart x0
+msr DAIFSet, #1
+mrs x0, SCTLR_EL1
+mrs x0, ID_AA64ISAR0_EL1
+mrs x0, CTR_EL0
+mrs x0, CNTVCT_EL0
+dc zva, x0

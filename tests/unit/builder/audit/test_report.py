@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 import zipfile
 from dataclasses import replace
@@ -283,6 +285,12 @@ class TestInstructions:
             ("axflag", "flagm2", "neoverse-n2", "neoverse-v1"),
             ("sb", "sb", "neoverse-n2", "neoverse-v1"),
             ("wfet x0", "wfxt", "neoverse-v3", "neoverse-v2"),
+            ("mrs x0, DIT", "dit", "neoverse-v1", "neoverse-n1"),
+            ("msr DIT, #1", "dit", "neoverse-v1", "neoverse-n1"),
+            ("msr SSBS, #1", "ssbs", "ampere1", "neoverse-n1"),
+            ("mrs x0, CNTVCTSS_EL0", "ecv", "ampere1", "neoverse-v1"),
+            ("dc cvap, x0", "dcpop", "neoverse-n1", "generic"),
+            ("dc cvadp, x0", "dcpodp", "neoverse-v1", "neoverse-n1"),
         ],
     )
     def test_what_llvm_decodes_for_every_cpu_is_still_told_apart(
@@ -291,6 +299,39 @@ class TestInstructions:
         elf = ElfFile(functions=[Function("f", (audit.decoder.word(sample), RET))])
         assert audit.elf(elf, fine_on, promises=(extension,)).passed
         assert f"{extension} 1" in failures(audit.elf(elf, not_on))["instructions"]
+
+    @pytest.mark.parametrize(
+        ("sample", "extension"),
+        [
+            ("smstart", "sme"),
+            ("mrs x0, TPIDR2_EL0", "sme"),
+            ("mrs x0, SVCR", "sme"),
+            ("msr TCO, #1", "mte"),
+            ("dc gva, x0", "mte"),
+            ("mrs x0, FPMR", "fpmr"),
+            ("mrs x0, GCSPR_EL0", "gcs"),
+            ("gcspushm x0", "gcs"),
+            ("mrs x0, POR_EL0", "poe"),
+            ("tstart x0", "tme"),
+            ("cfp rctx, x0", "el1"),
+            ("msr DAIFSet, #1", "el1"),
+            ("mrs x0, SCTLR_EL1", "el1"),
+        ],
+    )
+    def test_system_instructions_that_no_target_has(
+        self, audit: Auditor, sample: str, extension: str
+    ) -> None:
+        elf = ElfFile(functions=[Function("f", (audit.decoder.word(sample), RET))])
+        for target in audit.cpus:
+            report = audit.elf(elf, target).verdict("instructions")
+            assert report.outcome == "fail", target
+            assert report.data["violations"] == {extension: 1}
+
+    @pytest.mark.parametrize(
+        "sample", ["mrs x0, ID_AA64ISAR0_EL1", "mrs x0, CTR_EL0", "mrs x0, CNTVCT_EL0", "dc zva, x0"]
+    )
+    def test_system_instructions_that_every_program_may_use(self, audit: Auditor, sample: str) -> None:
+        assert audit.elf(ElfFile(functions=[Function("f", (audit.decoder.word(sample), RET))])).passed
 
     @pytest.mark.parametrize(
         ("sample", "extension"),
@@ -316,7 +357,64 @@ class TestInstructions:
         assert audit.elf(elf).verdict("instructions").data["violations"] == {extension: 1}
 
 
+class TestRecord:
+    def test_a_changed_file_fails(self, audit: Auditor) -> None:
+        path = make_wheel(audit.folder, {SO: PLAIN.build(), "m/data.txt": b"one"})
+        with zipfile.ZipFile(path) as archive:
+            members = {name: archive.read(name) for name in archive.namelist()}
+        with zipfile.ZipFile(path, "w") as archive:
+            for name, data in (members | {"m/data.txt": b"two"}).items():
+                archive.writestr(name, data)
+        assert failures(audit.path(path))["record"] == "m/data.txt: its sha256 differs from RECORD's"
+
+    @pytest.mark.parametrize(
+        ("row", "fault"),
+        [
+            ("m/data.txt,,", "m/data.txt: RECORD has no hash of it"),
+            ("m/data.txt,md5=AAAA,3", "m/data.txt: RECORD has a hash of the kind md5"),
+            ("m/data.txt,sha256={hash},4", "m/data.txt: has 3 bytes, and RECORD says 4"),
+            ("m/other.txt,sha256={hash},3", "RECORD lists 1 file that the wheel does not have: m/other.txt"),
+        ],
+    )
+    def test_each_row_is_held_to_its_file(self, audit: Auditor, row: str, fault: str) -> None:
+        path = make_wheel(audit.folder, {SO: PLAIN.build(), "m/data.txt": b"one"}, unrecorded=["m/data.txt"])
+        with zipfile.ZipFile(path) as archive:
+            members = {name: archive.read(name) for name in archive.namelist()}
+        value = base64.urlsafe_b64encode(hashlib.sha256(b"one").digest()).rstrip(b"=").decode()
+        members["m-1.0.dist-info/RECORD"] += row.format(hash=value).encode() + b"\n"
+        with zipfile.ZipFile(path, "w") as archive:
+            for name, data in members.items():
+                archive.writestr(name, data)
+        assert fault in failures(audit.path(path))["record"]
+
+
+class TestPrograms:
+    BOTH = "m-1.0-py3-none-manylinux_2_17_aarch64.musllinux_1_1_aarch64.whl"
+
+    def test_one_that_needs_no_library_may_claim_both_c_libraries(self, audit: Auditor) -> None:
+        program = ElfFile(needed=(), needs={})
+        path = make_wheel(audit.folder, {"m-1.0.data/scripts/m": program.build()}, name=self.BOTH)
+        assert audit.path(path).passed, failures(audit.path(path))
+
+    def test_one_that_needs_a_library_may_not(self, audit: Auditor) -> None:
+        path = make_wheel(audit.folder, {"m-1.0.data/scripts/m": PLAIN.build()}, name=self.BOTH)
+        assert (
+            "claims glibc and musl at once, but m-1.0.data/scripts/m needs a C library"
+            in failures(audit.path(path))["tag"]
+        )
+
+    def test_a_musllinux_tag_without_a_policy_is_not_judged(self, audit: Auditor) -> None:
+        name = "m-1.0-cp311-cp311-musllinux_1_1_aarch64.whl"
+        module = ElfFile(needed=("libc.musl-aarch64.so.1",), needs={})
+        report = audit.path(make_wheel(audit.folder, {SO: module.build()}, name=name))
+        assert report.passed, failures(report)
+        assert "no policy for musllinux_1_1_aarch64" in report.verdict("symbols").detail
+
+
 class TestFiles:
+    def test_an_empty_run_path_is_none(self, audit: Auditor) -> None:
+        assert audit.elf(ElfFile(runpath="")).passed
+
     def test_a_misaligned_load_segment_fails(self, audit: Auditor) -> None:
         assert "aligned to 0x1000, not 0x10000" in failures(audit.elf(ElfFile(alignment=0x1000)))["alignment"]
 

@@ -1,0 +1,137 @@
+"""What the audit finds in compiled C: code of an import, of methods, behind tests of the CPU and pointers."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from builder.audit import elf
+from builder.audit.reach import Rank, Reach, Reached
+from builder.compile.compilers.zig import zig_cache
+from builder.toolbox.toolbox import Toolbox
+
+LDADD = 0xB8200041  # ldadd w0, w1, [x2], an instruction of LSE
+PRELUDE = f"""
+#define LATER __attribute__((noinline, used)) static void
+#define RUN __asm__ volatile(".inst {LDADD:#x}" ::: "memory", "w1")
+extern unsigned long getauxval(unsigned long);
+extern void *PyModuleDef_Init(void *), *PyErr_Occurred(void);
+typedef struct {{ const char *name; void *function; int flags; const char *doc; }} Method;
+typedef struct {{ int slot; void *function; }} Slot;
+static unsigned long capabilities;
+__attribute__((constructor)) static void ask(void) {{ capabilities = getauxval(16); }}
+void *PyInit_m(void) {{ PyErr_Occurred(); return PyModuleDef_Init(0); }}
+"""
+SILENT = PRELUDE.replace("capabilities = getauxval(16);", "capabilities = 0;")
+CHOSEN = """
+LATER fast(void) { RUN; }
+LATER slow(void) { __asm__ volatile("nop"); }
+void (*kernel)(void);
+__attribute__((constructor)) static void choose(void) { kernel = capabilities & 256 ? fast : slow; }
+"""
+
+Ranked = Callable[[str, str], Reached]
+
+
+@pytest.fixture
+def ranked(toolbox: Toolbox, tmp_path: Path) -> Ranked:
+    """Compiles C, and returns when the instruction of one function runs."""
+
+    def compiled(source: str, function: str) -> Reached:
+        path, library = tmp_path / "m.c", tmp_path / "m.so"
+        path.write_text(source, encoding="utf-8")
+        cache = str(zig_cache(toolbox.home))
+        options = "-target aarch64-linux-gnu.2.28 -mcpu=generic -O2 -g0 -fPIC -shared -nostdlib"
+        subprocess.run(
+            [str(toolbox.zig()), "cc", *options.split(), "-o", str(library), str(path)],
+            env={"ZIG_GLOBAL_CACHE_DIR": cache, "ZIG_LOCAL_CACHE_DIR": cache, "PATH": "/usr/bin:/bin"},
+            check=True,
+        )
+        one = elf.read("m.so", library.read_bytes())
+        (code,) = (part for part in one.code() if part.section == ".text")
+        found = np.flatnonzero(code.words == LDADD).astype(np.uint64) * np.uint64(4) + np.uint64(code.address)
+        assert len(found), "the compiler left the instruction out"
+        every = Reach([one], {"m.so": found}).rank("m.so", found)
+        return next(reached for reached in every if reached.function == function)
+
+    return compiled
+
+
+def test_a_constructor_and_what_it_calls_run_at_import(ranked: Ranked) -> None:
+    source = "LATER early(void) { RUN; }\n__attribute__((constructor)) static void start(void) { early(); }"
+    assert ranked(PRELUDE + source, "early") == Reached(Rank.IMPORT, "early", "start")
+
+
+def test_what_the_module_calls_runs_at_import(ranked: Ranked) -> None:
+    source = SILENT.replace("PyErr_Occurred();", "helper();").replace(
+        "void *PyInit_m", "LATER helper(void) { RUN; }\nvoid *PyInit_m"
+    )
+    assert ranked(source, "helper") == Reached(Rank.IMPORT, "helper", "PyInit_m")
+
+
+def test_the_functions_of_module_slots_run_at_import(ranked: Ranked) -> None:
+    source = "LATER execute(void) { RUN; }\nSlot slots[] = {{2, execute}, {0, 0}};"
+    assert ranked(PRELUDE + source, "execute") == Reached(Rank.IMPORT, "execute", "Python")
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        'Method methods[] = {{"m", method, 1, 0}, {0}};',
+        "Slot slots[] = {{65, method}, {66, method}, {0, 0}};",
+    ],
+)
+def test_methods_and_type_slots_run_when_python_calls_them(ranked: Ranked, table: str) -> None:
+    assert ranked(f"{PRELUDE}LATER method(void) {{ RUN; }}\n{table}", "method") == Reached(
+        Rank.CALLED, "method", "Python"
+    )
+
+
+def test_a_kernel_behind_a_pointer_is_chosen(ranked: Ranked) -> None:
+    assert ranked(PRELUDE + CHOSEN, "fast") == Reached(Rank.CHOSEN, "fast", None)
+
+
+def test_a_file_that_asks_nothing_chooses_nothing(ranked: Ranked) -> None:
+    assert ranked(SILENT + CHOSEN, "fast").rank is Rank.CALLED
+
+
+def test_a_struct_of_kernels_with_a_number_before_is_no_table_of_slots(ranked: Ranked) -> None:
+    """MLAS of onnxruntime has such structs: sizes between pointers."""
+    source = """
+    LATER fast(void) { RUN; }
+    LATER pack(void) { __asm__ volatile("nop"); }
+    struct { long step; void *kernel; void *pack; long size; } kernels = {4, fast, pack, 16};
+    """
+    assert ranked(PRELUDE + source, "fast").rank is Rank.CHOSEN
+
+
+@pytest.mark.parametrize(
+    ("test", "rank"),
+    [
+        ("if (capabilities & 256) fast();", Rank.CHOSEN),
+        ("if (!(capabilities & 256)) return; fast();", Rank.CHOSEN),
+        ("if (has()) fast();", Rank.CHOSEN),
+        ("if (getauxval(16) & 256) fast();", Rank.CHOSEN),
+        ("if (capabilities & 256) PyErr_Occurred(); fast();", Rank.IMPORT),
+        ("if (other) fast();", Rank.IMPORT),
+        ("fast();", Rank.IMPORT),
+    ],
+)
+def test_only_a_test_of_the_cpu_guards(ranked: Ranked, test: str, rank: Rank) -> None:
+    source = f"""
+    extern int other;
+    LATER fast(void) {{ RUN; }}
+    __attribute__((noinline)) static int has(void) {{ return capabilities >> 8 & 1; }}
+    __attribute__((constructor, used)) static void start(void) {{ {test} }}
+    __attribute__((used)) static void *keep = has;
+    """
+    assert ranked(PRELUDE + source, "fast").rank is rank
+
+
+def test_a_file_most_of_whose_functions_need_it_was_compiled_for_it(ranked: Ranked) -> None:
+    functions = "".join(f"LATER fast{n}(void) {{ RUN; }}\nvoid *keep{n} = fast{n};\n" for n in range(20))
+    assert ranked(PRELUDE + functions, "fast3").rank is Rank.CALLED
