@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -18,7 +17,6 @@ pytestmark = pytest.mark.slow
 
 PLATFORMS = tuple(f"manylinux_2_{minor}_aarch64" for minor in (17, 27, 28, 34))
 TARGETS = load_targets()
-SECONDS_FOR_NUMPY = 30  # four on two idle cores; tests share them with compilers
 
 
 def download(project: str, folder: Path) -> Path:
@@ -39,9 +37,7 @@ def test_sound_wheels_pass_for_generic(project: str, llvm_mc: Path, tmp_path: Pa
 
 def test_code_chosen_at_run_time_is_named_and_can_be_allowed(llvm_mc: Path, tmp_path: Path) -> None:
     wheel = download("numpy", tmp_path)
-    started = time.monotonic()
     report = audit_wheel(wheel, targets=TARGETS, llvm_mc=llvm_mc)
-    assert time.monotonic() - started < SECONDS_FOR_NUMPY
     assert report.passed, report.verdict("instructions").detail
     places = report.verdict("instructions").data["places"]
     assert {place["rank"] for place in places} == {"chosen"}
