@@ -275,6 +275,20 @@ class Flow:
                     break
         return found
 
+    @cached_property
+    def constants(self) -> Addresses:
+        """The addresses of words that ``ldr`` (literal) reads, sorted (DDI 0487, C6.2.193)."""
+        text = self.text
+        chosen = np.flatnonzero(text.words & np.uint32(0x3B000000) == np.uint32(0x18000000))
+        words = text.words[chosen]
+        offsets = ((words.astype(np.int64) >> 5 & 0x7FFFF) << 45) >> 43  # imm19, in words
+        first = (text.addresses(chosen).astype(np.int64) + offsets).astype(np.uint64)
+        size = words >> np.uint32(30)
+        vector = words & np.uint32(0x04000000) != 0
+        lengths = np.where(vector, 1 << size, 1 + (size & np.uint32(1)))
+        parts = [first[lengths > step] + np.uint64(4 * step) for step in range(4)]
+        return np.unique(np.concatenate(parts))
+
     def pointer_at(self, slot: int) -> int | None:
         """Return the address that the loader writes into the word at ``slot``, if it is one of this file."""
         slots, values = self._pointers

@@ -64,6 +64,19 @@ def examine(
     )
 
 
+def unreached(start: int, words: Words) -> frozenset[int]:
+    """Return the addresses of a function that no branch leads to: its constants, and code of exceptions.
+
+    A function with a jump through a register may lead anywhere, so that nothing of it is returned.
+    """
+    code: list[int] = words.tolist()
+    if not code or any(word & 0xFFFFFC1F == 0xD61F0000 for word in code):
+        return frozenset()
+    blocks, following = _blocks(code)
+    rest = set(range(len(blocks))) - set(_order(following))
+    return frozenset(start + 4 * index for block in rest for index in range(*blocks[block]))
+
+
 class _Scan:
     """What is known of the registers at one point: addresses, and answers of the CPU."""
 

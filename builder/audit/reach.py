@@ -17,13 +17,15 @@ from numpy.typing import NDArray
 
 from builder.audit.elf import Addresses, Elf, Symbols
 from builder.audit.flow import Flow, Indexes
-from builder.audit.guards import Examined, examine
+from builder.audit.guards import Examined, examine, unreached
 
 _ASKING = ("getauxval", "__getauxval", "elf_aux_info", "__init_cpu_features_resolver", "__init_cpu_features")
 _ASKING_TEXTS = (b"/proc/cpuinfo", b"/proc/self/auxv")
 # A longer function is not examined: all its calls count.
 _EXAMINED_WORDS = 20_000
 _ACCESSOR_WORDS = 64
+_PROBE_WORDS, _RET = 3, 0xD65F03C0  # bti c, the instruction, ret
+_CATCHING = frozenset({"sigaction", "signal"})
 # A library most of whose functions need the extension was compiled for it, whatever it asks.
 _COMPILED_FOR_IT = 0.5
 
@@ -34,6 +36,7 @@ class Rank(IntEnum):
     IMPORT = 0
     CALLED = 1
     CHOSEN = 2
+    UNREACHED = 3
 
 
 @dataclass(frozen=True)
@@ -75,15 +78,22 @@ class Reach:
             if reached.rank is not Rank.CHOSEN and function >= 0
         }
         aside = {function: self._left(own, function) for function in behind}
-        return [
-            aside[function] if address in behind.get(function, ()) else plain[function]
-            for function, address in zip(functions, addresses.tolist(), strict=True)
-        ]
+        dead = {function: own.unreached(function) for function in behind}
+        constants = set(addresses[np.isin(addresses, own.flow.constants)].tolist()) if behind else set()
+
+        def one(function: int, address: int) -> Reached:
+            if address in constants or address in dead.get(function, ()):
+                return Reached(Rank.UNREACHED, own.label(function), None)
+            return aside[function] if address in behind.get(function, ()) else plain[function]
+
+        return [one(*pair) for pair in zip(functions, addresses.tolist(), strict=True)]
 
     def _reached(self, own: _Member, function: int) -> Reached:
         """Return when the instructions of a function run that stand behind no guard of its own."""
         if function < 0:
             return Reached(Rank.CALLED, None, None)
+        if own.is_probe(function):
+            return Reached(Rank.CHOSEN, own.label(function), None)
         node = own.first + function
         for rank, (reached, parents) in ((Rank.IMPORT, self._imported), (Rank.CALLED, self._called)):
             if node in reached:
@@ -251,6 +261,25 @@ class _Member:
         if function not in self._examined:
             self._examined[function] = self._examine(function, self._variables, self._answers)
         return self._examined[function]
+
+    def unreached(self, function: int) -> frozenset[int]:
+        """Return the addresses of a function that no branch leads to."""
+        start = int(self.flow.starts[function])
+        words = self.flow.text.slice(start, self.flow.end_of(function))
+        return unreached(start, words) if len(words) <= _EXAMINED_WORDS else frozenset()
+
+    def is_probe(self, function: int) -> bool:
+        """Whether a function is one instruction and a return, in a file that catches signals.
+
+        OpenSSL tries so what the CPU has (``crypto/armcap.c``).
+        """
+        start = int(self.flow.starts[function])
+        words = self.flow.text.slice(start, start + 4 * _PROBE_WORDS).tolist()
+        return _RET in words and self.catches_signals
+
+    @cached_property
+    def catches_signals(self) -> bool:
+        return not _CATCHING.isdisjoint(self.flow.names)
 
     def _examine(
         self,

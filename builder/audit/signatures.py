@@ -47,6 +47,15 @@ SIGNATURES = (
         ((-1, *_CBNZ), (0, 0xFFFFFFFF, 0x04E0E3E0), (1, 0xFFFFFFE0, 0xAA0003E0), (2, 0xFFC0001F, 0xB9000000)),
         "the unwinder reads the vector length for frames that saved SVE registers",
     ),
+    # Older releases widen the value: cntd x0; sxtw, up to two words later.
+    *(
+        Signature(
+            "sve",
+            ((0, 0xFFFFFFFF, 0x04E0E3E0), (distance, 0xFFFFFFE0, 0x93407C00)),
+            "the unwinder reads the vector length for frames that saved SVE registers",
+        )
+        for distance in (1, 2, 3)
+    ),
     # It clears the tags of a frame that the table marks as tagged: stg; add #16.
     Signature(
         "mte",

@@ -135,3 +135,28 @@ def test_only_a_test_of_the_cpu_guards(ranked: Ranked, test: str, rank: Rank) ->
 def test_a_file_most_of_whose_functions_need_it_was_compiled_for_it(ranked: Ranked) -> None:
     functions = "".join(f"LATER fast{n}(void) {{ RUN; }}\nvoid *keep{n} = fast{n};\n" for n in range(20))
     assert ranked(PRELUDE + functions, "fast3").rank is Rank.CALLED
+
+
+def test_constants_between_the_code_are_not_reached(ranked: Ranked) -> None:
+    source = f"""
+    __attribute__((noinline, used)) static int pool(void) {{
+        int found;
+        __asm__ volatile("ldr %w0, 1f\\n b 2f\\n1: .inst {LDADD:#x}\\n2:" : "=r"(found));
+        return found;
+    }}
+    __attribute__((constructor)) static void start(void) {{ pool(); }}
+    """
+    assert ranked(PRELUDE + source, "pool").rank is Rank.UNREACHED
+
+
+@pytest.mark.parametrize(("catching", "rank"), [("sigaction", Rank.CHOSEN), ("raise", Rank.IMPORT)])
+def test_a_probe_of_the_cpu_is_one_instruction_in_a_file_that_catches_signals(
+    ranked: Ranked, catching: str, rank: Rank
+) -> None:
+    """OpenSSL tries single instructions so, where the kernel does not say what the CPU has."""
+    source = f"""
+    extern void {catching}(void);
+    __attribute__((naked, noinline, used)) static void probe(void) {{ __asm__(".inst {LDADD:#x}\\nret"); }}
+    __attribute__((constructor)) static void start(void) {{ {catching}(); probe(); }}
+    """
+    assert ranked(PRELUDE + source, "probe").rank is rank
