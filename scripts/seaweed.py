@@ -49,11 +49,12 @@ class Seaweed:
     def start(self) -> None:
         """Start the server and wait until objects can be written."""
         ports = [f"-{part}.port={port}" for part, port in self._ports.items()]
+        # Its sockets are relative to its folder: by default they stay in /tmp, where another user's stops it.
         with (self._folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
                 [Path(sys.executable).parent / "weed", "mini", f"-dir={self._folder}", "-ip=127.0.0.1",
                  "-ip.bind=127.0.0.1", *ports, "-webdav=false", "-admin.ui=false", "-s3.port.iceberg=0",
-                 "-s3.port.lance=0"],
+                 "-s3.port.lance=0", "-s3.localSocket=s3.sock", "-filer.localSocket=filer.sock"],
                 env={**os.environ, **KEYS}, cwd=self._folder, stdout=log, stderr=log,
             )  # fmt: skip
         deadline = time.monotonic() + 60
