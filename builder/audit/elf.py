@@ -124,14 +124,14 @@ class Elf:
         """
         with parsing(self.member):
             elf = ELFFile(io.BytesIO(self.image))
-            table = _symbol_table(elf, self.image, ".symtab")
+            table = symbol_table(elf, self.image, ".symtab")
             return tuple(
                 self._code(section, index, table)
                 for index, section in enumerate(elf.iter_sections())
                 if section["sh_flags"] & SH_FLAGS.SHF_EXECINSTR and section["sh_type"] != "SHT_NOBITS"
             )
 
-    def _code(self, section: Section, index: int, table: _Table) -> Code:
+    def _code(self, section: Section, index: int, table: SymbolTable) -> Code:
         body = section_bytes(self.image, section)
         words = np.frombuffer(body, dtype="<u4", count=len(body) // 4)
         if self.kind == "ET_REL":
@@ -149,9 +149,9 @@ class Elf:
         """
         with parsing(self.member):
             elf = ELFFile(io.BytesIO(self.image))
-            table = _symbol_table(elf, self.image, ".symtab")
+            table = symbol_table(elf, self.image, ".symtab")
             if not len(table.entries):
-                table = _symbol_table(elf, self.image, ".dynsym")
+                table = symbol_table(elf, self.image, ".dynsym")
         kinds, bindings = table.entries["info"] & _STT_MASK, table.entries["info"] >> 4
         # Assembly code may omit the type of a function. So a global symbol without a type counts as one.
         labels = (kinds == _STT_NOTYPE) & (bindings != _STB_LOCAL)
@@ -252,7 +252,7 @@ def _dynamic_facts(facts: Elf, elf: ELFFile, data: bytes) -> Elf:
 
 def _unversioned(elf: ELFFile, data: bytes) -> tuple[str, ...]:
     """Return the undefined global symbols of ``.dynsym`` without a version (LSB Core, section 10.7.2)."""
-    table = _symbol_table(elf, data, ".dynsym")
+    table = symbol_table(elf, data, ".dynsym")
     wanted = (table.entries["section"] == 0) & (table.entries["info"] >> 4 == _STB_GLOBAL)
     section = elf.get_section_by_name(".gnu.version")
     if section is not None:
@@ -270,27 +270,29 @@ def section_bytes(data: bytes, section: Section) -> memoryview:
 
 
 @dataclass(frozen=True)
-class _Table:
-    """A symbol table and its strings."""
+class SymbolTable:
+    """A symbol table, with one element per symbol, and its strings."""
 
     entries: NDArray[np.void]
     strings: bytes
 
     def name(self, offset: int) -> str:
+        """Return the string at an offset."""
         end = self.strings.find(b"\0", offset)
         return self.strings[offset : end if end >= 0 else None].decode("utf-8", errors="replace")
 
 
-def _symbol_table(elf: ELFFile, image: bytes, name: str) -> _Table:
+def symbol_table(elf: ELFFile, image: bytes, name: str) -> SymbolTable:
+    """Return the symbol table in the section called ``name``; an empty one if there is none."""
     section = elf.get_section_by_name(name)
     if section is None:
-        return _Table(np.zeros(0, dtype=_SYMBOL), b"")
+        return SymbolTable(np.zeros(0, dtype=_SYMBOL), b"")
     body = section_bytes(image, section)
     entries = np.frombuffer(body, dtype=_SYMBOL, count=len(body) // _SYMBOL.itemsize)
-    return _Table(entries, bytes(section_bytes(image, elf.get_section(section["sh_link"]))))
+    return SymbolTable(entries, bytes(section_bytes(image, elf.get_section(section["sh_link"]))))
 
 
-def _units(table: _Table, chosen: NDArray[np.intp]) -> list[str | None]:
+def _units(table: SymbolTable, chosen: NDArray[np.intp]) -> list[str | None]:
     """Return the source file of each chosen local symbol; None for other symbols.
 
     A symbol of type ``STT_FILE`` precedes the local symbols of its file (System V ABI, "Symbol Table"). After one
@@ -306,7 +308,7 @@ def _units(table: _Table, chosen: NDArray[np.intp]) -> list[str | None]:
     ]
 
 
-def _data_mask(table: _Table, section: int, base: int, count: int) -> NDArray[np.bool_]:
+def _data_mask(table: SymbolTable, section: int, base: int, count: int) -> NDArray[np.bool_]:
     """Return which words of a section lie between a ``$d`` mapping symbol and the next ``$x`` (AAELF64)."""
     mask = np.zeros(count, dtype=np.bool_)
     entries = table.entries

@@ -16,14 +16,11 @@ from elftools.elf.elffile import ELFFile
 from elftools.elf.sections import Section
 from numpy.typing import NDArray
 
-from builder.audit.elf import Addresses, Code, Elf, Words, parsing, section_bytes
+from builder.audit.elf import Addresses, Code, Elf, SymbolTable, Words, parsing, section_bytes, symbol_table
 
 Indexes = NDArray[np.intp]
 
 _RELA = np.dtype([("offset", "<u8"), ("info", "<u8"), ("addend", "<i8")])
-_SYMBOL = np.dtype(
-    [("name", "<u4"), ("info", "u1"), ("other", "u1"), ("section", "<u2"), ("value", "<u8"), ("size", "<u8")]
-)
 _ABS64, _GLOB_DAT, _JUMP_SLOT, _RELATIVE = 257, 1025, 1026, 1027
 # The slots of a module definition that hold functions (CPython, Include/moduleobject.h): create and exec.
 _MODULE_SLOTS = (1, 2)
@@ -175,7 +172,7 @@ class Flow:
     @cached_property
     def speaks_python(self) -> bool:
         """Whether the file uses CPython's C API."""
-        table, _ = self._dynamic_symbols
+        table = self._dynamic_symbols.entries
         return any(
             name.startswith(("Py", "_Py")) and not section
             for name, section in zip(self.names, table["section"].tolist(), strict=True)
@@ -238,16 +235,16 @@ class Flow:
     @cached_property
     def exports(self) -> dict[str, int]:
         """The defined functions of ``.dynsym`` and their addresses."""
-        table, strings = self._dynamic_symbols
+        table = self._dynamic_symbols.entries
         kinds = table["info"] & 0xF
         chosen = table[(table["section"] != 0) & ((kinds == 2) | (kinds == 10) | (kinds == 0))]
-        return {_text(strings, int(row["name"])): int(row["value"]) for row in chosen}
+        return {self._dynamic_symbols.name(int(row["name"])): int(row["value"]) for row in chosen}
 
     @cached_property
     def names(self) -> tuple[str, ...]:
         """The names of ``.dynsym``, by the index of the symbol."""
-        table, strings = self._dynamic_symbols
-        return tuple(_text(strings, int(name)) for name in table["name"])
+        table = self._dynamic_symbols
+        return tuple(table.name(int(name)) for name in table.entries["name"])
 
     def address_uses(self, offset: int) -> list[tuple[int, int]]:
         """Return the indexes of the ``adrp`` and ``add`` that make the address of what lies at a file offset."""
@@ -296,14 +293,8 @@ class Flow:
         return int(values[at]) if at < len(slots) and int(slots[at]) == slot else None
 
     @cached_property
-    def _dynamic_symbols(self) -> tuple[NDArray[np.void], bytes]:
-        section = self._by_name.get(".dynsym")
-        if section is None:
-            return np.zeros(0, dtype=_SYMBOL), b""
-        table = np.frombuffer(
-            self._bytes(section), dtype=_SYMBOL, count=section["sh_size"] // _SYMBOL.itemsize
-        )
-        return table, bytes(self._bytes(self._sections[section["sh_link"]]))
+    def _dynamic_symbols(self) -> SymbolTable:
+        return symbol_table(self._file, self.elf.image, ".dynsym")
 
     def _defined(self, name: str) -> int:
         address = self.exports.get(name)
@@ -391,7 +382,7 @@ class Flow:
         relative = table[kinds == _RELATIVE]
         slots, values = [relative["offset"]], [relative["addend"].astype(np.uint64)]
         bound = table[np.isin(kinds, (_ABS64, _GLOB_DAT, _JUMP_SLOT))]
-        symbols, _ = self._dynamic_symbols
+        symbols = self._dynamic_symbols.entries
         if len(bound) and len(symbols):
             index = (bound["info"] >> np.uint64(32)).astype(np.intp)
             own = symbols["section"][index] != 0
@@ -464,8 +455,3 @@ def _page_of(addresses: Addresses, words: Words) -> NDArray[np.int64]:
     high = (words >> np.uint32(5)).astype(np.int64) & 0x7FFFF
     offset = ((high << 2 | low) << 43) >> 31
     return (addresses.astype(np.int64) & ~np.int64(0xFFF)) + offset
-
-
-def _text(strings: bytes, offset: int) -> str:
-    end = strings.find(b"\0", offset)
-    return strings[offset : end if end >= 0 else None].decode("utf-8", errors="replace")

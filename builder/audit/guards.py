@@ -266,7 +266,7 @@ def _behind(code: list[int], guards: Iterable[int]) -> list[int]:
 def _blocks(code: list[int]) -> tuple[list[tuple[int, int]], list[tuple[int, ...]]]:
     """Return the basic blocks as ranges of indexes, and for each the blocks that can come next."""
     count = len(code)
-    ways = {index: way for index, word in enumerate(code) if (way := _ways(word, index)) is not None}
+    ways = {index: way for index, word in enumerate(code) if (way := ways_of(word, index)) is not None}
     leaders = {0, *(index + 1 for index in ways), *(aim for way in ways.values() for aim in way)}
     firsts = sorted(one for one in leaders if 0 <= one < count)
     number = {first: position for position, first in enumerate(firsts)}
@@ -278,7 +278,7 @@ def _blocks(code: list[int]) -> tuple[list[tuple[int, int]], list[tuple[int, ...
     return ranges, following
 
 
-def _ways(word: int, index: int) -> tuple[int, ...] | None:
+def ways_of(word: int, index: int) -> tuple[int, ...] | None:
     """Return where a branch goes, as indexes; None for a word that is no branch. Calls return."""
     if word & 0xFC000000 == 0x14000000:  # b
         return (index + _signed(word & 0x3FFFFFF, 26),)

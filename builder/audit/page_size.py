@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from builder.audit.checks import LARGEST_PAGE_BYTES
 from builder.audit.elf import Elf
 from builder.audit.flow import Flow
+from builder.audit.guards import ways_of
 from builder.audit.verdicts import Verdict, failed, not_applicable, passed
 
 _MESSAGE = b"<jemalloc>: Unsupported system page size"
@@ -55,8 +56,7 @@ def _limit(elf: Elf) -> int | None:
         for index, word in enumerate(words):
             if word & 0xFF000010 != 0x54000000:  # b.cond
                 continue
-            offset = word >> 5 & 0x7FFFF
-            aim = start + index + (offset - 0x80000 if offset & 0x40000 else offset)
+            aim, _ = ways_of(word, start + index) or (0, 0)
             # The message lies where the branch goes, or behind it.
             if first - 1 <= aim <= last or start + index < first <= start + index + 3:
                 for before in reversed(words[max(0, index - _COMPARE_WORDS) : index]):
