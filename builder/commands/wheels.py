@@ -16,6 +16,7 @@ from builder.commands import console
 from builder.commands.configs import read_configs
 from builder.commands.project import Project
 from builder.commands.terminal import err, out
+from builder.emulation import trial
 from builder.emulation import verify as emulation
 from builder.errors import (
     PublishError,
@@ -57,12 +58,22 @@ def audit(
             help="TOML file of [[allow]] tables, as in a recipe: code that is chosen at run time.",
         ),
     ] = None,
+    run: Annotated[
+        bool,
+        typer.Option(
+            "--run", help="Also import the wheel's modules on the emulated CPU, and compare with the audit."
+        ),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
     """Check a wheel's files, tags, libraries, instructions, flags, licences and passport, without changing it.
 
     An instruction that the target lacks is judged by when it runs: at import, when something calls it, or only if a
     test of the CPU chose it. The last passes in a wheel that others built.
+
+    --run installs the wheel and what it requires from pip's indexes, and imports its modules under emulation. If an
+    import ends by an illegal instruction, the check `run` names the file, the address, and the rank that the audit
+    gave it.
 
     Exit code 1: a check failed.
 
@@ -82,6 +93,8 @@ def audit(
         record=record_of(wheel, toolbox.home),
         llvm_mc=toolbox.llvm_mc(),
     )
+    if run:
+        report = trial.decided(report, wheel, target=configs.targets[report.target], toolbox=toolbox)
     if as_json:
         typer.echo(report.model_dump_json(indent=2))
     else:
