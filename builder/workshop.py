@@ -17,6 +17,7 @@ from typing import Any
 from filelock import FileLock
 
 from builder.audit import AUDIT_VERSION, AuditReport, audit_wheel
+from builder.audit.libraries import rules_digest
 from builder.bench.compare import bench_wheel
 from builder.bench.counting import CountingMachine
 from builder.bench.model import BenchVerdict
@@ -187,6 +188,7 @@ class Workshop:
             "record": digest(record.model_dump(mode="json", exclude={"dropped"})) if record else None,
             "llvm": self.toolbox.pins.digest("llvm"),
             "auditwheel": repair_tools()["auditwheel"],
+            "dispatch": rules_digest(),
         }
         kept = self._check_file(wheel, "audit", key)
         if (report := _read(AuditReport, kept)) is None:

@@ -22,8 +22,11 @@ from builder.audit.text import Indexes, Numbers, Text, matching, parts, text_of
 
 _RELA = np.dtype([("offset", "<u8"), ("info", "<u8"), ("addend", "<i8")])
 _ABS64, _GLOB_DAT, _JUMP_SLOT, _RELATIVE = 257, 1025, 1026, 1027
-# The slots of a module definition that hold functions (CPython, Include/moduleobject.h): create and exec.
+# The slots of a module definition (CPython, Include/moduleobject.h): create and exec, which hold functions; those for
+# several interpreters and without the GIL, which hold 0, 1 or 2; and those of PEP 793.
 _MODULE_SLOTS = (1, 2)
+_MODULE_SETTINGS, _LAST_SETTING = (3, 4), 2
+_MODULE_DETAILS = tuple(range(5, 17))
 _BTI_C = 0xD503245F
 _METHOD_FLAGS = 0x3FF  # all METH_ flags (CPython, Include/methodobject.h)
 _NO_POINTER, _TO_CODE, _TO_DATA = 0, 1, 2
@@ -150,12 +153,19 @@ class Flow:
             address for name, address in self.exports.items() if name.startswith(("PyInit_", "PyModExport_"))
         ]
         slots, values = self._python_pointers
-        before = slots - np.uint64(8)
+        before, after = slots - np.uint64(8), slots + np.uint64(8)
         numbered = np.isin(self._words_at(before), _MODULE_SLOTS) & (
             self._pointer_kind(before) == _NO_POINTER
         )
-        plain_after = self._pointer_kind(slots + np.uint64(8)) == _NO_POINTER
-        found += [int(value) for value in values[numbered & plain_after]]
+        # The next row is the end, one more function, or a setting, which is a small number.
+        number, value = self._words_at(after), self._words_at(after + np.uint64(8))
+        points = self._pointer_kind(after + np.uint64(8)) == _TO_CODE
+        further = (number == 0) & (value == 0) & ~points
+        further |= np.isin(number, _MODULE_SLOTS) & points
+        further |= np.isin(number, _MODULE_DETAILS)
+        further |= np.isin(number, _MODULE_SETTINGS) & ~points & (value <= _LAST_SETTING)
+        further &= self._pointer_kind(after) == _NO_POINTER
+        found += [int(value) for value in values[numbered & further]]
         return np.array(sorted(set(found)), dtype=np.uint64)
 
     @cached_property

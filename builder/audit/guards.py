@@ -1,9 +1,10 @@
 """Which instructions of a function stand behind a test of the CPU.
 
-A library that serves several CPUs asks once, keeps the answer in variables, and tests them before it runs what only
-some CPUs have. :func:`examine` follows the values of registers through one function in the order of its addresses.
-A conditional branch on such a variable, or on what a function that asks returned, is a guard. An instruction is
-guarded if every path from the function's start to it takes the same way at one guard.
+A library that serves several CPUs asks once, keeps the answer in variables, and tests them before it runs what
+only some CPUs have. :func:`examine` follows the values of registers through one function in the order of its
+addresses. A conditional branch on such a variable, or on what a function that asks returned, is a guard. An
+instruction is guarded if every path from the start of the function to it takes the same way at one guard, or if
+no path leads to it where all tested bits are zero.
 
 Encodings are those of DDI 0487, section C4.1.
 """
@@ -19,14 +20,15 @@ from builder.audit.decode import Words
 
 _CALL_CLOBBERED = range(19)  # AAPCS64, section 6.1.1
 _XZR = 31
+_SP = 31
 
 
 @dataclass(frozen=True)
 class Examined:
     """What :func:`examine` found in one function.
 
-    ``guarded`` are the addresses behind a guard. ``written`` are the addresses of variables, ``taken`` all that the
-    function makes. ``returns_answer`` says whether it returns an answer of the CPU.
+    ``guarded`` are the addresses behind a guard. ``written`` are those of the bytes of variables, ``taken`` all that
+    the function makes. ``returns_answer`` says whether it returns an answer of the CPU.
     """
 
     guarded: frozenset[int]
@@ -51,10 +53,14 @@ def examine(
     scan = _Scan(variables, answers, pointer_at)
     code: list[int] = words.tolist()
     for index, word in enumerate(code):
+        scan.arrive(index)
         for step in _steps()[word >> 24]:
             if word & step.mask == step.value:
                 step.take(scan, word, start + 4 * index, index)
                 break
+        way = ways_of(word, index)
+        if way is not None:
+            scan.branch(index, way)
     guarded = _behind(code, scan.guards) if scan.guards else []
     return Examined(
         frozenset(start + 4 * index for index in guarded),
@@ -70,7 +76,7 @@ def unreached(start: int, words: Words) -> frozenset[int]:
     A function with a jump through a register may lead anywhere, so that nothing of it is returned.
     """
     code: list[int] = words.tolist()
-    if not code or any(word & 0xFFFFFC1F == 0xD61F0000 for word in code):
+    if not code or any(_jumps(word) for word in code):
         return frozenset()
     blocks, following = _blocks(code)
     rest = set(range(len(blocks))) - set(_order(following))
@@ -90,6 +96,9 @@ class _Scan:
         self._known: dict[int, int] = {}
         self._asked: set[int] = set()
         self._flags = False
+        self._saved: dict[int, tuple[int | None, bool]] = {}  # on the stack, by the offset
+        self._left: dict[int, tuple[dict[int, int], set[int], bool]] = {}
+        self._falls_through = True
         self.written: set[int] = set()
         self.taken: set[int] = set()
         self.guards: list[int] = []
@@ -104,6 +113,20 @@ class _Scan:
             self._known[register] = address
         if asked:
             self._asked.add(register)
+
+    def arrive(self, index: int) -> None:
+        """Come to a word. Behind an unconditional branch, what is known is what the first branch to it knew."""
+        left = self._left.pop(index, None)
+        if not self._falls_through and left is not None:
+            self._known, self._asked, self._flags = left
+        self._falls_through = True
+
+    def branch(self, index: int, way: tuple[int, ...]) -> None:
+        """Leave a word by its branch; an earlier aim was passed already."""
+        self._falls_through = index + 1 in way
+        for aim in way:
+            if aim > index + 1 and aim not in self._left:
+                self._left[aim] = (dict(self._known), set(self._asked), self._flags)
 
     def page(self, word: int, place: int, _index: int) -> None:
         self._set(word & 31, (place & ~0xFFF) + _immediate21(word) * 4096)
@@ -123,6 +146,10 @@ class _Scan:
         size, base = word >> 30, self._known.get(word >> 5 & 31)
         if size == 3 and word >> 22 & 3 == 2:  # prefetch
             return
+        if word >> 5 & 31 == _SP:
+            address, asked = self._saved.get((word >> 10 & 0xFFF) << size, (None, False))
+            self._set(word & 31, address, asked=asked)
+            return
         address = None if base is None else base + ((word >> 10 & 0xFFF) << size)
         answer = address in self._variables or base in self._variables
         aim = self._pointer_at(address) if address is not None and size == 3 else None
@@ -130,10 +157,32 @@ class _Scan:
         if aim is not None:
             self.taken.add(aim)
 
+    def load_by_register(self, word: int, _place: int, _index: int) -> None:
+        """An element of an array; also loads with a signed offset, whose address is not followed."""
+        if word >> 22 & 3:  # otherwise a store
+            self._set(word & 31, asked=self._known.get(word >> 5 & 31) in self._variables)
+
+    def load_pair(self, word: int, _place: int, _index: int) -> None:
+        base, offset, size = word >> 5 & 31, _signed(word >> 15 & 0x7F, 7), 8 if word >> 31 else 4
+        answer = self._known.get(base) in self._variables
+        for number, register in enumerate((word & 31, word >> 10 & 31)):
+            saved = self._saved.get((offset + number) * size) if base == _SP else None
+            address, asked = saved or (None, answer)
+            self._set(register, address, asked=asked)
+
+    def store_pair(self, word: int, _place: int, _index: int) -> None:
+        if word >> 5 & 31 == _SP and word >> 23 & 3 == 2:  # a signed offset, which leaves sp as it is
+            offset, size = _signed(word >> 15 & 0x7F, 7), 8 if word >> 31 else 4
+            for number, register in enumerate((word & 31, word >> 10 & 31)):
+                self._saved[(offset + number) * size] = self._known.get(register), register in self._asked
+
     def store(self, word: int, _place: int, _index: int) -> None:
-        base = self._known.get(word >> 5 & 31)
-        if base is not None:
-            self.written.add(base + ((word >> 10 & 0xFFF) << (word >> 30)))
+        base, offset = self._known.get(word >> 5 & 31), (word >> 10 & 0xFFF) << (word >> 30)
+        if word >> 5 & 31 == _SP:
+            self._saved[offset] = self._known.get(word & 31), word & 31 in self._asked
+        elif base is not None:
+            # Each byte: a test of bit 8 may load the second one alone.
+            self.written.update(range(base + offset, base + offset + (1 << (word >> 30))))
 
     def acquire(self, word: int, _place: int, _index: int) -> None:
         base = self._known.get(word >> 5 & 31)
@@ -197,8 +246,11 @@ _TABLE = (
     _Step(0xFF800000, 0x91000000, _Scan.add),  # add (immediate), 64 bits
     _Step(0x3FC00000, 0x39000000, _Scan.store),  # str (unsigned offset)
     _Step(0x3F000000, 0x39000000, _Scan.load),  # ldr and its like
-    _Step(0x3FFFFC00, 0x08DFFC00, _Scan.acquire),  # ldar
     _Step(0x3FFFFC00, 0x38BFC000, _Scan.acquire),  # ldapr
+    _Step(0x3F000000, 0x38000000, _Scan.load_by_register),  # ldr (register), ldur, pre- and post-indexed
+    _Step(0x3E400000, 0x28400000, _Scan.load_pair),  # ldp
+    _Step(0x3E400000, 0x28000000, _Scan.store_pair),  # stp
+    _Step(0x3FFFFC00, 0x08DFFC00, _Scan.acquire),  # ldar
     _Step(0x3FFFFC00, 0x089FFC00, _Scan.release),  # stlr
     _Step(0xFFFFF000, 0xD5380000, _Scan.identify),  # mrs of an identification register
     _Step(0xFC000000, 0x94000000, _Scan.call),  # bl
@@ -248,7 +300,8 @@ def _behind(code: list[int], guards: Iterable[int]) -> list[int]:
             before[rank[one]].append(rank[block])
     below = _dominated(before)
     by_end = {last: position for position, (_, last) in enumerate(blocks)}
-    found: set[int] = set()
+    guards = list(guards)
+    found = _beyond_zero(code, guards, following, by_end, order)
     for guard in guards:
         block = by_end[guard + 1]
         if block not in rank:
@@ -263,6 +316,34 @@ def _behind(code: list[int], guards: Iterable[int]) -> list[int]:
     return [index for position in found for index in range(*blocks[order[position]])]
 
 
+def _beyond_zero(
+    code: list[int],
+    guards: list[int],
+    following: list[tuple[int, ...]],
+    by_end: dict[int, int],
+    order: list[int],
+) -> set[int]:
+    """Return the blocks, by their rank, that nothing leads to where each guard finds a zero.
+
+    Several guards may test one answer: the kept one, and the one of the call that asks first.
+    """
+    forced = list(following)
+    for guard in guards:
+        way = _way_of_zero(code[guard])
+        block = by_end[guard + 1]
+        if way is not None and len(following[block]) > way:
+            forced[block] = (following[block][way],)
+    reached = set(_order(forced))
+    return {rank for rank, block in enumerate(order) if block not in reached}
+
+
+def _way_of_zero(word: int) -> int | None:
+    """Return which way of :func:`ways_of` a test of a register or a bit takes for zero; None for other branches."""
+    if word & 0x7C000000 != 0x34000000:  # cbz and tbz, cbnz and tbnz
+        return None
+    return 1 if word & 0x01000000 else 0
+
+
 def _blocks(code: list[int]) -> tuple[list[tuple[int, int]], list[tuple[int, ...]]]:
     """Return the basic blocks as ranges of indexes, and for each the blocks that can come next."""
     count = len(code)
@@ -275,7 +356,18 @@ def _blocks(code: list[int]) -> tuple[list[tuple[int, int]], list[tuple[int, ...
     for _, last in ranges:
         way = ways.get(last - 1, (last,))
         following.append(tuple(number[aim] for aim in way if 0 <= aim < count))
+    # A table of jumps leads to the blocks that nothing else leads to.
+    led = {0, *(one for each in following for one in each)}
+    aims = tuple(position for position in range(len(ranges)) if position not in led)
+    for position, (_, last) in enumerate(ranges):
+        if _jumps(code[last - 1]):
+            following[position] = aims
     return ranges, following
+
+
+def _jumps(word: int) -> bool:
+    """Whether a word is a jump through a register."""
+    return word & 0xFFFFFC1F == 0xD61F0000
 
 
 def ways_of(word: int, index: int) -> tuple[int, ...] | None:

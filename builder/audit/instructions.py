@@ -3,8 +3,9 @@
 LLVM decodes each distinct word of the executable sections as Armv8.0-A. For the words that it refuses, LLVM tells
 whether the target's CPU decodes them, and whether any CPU does. Words that no CPU decodes are data within code.
 
-Two kinds of code may have instructions that the target lacks, since they test the CPU at run time: functions that a
-recipe allows by name, and what compilers link into every file (:mod:`builder.audit.signatures`).
+Three kinds of code may have instructions that the target lacks, since they test the CPU at run time: functions that
+a recipe allows by name, those of known libraries (:mod:`builder.audit.libraries`), and what compilers link into
+every file (:mod:`builder.audit.signatures`).
 :mod:`builder.audit.places` judges all others.
 """
 
@@ -19,10 +20,11 @@ from numpy.typing import NDArray
 
 from builder.audit.decode import Decoder, Mask, Words
 from builder.audit.elf import Addresses, Code, Elf, Symbols
+from builder.audit.libraries import Embedded, embedded
 from builder.audit.signatures import OUTLINE, SIGNATURES, signed
 from builder.audit.text import parts
 from builder.audit.verdicts import Verdict, failed, not_applicable, passed
-from builder.model.expectations import AllowedCode
+from builder.model.expectations import AllowedCode, DispatchLibrary
 from builder.model.extensions import DATA, EXTENSIONS, OTHER, SCALABLE_SPACES, SPACE_MASK, SPACE_SHIFT
 from builder.model.system_space import ANY, SYSTEM, SYSTEM_MASK, SYSTEM_VALUE
 from builder.targets import Target
@@ -54,11 +56,12 @@ class Finding:
 
 @dataclass(frozen=True)
 class Survey:
-    """All findings of a wheel, and the numbers of its instructions and data words."""
+    """All findings of a wheel, the numbers of its instructions and data words, and the libraries of each member."""
 
     instructions: int
     data_words: int
     findings: tuple[Finding, ...]
+    libraries: dict[str, tuple[Embedded, ...]]
 
 
 @dataclass(frozen=True)
@@ -72,8 +75,37 @@ class _Beyond:
     functions: Symbols
 
 
-def survey(elves: Iterable[Elf], target: Target, allow: tuple[AllowedCode, ...], decoder: Decoder) -> Survey:
+@dataclass(frozen=True)
+class _Rules:
+    """What permits instructions in one member: rules of the recipe, and libraries that choose by the CPU."""
+
+    allow: tuple[AllowedCode, ...]
+    libraries: tuple[Embedded, ...]
+
+    def permission(
+        self, member: str, symbol: str | None, unit: str | None, signature: int, extension: str
+    ) -> str | None:
+        """Return the reason why code may have instructions that the target lacks; ``None`` for no reason."""
+        if signature >= 0 and extension == SIGNATURES[signature].extension:
+            return SIGNATURES[signature].why
+        if extension == "lse" and (symbol or "").startswith(_OUTLINE_PREFIXES):
+            return OUTLINE
+        own = next((rule.why for rule in self.allow if rule.covers(member, symbol, unit)), None)
+        chosen = (one.why for one in self.libraries if one.library.chooses(symbol, extension))
+        return own or next(chosen, None)
+
+
+def survey(
+    elves: Iterable[Elf],
+    target: Target,
+    allow: tuple[AllowedCode, ...],
+    decoder: Decoder,
+    known: tuple[DispatchLibrary, ...] = (),
+) -> Survey:
     """Count the instructions beyond Armv8-A in all ``elves``, by member, function and extension.
+
+    ``allow`` and ``known`` say which functions may have instructions that the target lacks: those of a recipe, and
+    those of libraries that choose by the CPU.
 
     Raises:
         AuditError: the decoder does not run.
@@ -86,14 +118,19 @@ def survey(elves: Iterable[Elf], target: Target, allow: tuple[AllowedCode, ...],
     names = sorted(set(kinds))
     numbers = np.array([names.index(kind) for kind in kinds], dtype=np.int64)
     findings: list[Finding] = []
+    libraries: dict[str, tuple[Embedded, ...]] = {}
     for elf, code in codes:
         slot, one = _beyond(elf, code, strange)
-        findings += _group(one, names, numbers[slot], legal[slot], allow)
+        if len(slot) and elf.member not in libraries:
+            libraries[elf.member] = embedded(elf, known)
+        rules = _Rules(allow, libraries.get(elf.member, ()))
+        findings += _group(one, names, numbers[slot], legal[slot], rules)
     return Survey(
         instructions=sum(len(code.words) for _, code in codes),
         data_words=sum(int(code.data.sum()) for _, code in codes)
         + sum(finding.count for finding in findings if finding.extension == DATA),
         findings=tuple(finding for finding in findings if finding.extension != DATA),
+        libraries=libraries,
     )
 
 
@@ -171,7 +208,7 @@ def _beyond(elf: Elf, code: Code, strange: Words) -> tuple[NDArray[np.intp], _Be
 
 
 def _group(
-    one: _Beyond, names: list[str], kinds: NDArray[np.int64], legal: Mask, allow: tuple[AllowedCode, ...]
+    one: _Beyond, names: list[str], kinds: NDArray[np.int64], legal: Mask, rules: _Rules
 ) -> list[Finding]:
     """Return the findings of a member: one for each function, extension and kind of permission."""
     if not len(one.addresses):
@@ -187,27 +224,11 @@ def _group(
         symbol, kind = divmod(number, len(names))
         functions, index = one.functions, symbol - 1
         name, unit = (functions.name(index), functions.unit(index)) if symbol else (None, None)
-        rule = _permission(one.member, name, unit, signature - 1, names[kind], allow)
+        rule = rules.permission(one.member, name, unit, signature - 1, names[kind])
         findings.append(
             Finding(one.member, name, names[kind], bool(is_legal), rule, len(places), int(places[0]), places)
         )
     return findings
-
-
-def _permission(
-    member: str,
-    symbol: str | None,
-    unit: str | None,
-    signature: int,
-    extension: str,
-    allow: tuple[AllowedCode, ...],
-) -> str | None:
-    """Return the reason why code may have instructions that the target lacks; ``None`` if nothing permits it."""
-    if signature >= 0 and extension == SIGNATURES[signature].extension:
-        return SIGNATURES[signature].why
-    if extension == "lse" and (symbol or "").startswith(_OUTLINE_PREFIXES):
-        return OUTLINE
-    return next((rule.why for rule in allow if rule.covers(member, symbol, unit)), None)
 
 
 def check_tuned(found: Survey, promises: tuple[str, ...]) -> Verdict:

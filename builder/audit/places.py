@@ -10,6 +10,7 @@ import numpy as np
 
 from builder.audit.elf import Elf
 from builder.audit.instructions import Finding, Survey
+from builder.audit.libraries import Embedded
 from builder.audit.reach import Rank, Reach
 from builder.audit.verdicts import Verdict, counted, failed, passed
 from builder.targets import Target
@@ -28,7 +29,7 @@ _WHEN = {
 class Place:
     """The instructions of one extension in one function: when they run, and from where.
 
-    ``address`` is that of the first one.
+    ``address`` is that of the first one. ``library`` is a known one of the file, which tests for this extension.
     """
 
     rank: Rank
@@ -38,12 +39,16 @@ class Place:
     extension: str
     count: int
     caller: str | None
+    library: str | None = None
 
     def __str__(self) -> str:
         where = _short(self.function or f"0x{self.address:x}")
         from_where = f", called from {_short(self.caller)}" if self.caller else ""
         when = _WHEN[self.rank]
-        return f"{self.member}: {where} ({self.extension} {self.count:,} times) {when}{from_where}"
+        of_library = f" of {self.library}" if self.library else ""
+        return (
+            f"{self.member}: {where}{of_library} ({self.extension} {self.count:,} times) {when}{from_where}"
+        )
 
 
 def places(found: Survey, elves: Iterable[Elf]) -> tuple[Place, ...]:
@@ -61,11 +66,12 @@ def places(found: Survey, elves: Iterable[Elf]) -> tuple[Place, ...]:
         for member in members
     }
     reach = Reach(elves, illegal)
-    every = [place for one in bad for place in _places(one, reach)]
+    every = [place for one in bad for place in _places(one, reach, found.libraries[one.member])]
     return tuple(sorted(every, key=lambda one: (one.rank, -one.count, one.member, one.address)))
 
 
-def _places(finding: Finding, reach: Reach) -> list[Place]:
+def _places(finding: Finding, reach: Reach, libraries: tuple[Embedded, ...]) -> list[Place]:
+    library = next((str(one) for one in libraries if finding.extension in one.library.extensions), None)
     counts: Counter[tuple[Rank, str | None, str | None]] = Counter()
     first: dict[tuple[Rank, str | None, str | None], int] = {}
     ranked = reach.rank(finding.member, finding.addresses)
@@ -74,7 +80,16 @@ def _places(finding: Finding, reach: Reach) -> list[Place]:
         counts[key] += 1
         first.setdefault(key, address)
     return [
-        Place(rank, finding.member, function, first[rank, function, caller], finding.extension, count, caller)
+        Place(
+            rank,
+            finding.member,
+            function,
+            first[rank, function, caller],
+            finding.extension,
+            count,
+            caller,
+            library if rank is Rank.CHOSEN else None,
+        )
         for (rank, function, caller), count in counts.items()
     ]
 
@@ -82,20 +97,21 @@ def _places(finding: Finding, reach: Reach) -> list[Place]:
 def check_instructions(found: Survey, every: tuple[Place, ...], target: Target, *, strict: bool) -> Verdict:
     """Check that the target has every instruction, except in code that tests the CPU at run time.
 
-    With ``strict``, as for wheels of our own, only a rule makes an exception. Otherwise a place that is reached
-    only by a choice at run time, or not at all, passes.
+    With ``strict``, as for wheels of our own, only a rule or a known library makes an exception. Otherwise a place
+    that is reached only by a choice at run time, or not at all, passes.
     """
     check = "instructions"
     allowed: Counter[str] = Counter()
     for one in found.findings:
         if not one.legal and one.rule is not None:
             allowed[one.rule] += one.count
-    bad = [one for one in every if strict or one.rank < Rank.CHOSEN]
+    bad = [one for one in every if one.rank < Rank.CHOSEN or (strict and one.library is None)]
     chosen = [one for one in every if one not in bad]
     data = {
         "instructions": found.instructions,
         "data_words": found.data_words,
         "allowed": dict(allowed.most_common()),
+        "libraries": {member: [str(one) for one in each] for member, each in found.libraries.items() if each},
         "places": [
             {**asdict(one), "rank": one.rank.name.lower(), "address": f"0x{one.address:x}"} for one in every
         ],
@@ -106,6 +122,8 @@ def check_instructions(found: Survey, every: tuple[Place, ...], target: Target, 
         aside += (
             f"; {kinds} in {counted(len(chosen), 'place')} that only a choice at run time reaches, or nothing"
         )
+    if names := sorted({str(one) for each in found.libraries.values() for one in each}):
+        aside += f"; has {', '.join(names)}"
     aside += f"; {found.data_words:,} words of data" if found.data_words else ""
     if not bad:
         return passed(check, f"all {found.instructions:,} run on {target}{aside}", **data)

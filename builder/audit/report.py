@@ -13,6 +13,7 @@ from builder.audit.decode import Decoder, LlvmMc
 from builder.audit.elf import Elf, MalformedElfError
 from builder.audit.flags import check_flags
 from builder.audit.instructions import check_tuned, survey
+from builder.audit.libraries import known_libraries
 from builder.audit.optimisation import check_optimisation
 from builder.audit.page_size import check_page_size
 from builder.audit.places import check_instructions, places
@@ -44,7 +45,7 @@ def audit_wheel(
 
     Raises:
         AuditError: the wheel cannot be read, or llvm-mc does not run.
-        ConfigError: the passport's schema is missing.
+        ConfigError: the passport's schema or ``dispatch.toml`` is missing, or has a fault.
     """
     wheel = open_wheel(path)
     chosen = target or targets[passport_target(wheel) or GENERIC]
@@ -76,7 +77,7 @@ def judge(
 
     Raises:
         AuditError: a member cannot be read, or the decoder does not run.
-        ConfigError: the passport's schema is missing.
+        ConfigError: the passport's schema or ``dispatch.toml`` is missing, or has a fault.
     """
     elves: list[Elf] = []
     malformed: dict[str, str] = {}
@@ -129,7 +130,7 @@ def _code_verdicts(
             )
         return none, not_applicable("tuned-code", "no Arm code")
     try:
-        found = survey(arm, target, expectations.allow, decoder)
+        found = survey(arm, target, expectations.allow, decoder, known_libraries())
         every = places(found, arm)
     except MalformedElfError as error:
         return failed("instructions", str(error)), failed("tuned-code", str(error))

@@ -6,7 +6,7 @@ import re
 from fnmatch import fnmatchcase
 from typing import Annotated
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from builder.model.base import Config, Frozen
 from builder.model.extensions import EXTENSION_NAMES
@@ -37,12 +37,7 @@ class AllowedCode(Config):
     @field_validator("symbol")
     @classmethod
     def _compiles(cls, value: str | None) -> str | None:
-        if value is not None:
-            try:
-                re.compile(value)
-            except re.error as error:
-                raise ValueError(f"not a regular expression: {error}") from None
-        return value
+        return _regular(value)
 
     def covers_member(self, member: str) -> bool:
         """Whether the rule applies to ``member``; an archive's object is matched with and without its part."""
@@ -62,6 +57,66 @@ class AllowFile(Config):
 
     allow: tuple[AllowedCode, ...]
     """Code that is selected at run time and may hold instructions beyond the target."""
+
+
+class DispatchLibrary(Config):
+    """A library that chooses code by the CPU at run time, wherever it is linked in.
+
+    Example::
+
+        [[library]]
+        name = "OpenBLAS"
+        strings = ["OpenBLAS 0."]
+        version_string = "OpenBLAS 0."
+        functions = ".*_(NEOVERSE[A-Z0-9]+|A64FX)"
+        extensions = ["sve"]
+        how = "DYNAMIC_ARCH picks a table of kernels by MIDR_EL1 (driver/others/dynamic_arm64.c)"
+    """
+
+    name: Annotated[str, Field(min_length=1)]
+    strings: tuple[str, ...] = ()
+    """Strings of which a file with the library has one."""
+    symbols: tuple[str, ...] = ()
+    """Names of functions of which a file with the library has one."""
+    version_string: str | None = None
+    """Part of the printable string in which the version stands."""
+    functions: str | None = None
+    """Regular expression for the whole name of a function that it chooses; without it, the code's flow tells."""
+    extensions: Annotated[tuple[str, ...], Field(min_length=1)]
+    """The extensions whose presence the library tests."""
+    how: Annotated[str, Field(min_length=1)]
+    """How it tests the CPU, and in which of its source files."""
+
+    @field_validator("functions")
+    @classmethod
+    def _compiles(cls, value: str | None) -> str | None:
+        return _regular(value)
+
+    @field_validator("extensions")
+    @classmethod
+    def _known(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return known_extensions(value)
+
+    @model_validator(mode="after")
+    def _recognisable(self) -> DispatchLibrary:
+        if not self.strings and not self.symbols:
+            raise ValueError("needs strings or symbols by which it is recognised")
+        return self
+
+    def chooses(self, symbol: str | None, extension: str) -> bool:
+        """Whether a function of that name holds code of an extension that the library tests for."""
+        return (
+            extension in self.extensions
+            and self.functions is not None
+            and symbol is not None
+            and re.fullmatch(self.functions, symbol) is not None
+        )
+
+
+class DispatchFile(Config):
+    """``configs/dispatch.toml``."""
+
+    library: tuple[DispatchLibrary, ...]
 
 
 class UnoptimizedUnit(Config):
@@ -142,3 +197,17 @@ def known_extensions(names: tuple[str, ...]) -> tuple[str, ...]:
     if unknown:
         raise ValueError(f"no such extension: {', '.join(unknown)}; known are {', '.join(EXTENSION_NAMES)}")
     return names
+
+
+def _regular(value: str | None) -> str | None:
+    """The same text, or None.
+
+    Raises:
+        ValueError: it is no regular expression.
+    """
+    if value is not None:
+        try:
+            re.compile(value)
+        except re.error as error:
+            raise ValueError(f"not a regular expression: {error}") from None
+    return value

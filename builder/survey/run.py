@@ -6,7 +6,6 @@ stopped goes on where it was, and one of next week audits only what is new.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from collections.abc import Callable, Sequence
@@ -17,6 +16,7 @@ from packaging.tags import Tag
 from packaging.utils import parse_wheel_filename
 
 from builder.audit import AUDIT_VERSION, AuditReport, audit_wheel
+from builder.audit.libraries import rules_digest
 from builder.bench.install import choose, newest
 from builder.child import Report, call_in_child
 from builder.emulation import trial
@@ -90,7 +90,7 @@ class Surveyor:
         self._python = python
         self._run = run
         self._keep = keep
-        self._rules = hashlib.sha256((configs_dir() / "dispatch.toml").read_bytes()).hexdigest()[:8]
+        self._rules = rules_digest()[:8]
         platforms = [f"manylinux_2_{minor}_aarch64" for minor in range(_NEWEST_GLIBC, 16, -1)]
         self._tags: list[Tag] = installable_tags(python, [*platforms, "manylinux2014_aarch64"])
 

@@ -116,6 +116,9 @@ def test_a_struct_of_kernels_with_a_number_before_is_no_table_of_slots(ranked: R
         ("if (!(capabilities & 256)) return; fast();", Rank.CHOSEN),
         ("if (has()) fast();", Rank.CHOSEN),
         ("if (getauxval(16) & 256) fast();", Rank.CHOSEN),
+        ("unsigned long c = capabilities; if (!c) c = ask_again(); if (c & 256) fast();", Rank.CHOSEN),
+        ("if (capabilities & 256 || ask_again() & 256) fast();", Rank.CHOSEN),
+        ("if (table[other & 7]) fast();", Rank.CHOSEN),
         ("if (capabilities & 256) PyErr_Occurred(); fast();", Rank.IMPORT),
         ("if (other) fast();", Rank.IMPORT),
         ("fast();", Rank.IMPORT),
@@ -125,11 +128,53 @@ def test_only_a_test_of_the_cpu_guards(ranked: Ranked, test: str, rank: Rank) ->
     source = f"""
     extern int other;
     LATER fast(void) {{ RUN; }}
+    static char table[8];
+    __attribute__((constructor)) static void fill(void) {{ if (getauxval(16) & 2) table[3] = 1; table[other] = 1; }}
+    __attribute__((noinline)) static unsigned long ask_again(void) {{ return capabilities = getauxval(16); }}
     __attribute__((noinline)) static int has(void) {{ return capabilities >> 8 & 1; }}
     __attribute__((constructor, used)) static void start(void) {{ {test} }}
     __attribute__((used)) static void *keep = has;
     """
     assert ranked(PRELUDE + source, "fast").rank is rank
+
+
+def test_a_pointer_to_the_answer_may_wait_on_the_stack(ranked: Ranked) -> None:
+    """faiss keeps it there over a loop."""
+    source = """
+    LATER fast(void) { RUN; }
+    extern unsigned long level;
+    unsigned long level;
+    __attribute__((constructor)) static void set(void) { level = getauxval(16); }
+    __attribute__((constructor, used)) static void start(void) {
+        __asm__ volatile(
+            "sub sp, sp, #48\\n adrp x0, :got:level\\n ldr x0, [x0, :got_lo12:level]\\n stp x1, x0, [sp, #16]\\n"
+            "mov x0, #0\\n ldr x1, [sp, #24]\\n ldr w1, [x1]\\n add sp, sp, #48\\n cmp w1, #5\\n b.ne 1f\\n"
+            "bl fast\\n1:" ::: "x0", "x1", "x30", "memory");
+    }
+    """
+    assert ranked(PRELUDE + source, "fast").rank is Rank.CHOSEN
+
+
+def test_a_jump_table_leads_to_tests_of_the_cpu(ranked: Ranked) -> None:
+    """Code of Rust matches on a type, and then tests the CPU."""
+    cases = "".join(f"case {n}: PyErr_Occurred(); other += {n * 7 + 1}; break;\n" for n in range(9))
+    source = f"""
+    extern volatile int other;
+    LATER fast(void) {{ RUN; }}
+    __attribute__((constructor, used)) static void start(void) {{
+        switch (other) {{ {cases} case 9: if (capabilities & 256) fast(); break; }}
+    }}
+    """
+    assert ranked(PRELUDE + source, "fast").rank is Rank.CHOSEN
+
+
+def test_a_table_with_a_number_before_the_function_is_no_table_of_module_slots(ranked: Ranked) -> None:
+    """Arm Compute Library has tables of methods with a number and a name."""
+    source = """
+    LATER fast(void) { RUN; }
+    struct { long method; void *kernel; long name; void *other; } methods[] = {{2, fast, 77, 0}, {0, 0, 0, 0}};
+    """
+    assert ranked(PRELUDE + source, "fast").rank is Rank.CHOSEN
 
 
 def test_a_file_most_of_whose_functions_need_it_was_compiled_for_it(ranked: Ranked) -> None:
