@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from builder.load import load_targets
+from builder.cpus import load_targets
 from builder.model.system_space import SYSTEM
 from builder.targets import Target
 from builder.toolbox.toolbox import Toolbox
