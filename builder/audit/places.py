@@ -97,7 +97,13 @@ def check_instructions(found: Survey, every: tuple[Place, ...], target: Target, 
         "data_words": found.data_words,
         "allowed": dict(allowed.most_common()),
         "places": [
-            {**asdict(one), "rank": one.rank.name.lower(), "address": f"0x{one.address:x}"} for one in every
+            {
+                **asdict(one),
+                "rank": one.rank.name.lower(),
+                "address": f"0x{one.address:x}",
+                "fails": strict or one.rank < Rank.CHOSEN,
+            }
+            for one in every
         ],
     }
     aside = "".join(f"; {count:,} set aside: {why}" for why, count in allowed.most_common())

@@ -1,10 +1,15 @@
-"""The consoles of all commands."""
+"""The consoles of all commands, and the end of a program."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
+from typing import NoReturn
 
 from rich.console import Console
+from rich.markup import escape
+
+from builder.errors import ArmwheelsError, as_disk_error, with_true_cause
 
 _NO_LIMIT = 100_000
 
@@ -17,3 +22,25 @@ def make_console(*, stderr: bool = False) -> Console:
 
 out = make_console()
 err = make_console(stderr=True)
+
+
+def run(program: Callable[[], None]) -> None:
+    """Run a program; an :class:`ArmwheelsError` ends it with a message and that error's exit code."""
+    try:
+        program()
+    except ArmwheelsError as error:
+        _end(with_true_cause(error))
+    except OSError as error:
+        if (full := as_disk_error(error)) is None:
+            raise
+        _end(full)
+
+
+def say_error(error: ArmwheelsError) -> None:
+    """Print the message of an error."""
+    err.print(f"[bold red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
+
+
+def _end(error: ArmwheelsError) -> NoReturn:
+    say_error(error)
+    sys.exit(error.exit_code)

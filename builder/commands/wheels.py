@@ -11,9 +11,16 @@ from rich.progress import track
 
 from builder import audit as auditing
 from builder import settings
-from builder.audit import table as audit_table
 from builder.commands import console
 from builder.commands.configs import read_configs
+from builder.commands.judging import (
+    AllowOption,
+    SarifOption,
+    TargetOption,
+    judge_wheels,
+    rules_in,
+    show_table,
+)
 from builder.commands.project import Project
 from builder.commands.terminal import err, out
 from builder.emulation import verify as emulation
@@ -24,8 +31,6 @@ from builder.index.licences import licensed_library, refuse_licensed
 from builder.index.local import open_index
 from builder.index.publish import previous_wheels, put_evidence
 from builder.ingredients import expectations_of, record_of
-from builder.model.expectations import AllowFile
-from builder.settings import load_toml
 from builder.toolbox.toolbox import Toolbox
 
 
@@ -33,12 +38,7 @@ def audit(
     wheel: Annotated[
         Path, typer.Argument(metavar="WHEEL", exists=True, dir_okay=False, help="Wheel file of any project.")
     ],
-    target: Annotated[
-        str | None,
-        typer.Option(
-            "--target", metavar="T", help="CPU target or alias. Default: the passport's target, else generic."
-        ),
-    ] = None,
+    target: TargetOption = None,
     recipe_name: Annotated[
         str | None,
         typer.Option(
@@ -47,47 +47,42 @@ def audit(
             help="Recipe whose [[audit.allow]] holds for a wheel that others built. Default: none.",
         ),
     ] = None,
-    allow: Annotated[
-        Path | None,
-        typer.Option(
-            "--allow",
-            metavar="FILE",
-            exists=True,
-            dir_okay=False,
-            help="TOML file of [[allow]] tables, as in a recipe: code that is chosen at run time.",
-        ),
-    ] = None,
+    allow: AllowOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+    sarif: SarifOption = None,
 ) -> None:
     """Check a wheel's files, tags, libraries, instructions, flags, licences and passport, without changing it.
 
     An instruction that the target lacks is judged by when it runs: at import, when something calls it, or only if a
     test of the CPU chose it. The last passes in a wheel that others built.
 
-    Exit code 1: a check failed.
+    Exit code 1: a check failed. 8: the wheel cannot be read.
 
     Example: armwheels audit msgpack-1.2.4-cp313-cp313-manylinux2014_aarch64.whl --target graviton3
     """
     configs = read_configs()
     chosen = configs.targets[target] if target else None
     rules = configs.recipe(recipe_name).audit.allow if recipe_name else ()
-    if allow is not None:
-        rules = (*rules, *load_toml(AllowFile, allow).allow)
+    rules = (*rules, *rules_in(allow))
     toolbox = Toolbox(console.Live(err).say)
-    report = auditing.audit_wheel(
-        wheel,
-        targets=configs.targets,
-        target=chosen,
-        expectations=expectations_of(wheel, configs, chosen, rules),
-        record=record_of(wheel, toolbox.home),
-        llvm_mc=toolbox.llvm_mc(),
-    )
-    if as_json:
-        typer.echo(report.model_dump_json(indent=2))
-    else:
-        out.print(audit_table.draw(report), highlight=False)
-    if not report.passed:
-        raise typer.Exit(1)
+
+    def judge(path: Path) -> auditing.AuditReport:
+        return auditing.audit_wheel(
+            path,
+            targets=configs.targets,
+            target=chosen,
+            expectations=expectations_of(path, configs, chosen, rules),
+            record=record_of(path, toolbox.home),
+            llvm_mc=toolbox.llvm_mc(),
+        )
+
+    def show(report: auditing.AuditReport) -> None:
+        if as_json:
+            typer.echo(report.model_dump_json(indent=2))
+        else:
+            show_table(report)
+
+    judge_wheels([wheel], judge, show=show, sarif_file=sarif)
 
 
 def verify(
