@@ -30,6 +30,7 @@ import builder.settings
 import index_server.cli
 import index_server.settings
 from builder.audit.schema import DATA, report_schema
+from builder.commands.terminal import INTERNAL
 from builder.errors import (
     ArmwheelsError,
     AuditError,
@@ -114,6 +115,7 @@ def environment() -> str:
     )
 
 
+FAULT = "A fault of the program itself; the traceback is on standard error."
 AUDIT_CODES = {
     0: "Every check passed, or did not apply.",
     1: "A check failed.",
@@ -122,6 +124,7 @@ AUDIT_CODES = {
     ToolboxError.exit_code: "There is no `llvm-mc` of LLVM 19 or later.",
     AuditError.exit_code: "A wheel cannot be read, so that there is no verdict. The other wheels are judged.",
     DiskError.exit_code: "The disk is full.",
+    INTERNAL: FAULT,
     StoppedError.exit_code: "Stopped by Ctrl-C.",
 }
 
@@ -141,6 +144,7 @@ def exit_codes() -> str:
             if "exit_code" in vars(error):
                 meanings[vars(error)["exit_code"]][command] = summary(error.__doc__)
     meanings[1]["armwheels"] = "A verdict against a wheel: an audit, a test or a build failed."
+    meanings[INTERNAL]["armwheels"] = FAULT
     meanings[130]["armwheels-index"] = "Stopped by Ctrl-C."
     both = ("armwheels", "armwheels-index")
     rows = [(str(code), *(by.get(command, "") for command in both)) for code, by in sorted(meanings.items())]

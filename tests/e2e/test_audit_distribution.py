@@ -131,3 +131,22 @@ def test_the_wheel_for_any_platform_takes_the_llvm_of_the_path(
     assert "apt install llvm-19" in without.stderr
     assert program(judged, "--quiet", PATH=str(llvm_mc.parent)).returncode == 0
     assert program(judged, "--quiet", ARMWHEELS_LLVM_MC=str(llvm_mc)).returncode == 0
+
+
+def test_the_command_of_the_checkout_writes_the_same(judged: Path, llvm_mc: Path, tmp_path: Path) -> None:
+    def audit(*arguments: object) -> subprocess.CompletedProcess[str]:
+        command = [Path(sys.executable).parent / "armwheels", "audit", *map(str, arguments)]
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+
+    done = audit(judged, "--json", "--sarif", "out.sarif")
+    assert done.returncode == 0, done.stdout + done.stderr
+    expected = audit_wheel(judged, targets=load_targets(), llvm_mc=llvm_mc)
+    assert done.stdout == expected.model_dump_json(indent=2) + "\n"
+    assert results_of(json.loads((tmp_path / "out.sarif").read_text(encoding="utf-8"))) == []
+    broken = tmp_path / "m-1.0-py3-none-any.whl"
+    broken.write_bytes(b"")
+    unread = audit(broken, "--sarif", "out.sarif")
+    assert (unread.returncode, unread.stdout) == (8, "")
+    assert "not a readable wheel" in unread.stderr
+    log = json.loads((tmp_path / "out.sarif").read_text(encoding="utf-8"))
+    assert log["runs"][0]["invocations"][0]["executionSuccessful"] is False

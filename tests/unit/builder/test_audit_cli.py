@@ -81,7 +81,9 @@ class TestExitCodes:
         rules.write_text('[[allow]]\nmember = "*"\n')
         assert isinstance(call(good, "--allow", rules, "--llvm-mc", llvm).exception, ConfigError)
 
-    @pytest.mark.parametrize(("error", "code"), [(ConfigError("x"), 3), (ToolboxError("x"), 4)])
+    @pytest.mark.parametrize(
+        ("error", "code"), [(ConfigError("x"), 3), (ToolboxError("x"), 4), (ValueError("x"), 70)]
+    )
     def test_errors_end_the_program_with_their_code(self, error: Exception, code: int) -> None:
         def fail() -> None:
             raise error
