@@ -108,6 +108,11 @@ def test_the_wheel_for_x86_64_has_its_own_llvm(
     assert program(judged, "--target", "nothing").returncode == 3
 
 
+def test_the_example_workflow_names_it(wheels: dict[str, Path]) -> None:
+    text = (ROOT / "examples/audit-workflow/audit.yml").read_text(encoding="utf-8")
+    assert f"/{wheels['x86_64'].name}\n" in text
+
+
 def test_it_has_the_licences_of_all_that_it_contains(wheels: dict[str, Path]) -> None:
     with zipfile.ZipFile(wheels["x86_64"]) as archive:
         names = archive.namelist()
