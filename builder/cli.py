@@ -12,7 +12,13 @@ from builder.commands.terminal import run
 
 PANELS: Mapping[str, Mapping[str, str]] = {  # by the heading in the help: each command with its module
     "Build": {"plan": "build", "nightly": "nightly", "build": "build"},
-    "Check and measure": {"audit": "wheels", "verify": "wheels", "bench": "bench", "libraries": "libraries"},
+    "Check and measure": {
+        "audit": "wheels",
+        "survey": "survey",
+        "verify": "wheels",
+        "bench": "bench",
+        "libraries": "libraries",
+    },
     "Publish": {
         "publish": "wheels",
         "snapshot": "channels",

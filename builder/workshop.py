@@ -16,7 +16,7 @@ from typing import Any
 
 from filelock import FileLock
 
-from builder.audit import AuditReport, audit_wheel
+from builder.audit import AUDIT_VERSION, AuditReport, audit_wheel
 from builder.bench.compare import bench_wheel
 from builder.bench.counting import CountingMachine
 from builder.bench.model import BenchVerdict
@@ -45,8 +45,6 @@ from builder.targets import Target, Targets
 from builder.toolbox.toolbox import Toolbox
 from builder.whole import create_once, sha256_of, write_text
 
-AUDIT_VERSION = 3
-"""Raise this by hand to audit all wheels again. It enters no digest of a wheel."""
 CROSS = CrossDriver()
 DRIVERS: Mapping[str, Driver] = {
     **dict.fromkeys(("meson-python", "setuptools", "scikit-build-core", "maturin", "setuptools-rust"), CROSS),

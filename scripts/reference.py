@@ -200,7 +200,7 @@ def _help(*texts: str | None) -> str:
 
 def audit_report() -> str:
     definitions = report_schema()["$defs"]
-    sections = {name: definitions[name] for name in ("Verdict", "PlaceData")}
+    sections = {name: definitions[name] for name in ("Verdict", "PlaceData", "DeathData")}
     sections |= {model.__name__: definitions[model.__name__] for model in DATA.values()}
     return page(
         "Audit report",

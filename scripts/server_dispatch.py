@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from builder.bench.counting import EMULATOR
-from builder.bench.install import install
 from builder.emulation.emulate import PLUGIN_MODELS, StandIn, stand_in
 from builder.emulation.environment import EmulatedPython, write_bytecode
+from builder.emulation.install import install
 from builder.emulation.roots import server_root
 from builder.emulation.verify import what_it_lacks
 from builder.load import load_configs

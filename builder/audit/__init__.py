@@ -7,9 +7,10 @@
 from builder.audit.archive import WheelFile, open_wheel
 from builder.audit.flags import machine_flags, observed_flags
 from builder.audit.report import audit_wheel, passport_target
-from builder.audit.verdicts import AuditReport, Verdict
+from builder.audit.verdicts import AUDIT_VERSION, AuditReport, Verdict
 
 __all__ = [
+    "AUDIT_VERSION",
     "AuditReport",
     "Verdict",
     "WheelFile",

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 import json
+import shutil
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -13,7 +15,7 @@ from dataclasses import dataclass
 from email.parser import HeaderParser
 from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import IO, Any
 
 from packaging.tags import Tag, parse_tag
 from packaging.utils import InvalidWheelFilename, parse_wheel_filename
@@ -63,24 +65,28 @@ class WheelFile:
                 with self._reading(info.filename), archive.open(info) as member:
                     head = member.read(len(ARCHIVE_MAGIC))
                     binary = head.startswith(ELF_MAGIC) or head == ARCHIVE_MAGIC
-                    data = head + member.read() if binary else b""
+                    data = _whole(head, member, info.file_size) if binary else b""
                 if data.startswith(ELF_MAGIC):
                     yield info.filename, data
                 elif data:
                     for inner, body in _archive_objects(info.filename, data):
                         yield f"{info.filename}({inner})", body
 
-    def members(self) -> Iterator[tuple[str, bytes]]:
-        """Yield the path and bytes of every file.
+    def members(self) -> Iterator[tuple[str, Iterator[bytes]]]:
+        """Yield the path of every file, and its bytes in parts.
 
         Raises:
-            AuditError: as for :meth:`read`.
+            AuditError: as for :meth:`read`, also when a part is asked for.
         """
         with self._reading("directory"), zipfile.ZipFile(self.path) as archive:
             for info in archive.infolist():
                 if not info.is_dir():
-                    with self._reading(info.filename):
-                        yield info.filename, archive.read(info)
+                    yield info.filename, self._parts(archive, info)
+
+    def _parts(self, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Iterator[bytes]:
+        with self._reading(info.filename), archive.open(info) as stream:
+            while part := stream.read(_READ_BYTES):
+                yield part
 
     @contextmanager
     def _reading(self, name: str) -> Iterator[None]:
@@ -160,6 +166,15 @@ class WheelFile:
     def grafts(self) -> tuple[str, ...]:
         """Files in the top-level ``*.libs`` folder, which are shared libraries that a repair tool copied in."""
         return tuple(n for n in self.names if is_graft(n) and not n.endswith("/"))
+
+
+def _whole(head: bytes, member: IO[bytes], size: int) -> bytes:
+    """Return a member's bytes: ``head``, and what follows. ``read`` would have them in memory twice."""
+    whole = io.BytesIO()
+    whole.truncate(size)
+    whole.write(head)
+    shutil.copyfileobj(member, whole, _READ_BYTES)
+    return whole.getvalue()
 
 
 def is_graft(name: str) -> bool:

@@ -7,9 +7,10 @@ instructions. The layouts are those of the System V ABI and of ELF for the Arm 6
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from elftools.common.exceptions import ELFError
@@ -31,6 +32,7 @@ _STT_MASK = 0xF
 _STB_LOCAL, _STB_GLOBAL = 0, 1
 _VER_NDX_GLOBAL = 1
 _DF_STATIC_TLS = 0x10
+_SH_SIZE_OFFSET = 32  # of Elf64_Shdr
 # The attribute in which pyelftools stores the string of a dynamic tag.
 _TAG_TEXT = {"DT_NEEDED": "needed", "DT_RPATH": "rpath", "DT_RUNPATH": "runpath"}
 # Objects of a static archive have no addresses yet. So each section gets its own range.
@@ -53,22 +55,59 @@ class Segment:
 
 @dataclass(frozen=True)
 class Code:
-    """The words of one executable section, and which of them mapping symbols mark as data."""
+    """The words of one executable section, and which of them mapping symbols mark as data.
+
+    ``offset`` is that of the section in the file, in bytes.
+    """
 
     section: str
     address: int
+    offset: int
     words: Words
     data: NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
+class SymbolTable:
+    """A symbol table, with one element per symbol, and its strings: ``image`` from ``first`` to before ``end``."""
+
+    entries: NDArray[np.void]
+    image: bytes = field(default=b"", repr=False)
+    first: int = 0
+    end: int = 0
+
+    def name(self, offset: int) -> str:
+        """Return the string at an offset."""
+        start = min(self.first + offset, self.end)
+        end = self.image.find(b"\0", start, self.end)
+        return self.image[start : end if end >= 0 else self.end].decode("utf-8", errors="replace")
+
+    def starts(self, offset: int, prefix: bytes) -> bool:
+        """Whether the string at an offset starts with ``prefix``."""
+        return self.image.startswith(prefix, self.first + offset, self.end)
+
+    def offsets_of(self, name: bytes) -> list[int]:
+        """Return the offsets of all strings equal to ``name``; linkers let strings share their ends."""
+        found, at = [], self.first
+        while (at := self.image.find(name + b"\0", at, self.end)) >= 0:
+            found.append(at - self.first)
+            at += 1
+        return found
+
+
+@dataclass(frozen=True)
 class Symbols:
-    """Function symbols, sorted by address. ``units`` has the source files of local symbols, and None for others."""
+    """Function symbols, sorted by address.
+
+    ``offsets`` are those of their names, and ``units`` those of the names of their source files: 0 for symbols that
+    are not local to one. Names are read when they are asked for, since a library can have 500,000.
+    """
 
     starts: Addresses
     ends: Addresses
-    names: tuple[str, ...]
-    units: tuple[str | None, ...]
+    table: SymbolTable
+    offsets: Words
+    units: Words
 
     def at(self, addresses: Addresses) -> NDArray[np.intp]:
         """Return for each address the index of the function that contains it, or -1."""
@@ -78,8 +117,19 @@ class Symbols:
         inside = (index >= 0) & (addresses < self.ends[np.maximum(index, 0)])
         return np.where(inside, index, -1)
 
+    def name(self, index: int) -> str:
+        """Return the name of one function."""
+        return self.table.name(int(self.offsets[index]))
 
-NO_SYMBOLS = Symbols(np.zeros(0, dtype=np.uint64), np.zeros(0, dtype=np.uint64), (), ())
+    def unit(self, index: int) -> str | None:
+        """Return the source file that a function is local to; ``None`` for others."""
+        offset = int(self.units[index])
+        return self.table.name(offset) or None if offset else None
+
+    def named(self, names: Iterable[str]) -> Addresses:
+        """Return the addresses of the functions with these names."""
+        offsets = [offset for name in names for offset in self.table.offsets_of(name.encode())]
+        return self.starts[np.isin(self.offsets, np.array(offsets, dtype=np.uint32))]
 
 
 @dataclass(frozen=True)
@@ -134,15 +184,14 @@ class Elf:
     def _code(self, section: Section, index: int, table: SymbolTable) -> Code:
         body = section_bytes(self.image, section)
         words = np.frombuffer(body, dtype="<u4", count=len(body) // 4)
-        if self.kind == "ET_REL":
-            data = _data_mask(table, index, 0, len(words))
-            return Code(section.name, index << _OBJECT_SECTION_SHIFT, words, data)
-        return Code(
-            section.name, section["sh_addr"], words, _data_mask(table, index, section["sh_addr"], len(words))
-        )
+        linked = self.kind != "ET_REL"
+        address = section["sh_addr"] if linked else index << _OBJECT_SECTION_SHIFT
+        data = _data_mask(table, index, section["sh_addr"] if linked else 0, len(words))
+        return Code(section.name, address, section["sh_offset"], words, data)
 
+    @cached_property
     def symbols(self) -> Symbols:
-        """Return the functions of ``.symtab``, or of ``.dynsym`` if there is no ``.symtab``.
+        """The functions of ``.symtab``, or of ``.dynsym`` if there is no ``.symtab``.
 
         Raises:
             MalformedElfError: a table extends beyond the file.
@@ -166,8 +215,7 @@ class Elf:
         # It may omit the size, too. Such a function extends to the next one.
         following = np.append(starts[1:], np.uint64(2**64 - 1)) if len(starts) else starts
         ends = np.where(sizes == 0, following, starts + sizes)
-        names = tuple(table.name(int(offset)) for offset in entries["name"][order])
-        return Symbols(starts, ends, names, tuple(units[number] for number in order))
+        return Symbols(starts, ends, table, entries["name"][order], units[order])
 
 
 def read(member: str, data: bytes) -> Elf:
@@ -262,6 +310,37 @@ def _unversioned(elf: ELFFile, data: bytes) -> tuple[str, ...]:
     return tuple(table.name(int(offset)) for offset in table.entries["name"][wanted])
 
 
+def without_definitions(one: Elf) -> Iterator[bytes | memoryview]:
+    """Yield the parts of a copy of a file, whose ``.dynsym`` has only the undefined symbols and ``PyInit_*``.
+
+    Tools that look for what a file needs read every symbol. A mathematics library defines 100,000.
+
+    Raises:
+        MalformedElfError: a table extends beyond the file.
+    """
+    whole = memoryview(one.image)
+    with parsing(one.member):
+        elf = ELFFile(io.BytesIO(one.image))
+        index = elf.get_section_index(".dynsym")
+        if index is None:
+            yield whole
+            return
+        section = elf.get_section(index)
+        table = symbol_table(elf, one.image, ".dynsym")
+        size_at = elf["e_shoff"] + index * elf["e_shentsize"] + _SH_SIZE_OFFSET
+        kept = (table.entries["section"] == 0) | [
+            table.starts(int(offset), b"PyInit_") for offset in table.entries["name"]
+        ]
+    body = table.entries[kept].tobytes()
+    patches = sorted([(section["sh_offset"], body), (size_at, len(body).to_bytes(8, "little"))])
+    at = 0
+    for offset, patch in patches:
+        yield whole[at:offset]
+        yield patch
+        at = offset + len(patch)
+    yield whole[at:]
+
+
 def section_bytes(data: bytes, section: Section) -> memoryview:
     start, size = section["sh_offset"], section["sh_size"]
     if start + size > len(data):
@@ -269,43 +348,30 @@ def section_bytes(data: bytes, section: Section) -> memoryview:
     return memoryview(data)[start : start + size]
 
 
-@dataclass(frozen=True)
-class SymbolTable:
-    """A symbol table, with one element per symbol, and its strings."""
-
-    entries: NDArray[np.void]
-    strings: bytes
-
-    def name(self, offset: int) -> str:
-        """Return the string at an offset."""
-        end = self.strings.find(b"\0", offset)
-        return self.strings[offset : end if end >= 0 else None].decode("utf-8", errors="replace")
-
-
 def symbol_table(elf: ELFFile, image: bytes, name: str) -> SymbolTable:
     """Return the symbol table in the section called ``name``; an empty one if there is none."""
     section = elf.get_section_by_name(name)
     if section is None:
-        return SymbolTable(np.zeros(0, dtype=_SYMBOL), b"")
+        return SymbolTable(np.zeros(0, dtype=_SYMBOL))
     body = section_bytes(image, section)
     entries = np.frombuffer(body, dtype=_SYMBOL, count=len(body) // _SYMBOL.itemsize)
-    return SymbolTable(entries, bytes(section_bytes(image, elf.get_section(section["sh_link"]))))
+    strings = elf.get_section(section["sh_link"])
+    first, size = strings["sh_offset"], len(section_bytes(image, strings))
+    return SymbolTable(entries, image, first, first + size)
 
 
-def _units(table: SymbolTable, chosen: NDArray[np.intp]) -> list[str | None]:
-    """Return the source file of each chosen local symbol; None for other symbols.
+def _units(table: SymbolTable, chosen: NDArray[np.intp]) -> Words:
+    """Return for each chosen local symbol the offset of its source file's name; 0 for other symbols.
 
     A symbol of type ``STT_FILE`` precedes the local symbols of its file (System V ABI, "Symbol Table"). After one
     with an empty name, the linker places hidden symbols of any file, which it made local.
     """
     kinds, bindings = table.entries["info"] & _STT_MASK, table.entries["info"] >> 4
     files = np.flatnonzero(kinds == _STT_FILE)
-    names = [None, *(table.name(int(offset)) or None for offset in table.entries["name"][files])]
-    before = np.searchsorted(files, chosen)
-    return [
-        names[file] if binding == _STB_LOCAL else None
-        for file, binding in zip(before.tolist(), bindings[chosen].tolist(), strict=True)
-    ]
+    names = np.append(np.uint32(0), table.entries["name"][files])
+    units = names[np.searchsorted(files, chosen)]
+    units[bindings[chosen] != _STB_LOCAL] = 0
+    return units
 
 
 def _data_mask(table: SymbolTable, section: int, base: int, count: int) -> NDArray[np.bool_]:

@@ -8,6 +8,7 @@ those of ELF for the Arm 64-bit Architecture, section 5.7.
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -17,8 +18,7 @@ from elftools.elf.sections import Section
 from numpy.typing import NDArray
 
 from builder.audit.elf import Addresses, Code, Elf, SymbolTable, Words, parsing, section_bytes, symbol_table
-
-Indexes = NDArray[np.intp]
+from builder.audit.text import Indexes, Numbers, Text, matching, parts, text_of
 
 _RELA = np.dtype([("offset", "<u8"), ("info", "<u8"), ("addend", "<i8")])
 _ABS64, _GLOB_DAT, _JUMP_SLOT, _RELATIVE = 257, 1025, 1026, 1027
@@ -39,38 +39,9 @@ class Calls:
     """
 
     places: Addresses
-    sources: Indexes
-    targets: Indexes
-    imports: Indexes
-
-
-@dataclass(frozen=True)
-class Text:
-    """All executable words of a file in the order of their addresses.
-
-    ``firsts`` are the indexes at which sections begin, and ``bases`` their addresses.
-    """
-
-    words: Words
-    firsts: Indexes
-    bases: Addresses
-
-    def addresses(self, indexes: Indexes) -> Addresses:
-        """Return the addresses of words."""
-        section = np.searchsorted(self.firsts, indexes, side="right") - 1
-        return self.bases[section] + (indexes - self.firsts[section]).astype(np.uint64) * np.uint64(4)
-
-    def index(self, address: int) -> int:
-        """Return the index of the word at an address, or that of the next word."""
-        section = int(np.searchsorted(self.bases, np.uint64(address), side="right")) - 1
-        if section < 0:
-            return 0
-        end = int(self.firsts[section + 1]) if section + 1 < len(self.firsts) else len(self.words)
-        return min(int(self.firsts[section]) + (address - int(self.bases[section])) // 4, end)
-
-    def slice(self, start: int, end: int) -> Words:
-        """Return the words from address ``start`` to before ``end``."""
-        return self.words[self.index(start) : self.index(end)]
+    sources: Numbers
+    targets: Numbers
+    imports: Numbers
 
 
 class Flow:
@@ -86,13 +57,7 @@ class Flow:
     @cached_property
     def text(self) -> Text:
         """The words of all executable sections."""
-        codes = self._codes
-        if not codes:
-            none = np.zeros(0, np.intp)
-            return Text(np.zeros(0, np.uint32), none, none.astype(np.uint64))
-        firsts = np.cumsum([0, *(len(code.words) for code in codes[:-1])]).astype(np.intp)
-        bases = np.array([code.address for code in codes], dtype=np.uint64)
-        return Text(np.concatenate([code.words for code in codes]), firsts, bases)
+        return text_of(self.elf, self._codes)
 
     @cached_property
     def _codes(self) -> list[Code]:
@@ -101,7 +66,7 @@ class Flow:
     @cached_property
     def starts(self) -> Addresses:
         """The addresses at which functions begin, sorted."""
-        own = self.elf.symbols().starts
+        own = self.elf.symbols.starts
         every = np.unique(
             np.concatenate([own, self._unwound, self.constructors, self._text_pointers[1], self._branches[1]])
         )
@@ -130,8 +95,10 @@ class Flow:
     def calls(self) -> Calls:
         """The direct calls, and branches from one function into another."""
         places, aims = self._branches
-        sources, targets = self.function_of(places), self.function_of(aims)
-        imports = np.full(len(places), -1, dtype=np.intp)
+        sources = self.function_of(places).astype(np.int32)
+        targets = self.function_of(aims).astype(np.int32)
+        del self.__dict__["_branches"]  # a large library has five million, and nothing else needs them
+        imports = np.full(len(places), -1, dtype=np.int32)
         at = np.searchsorted(self._stubs[0], aims)
         if len(self._stubs[0]):
             inside = (at < len(self._stubs[0])) & (
@@ -139,9 +106,7 @@ class Flow:
             )
             numbers = self._stubs[1][at[inside]]
             imports[inside] = numbers
-            resolved = np.array([self._defined(self.names[number]) for number in numbers], dtype=np.intp)
-            targets = targets.copy()
-            targets[inside] = resolved
+            targets[inside] = [self._defined(self.names[number]) for number in numbers]
         crossing = (sources >= 0) & ((targets != sources) | (imports >= 0))
         return Calls(places[crossing], sources[crossing], targets[crossing], imports[crossing])
 
@@ -259,7 +224,7 @@ class Flow:
         if address is None:
             return []
         text = self.text
-        pages = np.flatnonzero(text.words & np.uint32(0x9F000000) == np.uint32(0x90000000))
+        pages = text.matching(0x9F000000, 0x90000000)
         near = pages[_page_of(text.addresses(pages), text.words[pages]) == address & ~0xFFF]
         low = address & 0xFFF
         found = []
@@ -276,15 +241,15 @@ class Flow:
     def constants(self) -> Addresses:
         """The addresses of words that ``ldr`` (literal) reads, sorted (DDI 0487, C6.2.193)."""
         text = self.text
-        chosen = np.flatnonzero(text.words & np.uint32(0x3B000000) == np.uint32(0x18000000))
+        chosen = text.matching(0x3B000000, 0x18000000)
         words = text.words[chosen]
         offsets = ((words.astype(np.int64) >> 5 & 0x7FFFF) << 45) >> 43  # imm19, in words
         first = (text.addresses(chosen).astype(np.int64) + offsets).astype(np.uint64)
         size = words >> np.uint32(30)
         vector = words & np.uint32(0x04000000) != 0
         lengths = np.where(vector, 1 << size, 1 + (size & np.uint32(1)))
-        parts = [first[lengths > step] + np.uint64(4 * step) for step in range(4)]
-        return np.unique(np.concatenate(parts))
+        read = [first[lengths > step] + np.uint64(4 * step) for step in range(4)]
+        return np.unique(np.concatenate(read))
 
     def pointer_at(self, slot: int) -> int | None:
         """Return the address that the loader writes into the word at ``slot``, if it is one of this file."""
@@ -305,35 +270,41 @@ class Flow:
     @cached_property
     def _branches(self) -> tuple[Addresses, Addresses]:
         """The addresses of direct branches that leave their function or call one, and where they go."""
-        text = self.text
-        call = text.words & np.uint32(0xFC000000) == np.uint32(0x94000000)
-        jump = text.words & np.uint32(0xFC000000) == np.uint32(0x14000000)
-        chosen = np.flatnonzero(call | jump)
-        offsets = (text.words[chosen].astype(np.int64) << 38) >> 36  # imm26, in words
-        places = text.addresses(chosen)
-        aims = (places.astype(np.int64) + offsets).astype(np.uint64)
         # Where a jump goes is a function only if a call, a symbol or an unwind entry begins there.
-        calls = call[chosen]
-        begun = np.unique(
-            np.concatenate([aims[calls], self.elf.symbols().starts, self._unwound, self._stubs[0]])
-        )
-        kept = calls | np.isin(aims, begun)
-        return places[kept], aims[kept]
+        called = [np.unique(aims[calls]) for _, aims, calls in self._branches_of_parts()]
+        begun = np.unique(np.concatenate([*called, self.elf.symbols.starts, self._unwound, self._stubs[0]]))
+        places, aims = [], []
+        for place, aim, call in self._branches_of_parts():
+            kept = call | np.isin(aim, begun)
+            places.append(place[kept])
+            aims.append(aim[kept])
+        if not places:
+            return np.zeros(0, dtype=np.uint64), np.zeros(0, dtype=np.uint64)
+        return np.concatenate(places), np.concatenate(aims)
+
+    def _branches_of_parts(self) -> Iterator[tuple[Addresses, Addresses, NDArray[np.bool_]]]:
+        """Yield for each part of the text the places of ``b`` and ``bl``, where they go, and which are ``bl``."""
+        for first, part in parts(self.text.words):
+            chosen = matching(part, 0x7C000000, 0x14000000)
+            words = part[chosen]
+            offsets = (words.astype(np.int64) << 38) >> 36  # imm26, in words
+            places = self.text.addresses(first + chosen)
+            yield places, (places.astype(np.int64) + offsets).astype(np.uint64), words >> np.uint32(31) != 0
 
     @cached_property
     def _stubs(self) -> tuple[Addresses, Indexes]:
         """The entries of the PLT, sorted by address, and the index of the dynamic symbol that each jumps to."""
         by_slot = {
             int(row["offset"]): int(row["info"]) >> 32
-            for row in self._relocations
-            if _kind(row) == _JUMP_SLOT
+            for table in self._relocations
+            for row in table[table["info"] & np.uint64(0xFFFFFFFF) == _JUMP_SLOT]
         }
         if not by_slot:
             return np.zeros(0, np.uint64), np.zeros(0, np.intp)
         words = self.text.words
-        page = words & np.uint32(0x9F00001F) == np.uint32(0x90000010)  # adrp x16
-        load = words & np.uint32(0xFFC003FF) == np.uint32(0xF9400211)  # ldr x17, [x16, #n]
-        chosen = np.flatnonzero(page[:-1] & load[1:])
+        pages = self.text.matching(0x9F00001F, 0x90000010)  # adrp x16
+        loads = self.text.matching(0xFFC003FF, 0xF9400211)  # ldr x17, [x16, #n]
+        chosen = pages[np.isin(pages + 1, loads)]
         addresses = self.text.addresses(chosen)
         base = _page_of(addresses, words[chosen])
         slots = base + ((words[chosen + 1] >> np.uint32(10)) & np.uint32(0xFFF)).astype(np.int64) * 8
@@ -366,28 +337,29 @@ class Flow:
         return (np.int64(section["sh_addr"]) + table[::2].astype(np.int64)).astype(np.uint64)
 
     @cached_property
-    def _relocations(self) -> NDArray[np.void]:
-        parts = [
+    def _relocations(self) -> tuple[NDArray[np.void], ...]:
+        return tuple(
             np.frombuffer(self._bytes(section), dtype=_RELA, count=section["sh_size"] // _RELA.itemsize)
             for section in self._sections
             if section["sh_type"] == "SHT_RELA" and section["sh_flags"] & 2  # SHF_ALLOC
-        ]
-        return np.concatenate(parts) if parts else np.zeros(0, dtype=_RELA)
+        )
 
     @cached_property
     def _pointers(self) -> tuple[Addresses, Addresses]:
         """The words into which the loader writes addresses of this file, sorted, and the addresses."""
-        table = self._relocations
-        kinds = table["info"] & np.uint64(0xFFFFFFFF)
-        relative = table[kinds == _RELATIVE]
-        slots, values = [relative["offset"]], [relative["addend"].astype(np.uint64)]
-        bound = table[np.isin(kinds, (_ABS64, _GLOB_DAT, _JUMP_SLOT))]
+        slots, values = [], []
         symbols = self._dynamic_symbols.entries
-        if len(bound) and len(symbols):
-            index = (bound["info"] >> np.uint64(32)).astype(np.intp)
-            own = symbols["section"][index] != 0
-            slots.append(bound["offset"][own])
-            values.append(symbols["value"][index[own]] + bound["addend"][own].astype(np.uint64))
+        for table in self._relocations:
+            kinds = table["info"] & np.uint64(0xFFFFFFFF)
+            relative = table[kinds == _RELATIVE]
+            slots.append(relative["offset"])
+            values.append(relative["addend"].astype(np.uint64))
+            bound = table[np.isin(kinds, (_ABS64, _GLOB_DAT, _JUMP_SLOT))]
+            if len(bound) and len(symbols):
+                index = (bound["info"] >> np.uint64(32)).astype(np.intp)
+                own = symbols["section"][index] != 0
+                slots.append(bound["offset"][own])
+                values.append(symbols["value"][index[own]] + bound["addend"][own].astype(np.uint64))
         packed = self._packed_slots
         slots.append(packed)
         values.append(self._words_at(packed))
@@ -443,10 +415,6 @@ class Flow:
 
     def _bytes(self, section: Section) -> memoryview:
         return section_bytes(self.elf.image, section)
-
-
-def _kind(row: np.void) -> int:
-    return int(row["info"]) & 0xFFFFFFFF
 
 
 def _page_of(addresses: Addresses, words: Words) -> NDArray[np.int64]:

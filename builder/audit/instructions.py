@@ -18,14 +18,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from builder.audit.decode import Decoder, Mask, Words
-from builder.audit.elf import NO_SYMBOLS, Addresses, Code, Elf
+from builder.audit.elf import Addresses, Code, Elf, Symbols
 from builder.audit.signatures import OUTLINE, SIGNATURES, signed
+from builder.audit.text import parts
 from builder.audit.verdicts import Verdict, failed, not_applicable, passed
 from builder.model.expectations import AllowedCode
 from builder.model.extensions import DATA, EXTENSIONS, OTHER, SCALABLE_SPACES, SPACE_MASK, SPACE_SHIFT
 from builder.model.system_space import ANY, SYSTEM, SYSTEM_MASK, SYSTEM_VALUE
 from builder.targets import Target
 
+_NONE = np.zeros(0, dtype=np.intp)
 _OUTLINE_PREFIXES = ("__aarch64_cas", "__aarch64_swp", "__aarch64_ld")
 
 
@@ -67,8 +69,7 @@ class _Beyond:
     addresses: NDArray[np.uint64]
     signatures: NDArray[np.int8]
     symbols: NDArray[np.intp]
-    names: tuple[str, ...]
-    units: tuple[str | None, ...]
+    functions: Symbols
 
 
 def survey(elves: Iterable[Elf], target: Target, allow: tuple[AllowedCode, ...], decoder: Decoder) -> Survey:
@@ -79,7 +80,7 @@ def survey(elves: Iterable[Elf], target: Target, allow: tuple[AllowedCode, ...],
         MalformedElfError: a section extends beyond its file.
     """
     codes = [(elf, code) for elf in elves for code in elf.code()]
-    words = _distinct(code.words[~code.data] for _, code in codes)
+    words = _distinct(code for _, code in codes)
     strange = words[~decoder.decodable(words, "generic") | _needs_extension(words)]
     kinds, legal = classify(strange, target, decoder)
     names = sorted(set(kinds))
@@ -121,9 +122,13 @@ def classify(words: Words, target: Target, decoder: Decoder) -> tuple[list[str],
     return [str(kind) for kind in kinds], legal
 
 
-def _distinct(parts: Iterable[Words]) -> Words:
-    """Return the distinct words of all parts, sorted."""
-    each = [np.unique(part) for part in parts]
+def _distinct(codes: Iterable[Code]) -> Words:
+    """Return the distinct words of all sections that are not marked as data, sorted."""
+    each = [
+        np.unique(part[~code.data[first : first + len(part)]])
+        for code in codes
+        for first, part in parts(code.words)
+    ]
     return np.unique(np.concatenate(each)) if each else np.zeros(0, dtype=np.uint32)
 
 
@@ -149,20 +154,20 @@ def _needs_extension(words: Words) -> Mask:
 
 def _beyond(elf: Elf, code: Code, strange: Words) -> tuple[NDArray[np.intp], _Beyond]:
     """Return the places of ``strange`` words in ``code``, and the index of each into ``strange``."""
-    slot = np.searchsorted(strange, code.words)
-    known = np.append(strange, np.uint32(0))[slot] == code.words
-    index = np.flatnonzero(known & (slot < len(strange)) & ~code.data)
+    index = np.concatenate(
+        [first + np.flatnonzero(np.isin(part, strange)) for first, part in parts(code.words)] or [_NONE]
+    )
+    index = index[~code.data[index]]
     addresses = np.uint64(code.address) + index.astype(np.uint64) * np.uint64(4)
-    symbols = elf.symbols() if len(index) else NO_SYMBOLS
+    symbols = elf.symbols
     one = _Beyond(
         member=elf.member,
         addresses=addresses,
         signatures=signed(code.words, index),
         symbols=symbols.at(addresses),
-        names=symbols.names,
-        units=symbols.units,
+        functions=symbols,
     )
-    return slot[index], one
+    return np.searchsorted(strange, code.words[index]), one
 
 
 def _group(
@@ -180,7 +185,8 @@ def _group(
         number, is_legal = divmod(value, 2)
         number, signature = divmod(number, signatures)
         symbol, kind = divmod(number, len(names))
-        name, unit = (one.names[symbol - 1], one.units[symbol - 1]) if symbol else (None, None)
+        functions, index = one.functions, symbol - 1
+        name, unit = (functions.name(index), functions.unit(index)) if symbol else (None, None)
         rule = _permission(one.member, name, unit, signature - 1, names[kind], allow)
         findings.append(
             Finding(one.member, name, names[kind], bool(is_legal), rule, len(places), int(places[0]), places)

@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from builder.audit.elf import Addresses, Elf, Symbols
-from builder.audit.flow import Flow, Indexes
+from builder.audit.flow import Flow
 from builder.audit.guards import Examined, examine, unreached
+from builder.audit.text import Indexes, Numbers
 
 _ASKING = ("getauxval", "__getauxval", "elf_aux_info", "__init_cpu_features_resolver", "__init_cpu_features")
 _ASKING_TEXTS = (b"/proc/cpuinfo", b"/proc/self/auxv")
@@ -132,37 +133,42 @@ class Reach:
         return found[found >= 0] + member.first
 
     @cached_property
-    def _edges(self) -> tuple[Indexes, Indexes, Addresses]:
-        """All calls as numbers of functions over the wheel, sorted by caller, and their places."""
-        exports: dict[str, int] = {}
+    def _exported(self) -> dict[str, int]:
+        """The exported functions of all files and their numbers over the wheel; the first file of a name wins."""
+        found: dict[str, int] = {}
         for member in self._members:
             names = list(member.flow.exports)
             nodes = member.flow.function_of(np.array(list(member.flow.exports.values()), dtype=np.uint64))
             for name, node in zip(names, nodes.tolist(), strict=True):
-                exports.setdefault(name, member.first + node)
-        sources, targets, places = [], [], []
+                found.setdefault(name, member.first + node)
+        return found
+
+    @cached_property
+    def _edges(self) -> tuple[Numbers, Numbers]:
+        """All calls whose function is known, as numbers over the wheel, sorted by caller."""
+        sources, targets = [np.zeros(0, dtype=np.int32)], [np.zeros(0, dtype=np.int32)]
         for member in self._members:
-            calls = member.flow.calls
-            aims = np.where(calls.targets >= 0, calls.targets + member.first, -1)
-            for index in np.flatnonzero((calls.targets < 0) & (calls.imports >= 0)).tolist():
-                aims[index] = exports.get(member.flow.names[int(calls.imports[index])], -1)
-            known = aims >= 0
-            sources.append(calls.sources[known] + member.first)
-            targets.append(aims[known])
-            places.append(calls.places[known])
-        if not sources:
-            none = np.zeros(0, dtype=np.intp)
-            return none, none, np.zeros(0, dtype=np.uint64)
-        source, target, place = np.concatenate(sources), np.concatenate(targets), np.concatenate(places)
-        order = np.argsort(source, kind="stable")
-        return source[order], target[order], place[order]
+            aims = self._aims(member, slice(None))
+            # Places grow, and so do the functions that they lie in.
+            sources.append(member.flow.calls.sources[aims >= 0] + np.int32(member.first))
+            targets.append(aims[aims >= 0])
+        return np.concatenate(sources), np.concatenate(targets)
+
+    def _aims(self, member: _Member, chosen: slice) -> Numbers:
+        """Return for some calls of a file where they go, as numbers over the wheel; -1 if that is not known."""
+        calls = member.flow.calls
+        targets, imports = calls.targets[chosen], calls.imports[chosen]
+        aims = np.where(targets >= 0, targets + np.int32(member.first), np.int32(-1))
+        for index in np.flatnonzero((targets < 0) & (imports >= 0)).tolist():
+            aims[index] = self._exported.get(member.flow.names[int(imports[index])], -1)
+        return aims
 
     def _closure(self, roots: Sequence[Indexes]) -> tuple[set[int], dict[int, int]]:
         """Return the functions that ``roots`` lead to past no guard, and the caller of each.
 
         Only functions on a way to an instruction that the target lacks are examined.
         """
-        sources, targets, places = self._edges
+        sources, targets = self._edges
         start = np.unique(np.concatenate(roots)) if roots else np.zeros(0, dtype=np.intp)
         relevant = _spread(start, sources, targets, self._count) & self._leading
         reached = {int(node) for node in start if relevant[node]}
@@ -171,10 +177,12 @@ class Reach:
         while waiting:
             node = waiting.pop(0)
             member = next(one for one in reversed(self._members) if one.first <= node)
-            first, last = np.searchsorted(sources, [node, node + 1])
-            guarded = member.examined(node - member.first).guarded
-            for target, place in zip(targets[first:last].tolist(), places[first:last].tolist(), strict=True):
-                if relevant[target] and target not in reached and place not in guarded:
+            function = node - member.first
+            calls = slice(*np.searchsorted(member.flow.calls.sources, [function, function + 1]).tolist())
+            guarded = member.examined(function).guarded
+            places = member.flow.calls.places[calls].tolist()
+            for target, place in zip(self._aims(member, calls).tolist(), places, strict=True):
+                if target >= 0 and relevant[target] and target not in reached and place not in guarded:
                     reached.add(target)
                     parents[target] = node
                     waiting.append(target)
@@ -183,7 +191,7 @@ class Reach:
     @cached_property
     def _leading(self) -> NDArray[np.bool_]:
         """Which functions lead to an instruction that the target lacks."""
-        sources, targets, _ = self._edges
+        sources, targets = self._edges
         own = [
             self._nodes(member, self._illegal[member.name])
             for member in self._members
@@ -246,11 +254,11 @@ class _Member:
     def label(self, function: int) -> str:
         """Return the symbol of a function, or its address."""
         index = int(self._labels[function])
-        return self._functions.names[index] if index >= 0 else f"0x{int(self.flow.starts[function]):x}"
+        return self._functions.name(index) if index >= 0 else f"0x{int(self.flow.starts[function]):x}"
 
     @cached_property
     def _functions(self) -> Symbols:
-        return self.flow.elf.symbols()
+        return self.flow.elf.symbols
 
     @cached_property
     def _labels(self) -> Indexes:
@@ -301,11 +309,10 @@ class _Member:
     def _asking(self) -> frozenset[int]:
         """The functions that ask the CPU."""
         text = self.flow.text
-        reads = text.addresses(np.flatnonzero(text.words & np.uint32(0xFFFFF000) == np.uint32(0xD5380000)))
+        reads = text.addresses(text.matching(0xFFFFF000, 0xD5380000))
         calls = self.flow.calls
         called = calls.sources[np.isin(calls.imports, sorted(self._asking_imports))]
-        own = [address for name, address in self._symbols.items() if name in _ASKING]
-        defined = self.flow.function_of(np.array(sorted(own), dtype=np.uint64))
+        defined = self.flow.function_of(self._functions.named(_ASKING))
         callers = calls.sources[np.isin(calls.targets, defined)]
         found = np.unique(np.concatenate([self.flow.function_of(reads), called, callers]))
         return frozenset(found[found >= 0].tolist())
@@ -318,10 +325,6 @@ class _Member:
             for index, name in enumerate(self.flow.names)
             if name in _ASKING or name.startswith("cpuinfo_")
         )
-
-    @cached_property
-    def _symbols(self) -> dict[str, int]:
-        return dict(zip(self._functions.names, self._functions.starts.tolist(), strict=True))
 
     @cached_property
     def _variables(self) -> frozenset[int]:
@@ -357,7 +360,7 @@ class _Member:
         return any(start <= address < end for start, end in self.flow.writable)
 
 
-def _spread(start: Indexes, sources: Indexes, targets: Indexes, count: int) -> NDArray[np.bool_]:
+def _spread(start: Indexes, sources: Numbers, targets: Numbers, count: int) -> NDArray[np.bool_]:
     """Return which functions edges lead to from ``start``; ``sources`` is sorted."""
     seen = np.zeros(count, dtype=np.bool_)
     seen[start] = True

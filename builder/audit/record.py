@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import Iterable
 
 from builder.audit.archive import WheelFile
 from builder.audit.verdicts import Verdict, counted, failed, passed
@@ -21,14 +22,14 @@ def check_record(wheel: WheelFile) -> Verdict:
     check = "record"
     unhashed = {f"{wheel.dist_info}/{name}" for name in _UNHASHED}
     absent, wrong, seen = [], [], set()
-    for name, data in wheel.members():
+    for name, parts in wheel.members():
         seen.add(name)
         if name in unhashed:
             continue
         row = wheel.records.get(name)
         if row is None:
             absent.append(name)
-        elif fault := _fault(data, *row):
+        elif fault := _fault(parts, *row):
             wrong.append(f"{name}: {fault}")
     gone = sorted(set(wheel.records) - seen - unhashed)
     faults = []
@@ -47,17 +48,21 @@ def check_record(wheel: WheelFile) -> Verdict:
     return passed(check, f"lists {counted(len(seen), 'file')} with hash and size", **details)
 
 
-def _fault(data: bytes, written: str, size: str) -> str | None:
+def _fault(parts: Iterable[bytes], written: str, size: str) -> str | None:
     algorithm, _, value = written.partition("=")
     if not value:
         return "RECORD has no hash of it"
     if algorithm not in hashlib.algorithms_guaranteed or algorithm in {"md5", "sha1"}:
         return f"RECORD has a hash of the kind {algorithm}"
-    digest = base64.urlsafe_b64encode(hashlib.new(algorithm, data).digest()).rstrip(b"=").decode()
+    hashed, length = hashlib.new(algorithm), 0
+    for part in parts:
+        hashed.update(part)
+        length += len(part)
+    digest = base64.urlsafe_b64encode(hashed.digest()).rstrip(b"=").decode()
     if digest != value:
         return f"its {algorithm} differs from RECORD's"
-    if size and size != str(len(data)):
-        return f"has {len(data):,} bytes, and RECORD says {size}"
+    if size and size != str(length):
+        return f"has {length:,} bytes, and RECORD says {size}"
     return None
 
 

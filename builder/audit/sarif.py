@@ -118,6 +118,10 @@ RULES: Mapping[str, Rule] = {
         "The wheel's passport is valid and agrees with the file name.",
         "Build the wheel again.",
     ),
+    "run": Rule(
+        "The modules can be imported on the emulated CPU (--run).",
+        "Look at the instruction that is named, as for the check `instructions`.",
+    ),
 }
 """The rules, by the name of the check."""
 
@@ -317,6 +321,8 @@ def _texts(verdict: Verdict) -> tuple[str, ...]:
             )
         case "page-size":
             found = tuple(verdict.detail.splitlines())
+        case "run":
+            found = tuple(verdict.detail.splitlines()[1:])
         case _:
             found = tuple(verdict.data.get("faults", ())) or tuple(verdict.data.get("unoptimised", ()))
     return found or (verdict.detail,)

@@ -215,6 +215,36 @@ class PassportData(Data):
     """What is wrong with the passport."""
 
 
+class DeathData(Data):
+    """An import that ended by an illegal instruction."""
+
+    module: str
+    """The module that was imported."""
+    file: str
+    """Path of the file with the instruction, as installed; ``?`` if it is unknown."""
+    address: Count
+    """Address of the instruction in that file."""
+    word: Count
+    """The instruction."""
+
+
+class RunData(Data):
+    """Data of ``run``, which ``--run`` adds."""
+
+    python: str | None = None
+    """Tag of the Python that imported the modules."""
+    cpu: str | None = None
+    """The emulated CPU."""
+    note: str | None = None
+    """What the emulated CPU is and lacks."""
+    imported: Lines = ()
+    """Modules that were imported."""
+    refused: tuple[tuple[str, str], ...] = ()
+    """Modules that raised an exception, each with the exception."""
+    deaths: tuple[DeathData, ...] = ()
+    """Imports that ended by an illegal instruction."""
+
+
 DATA: Mapping[str, type[Data]] = {
     "record": RecordData,
     "machine": MachineData,
@@ -232,8 +262,9 @@ DATA: Mapping[str, type[Data]] = {
     "licences": LicencesData,
     "size": SizeData,
     "passport": PassportData,
+    "run": RunData,
 }
-"""The model of each check's data, by the name of the check, in the order of a report."""
+"""The model of each check's data, by the name of the check, in the order of a report with ``--run``."""
 
 
 def report_schema() -> dict[str, Any]:

@@ -6,24 +6,20 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from packaging.version import Version
-
 from builder.bench.blocks import Executions, Marks, class_counts, instructions_of, parse_marks
 from builder.bench.cycles import code_of, estimate
-from builder.bench.install import install
 from builder.bench.mca import Simulator
 from builder.bench.measure import Line, Program, StepReport, collect, converse
 from builder.bench.model import IMPORT, Machine, Row
 from builder.bench.traces import hot_traces
 from builder.emulation.emulate import PLUGIN_MODELS, stand_in
-from builder.emulation.environment import write_bytecode
+from builder.emulation.install import glibc_of, install_for
 from builder.emulation.roots import server_root
 from builder.errors import VerifyError
 from builder.model.pythons import program_of, version_of
 from builder.model.target import Core
 from builder.targets import Target
 from builder.toolbox.compile_c import compile_shared
-from builder.toolbox.pins import PinnedFile
 from builder.toolbox.toolbox import Toolbox
 from builder.whole import create_once
 
@@ -33,8 +29,6 @@ CALLS = 3
 """Warm calls that are counted for each workload. The lowest count is compared, and the spread is reported."""
 
 _PLUGIN_TARGET = "x86_64-linux-gnu.2.17"
-_NEWEST_GLIBC_OF_UV = 40
-"""uv has no name for a platform with a newer C library. Such a platform takes the wheels of this one, too."""
 
 
 class CountingMachine:
@@ -46,8 +40,7 @@ class CountingMachine:
         self._stand_in = stand_in(target, models=PLUGIN_MODELS)
         self._simulator = Simulator(toolbox, target.core, self._stand_in.vector_bits)
         self._fixed = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONHASHSEED": "0"}
-        minor = glibc_minor(toolbox.pins.files(f"userland-{tag}"))
-        self._glibc_minor = min(minor, _NEWEST_GLIBC_OF_UV)
+        self._glibc_minor = glibc_of(toolbox, tag)
         package = toolbox.pins.files(EMULATOR)[0]
         self.machine = Machine(
             target=target.name,
@@ -68,23 +61,8 @@ class CountingMachine:
         return [*tags, "manylinux2014_aarch64", "linux_aarch64"]
 
     def install(self, wheel: Path, site: Path, beside: Sequence[str] = ()) -> None:
-        """Install a wheel with uv for the emulated platform, and compile all modules to bytecode.
-
-        This machine's Python of the same tag compiles them, and the standard library. Otherwise, the count of an
-        import would include the compiler.
-        """
-        python = self._toolbox.build_python(self._tag)
-        install(
-            wheel,
-            site,
-            [
-                *("--python-platform", f"aarch64-manylinux_2_{self._glibc_minor}"),
-                *("--python-version", version_of(self._tag), "--python", str(python)),
-                *beside,
-            ],
-        )
-        library = self._toolbox.userland(self._tag) / "usr/lib" / program_of(self._tag)
-        write_bytecode(self._toolbox, self._tag, site, library)
+        """Install a wheel for the emulated platform. The count of an import does not include the compiler."""
+        install_for(self._toolbox, self._tag, wheel, site, beside)
 
     def measure(
         self, program: Program, workloads: Sequence[str], site: Path, progress: StepReport
@@ -154,16 +132,6 @@ class CountingMachine:
             "PYTHONPATH": str(site),
             **self._fixed,
         }
-
-
-def glibc_minor(files: Sequence[PinnedFile]) -> int:
-    """Return the minor version of the C library among Debian packages: 36 of ``libc6 2.36-9+deb12u13``.
-
-    Raises:
-        StopIteration: there is none.
-    """
-    version = next(file.version for file in files if file.name == "libc6")
-    return Version(version.partition("-")[0]).minor
 
 
 def counted_row(answer: Line, marks: Marks | None) -> Row:

@@ -1,10 +1,8 @@
-"""Fetches the reference wheel from PyPI, reads facts about wheels, and installs wheels with uv."""
+"""Fetches the reference wheel from PyPI, and reads facts about wheels and about what is installed."""
 
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 import zipfile
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
@@ -17,9 +15,7 @@ from packaging.version import Version
 
 from builder.audit import open_wheel
 from builder.bench.model import Library, WheelFacts
-from builder.errors import ConfigError, VerifyError
-from builder.model.pythons import installable_tags
-from builder.toolbox.fetch import Listed, fetch_pypi, list_pypi, uv_environment
+from builder.toolbox.fetch import Listed, fetch_pypi, list_pypi
 
 _LIBRARY = re.compile(r"^lib[^/]*\.so(\.[0-9]+)*$")
 
@@ -96,41 +92,6 @@ def facts(path: Path, label: str | None = None) -> WheelFacts:
         libraries=tuple(sorted(libraries, key=lambda library: (-library.bytes, library.name))),
         target=target,
     )
-
-
-def python_of(path: Path, known: list[str]) -> str:
-    """Return the CPython tag to run a wheel with: its own, or else the first of ``known`` that can install it.
-
-    Raises:
-        ConfigError: no known Python can install the wheel.
-    """
-    _, _, _, tags = parse_wheel_filename(path.name)
-    platforms = sorted({tag.platform for tag in tags})
-    fitting = [python for python in known if tags & set(installable_tags(python, platforms))]
-    own = [python for python in fitting if any(tag.interpreter == python for tag in tags)]
-    if fitting:
-        return (own or fitting)[0]
-    raise ConfigError(f"no known Python can install {path.name}; known are {', '.join(known)}")
-
-
-def install(wheel: Path, site: Path, options: list[str]) -> None:
-    """Install a wheel and its dependencies into ``site`` with uv, from the indexes that pip is configured with.
-
-    Raises:
-        VerifyError: uv fails; the error has the end of its output.
-    """
-    done = subprocess.run(
-        [
-            *(str(Path(sys.executable).parent / "uv"), "pip", "install", "--quiet", "--link-mode", "copy"),
-            *("--only-binary", ":all:", "--target", str(site), *options, str(wheel)),
-        ],
-        env=uv_environment(),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        raise VerifyError(f"{wheel.name} could not be installed: {done.stderr.strip()[-1500:]}")
 
 
 def installed(site: Path) -> dict[str, str]:

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from packaging import tags
 
-from builder.bench.install import install
 from builder.bench.measure import Line, Program, StepReport, collect, converse
 from builder.bench.model import IMPORT, Machine, Row
+from builder.emulation.install import install
 from builder.errors import ConfigError
 from builder.model.pythons import program_of, version_of
 from builder.targets import Fit

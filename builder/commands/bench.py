@@ -25,12 +25,13 @@ from builder.audit import open_wheel
 from builder.bench import table
 from builder.bench.compare import measure
 from builder.bench.counting import CountingMachine
-from builder.bench.install import facts, fetch_reference, python_of
+from builder.bench.install import facts, fetch_reference
 from builder.bench.measure import Bencher, StepReport, Suite, program_for, workloads_of
 from builder.bench.model import BenchReport, Machine, Measured, WheelFacts, Workload
 from builder.bench.timing import TimingMachine, is_real, pythons_here
 from builder.commands.configs import read_configs
 from builder.commands.terminal import err, out
+from builder.emulation.install import python_of
 from builder.errors import ConfigError
 from builder.folders import script
 from builder.index.local import open_index

@@ -8,10 +8,10 @@ from typing import Any
 
 from builder import audit as auditing
 from builder import workshop as stages
-from builder.bench.install import python_of
 from builder.commands import console
 from builder.commands.configs import read_configs
 from builder.commands.terminal import out
+from builder.emulation.install import python_of
 from builder.errors import (
     ConfigError,
 )

@@ -23,6 +23,7 @@ from builder.commands.judging import (
 )
 from builder.commands.project import Project
 from builder.commands.terminal import err, out
+from builder.emulation import trial
 from builder.emulation import verify as emulation
 from builder.errors import (
     PublishError,
@@ -48,6 +49,12 @@ def audit(
         ),
     ] = None,
     allow: AllowOption = None,
+    run: Annotated[
+        bool,
+        typer.Option(
+            "--run", help="Also import the wheel's modules on the emulated CPU, and compare with the audit."
+        ),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
     sarif: SarifOption = None,
 ) -> None:
@@ -55,6 +62,10 @@ def audit(
 
     An instruction that the target lacks is judged by when it runs: at import, when something calls it, or only if a
     test of the CPU chose it. The last passes in a wheel that others built.
+
+    --run installs the wheel and what it requires from pip's indexes, and imports its modules under emulation. If an
+    import ends by an illegal instruction, the check `run` names the file, the address, and the rank that the audit
+    gave it.
 
     Exit code 1: a check failed. 8: the wheel cannot be read.
 
@@ -67,7 +78,7 @@ def audit(
     toolbox = Toolbox(console.Live(err).say)
 
     def judge(path: Path) -> auditing.AuditReport:
-        return auditing.audit_wheel(
+        report = auditing.audit_wheel(
             path,
             targets=configs.targets,
             target=chosen,
@@ -75,6 +86,9 @@ def audit(
             record=record_of(path, toolbox.home),
             llvm_mc=toolbox.llvm_mc(),
         )
+        if not run:
+            return report
+        return trial.decided(report, path, target=configs.targets[report.target], toolbox=toolbox)
 
     def show(report: auditing.AuditReport) -> None:
         if as_json:

@@ -88,10 +88,16 @@ class EmulatedPython:
             raise VerifyError(f"the emulated CPU could not be examined: {done.stderr.strip()[-500:]}")
         return Shown.model_validate_json(done.stdout)
 
-    def command(self, arguments: Sequence[str], *, environment: Path | None = None) -> list[str]:
-        """The command line that runs Python, or the one of a virtual environment, with ``arguments``."""
+    def command(
+        self, arguments: Sequence[str], *, environment: Path | None = None, preload: Sequence[Path] = ()
+    ) -> list[str]:
+        """The command line that runs Python, or the one of a virtual environment, with ``arguments``.
+
+        ``preload`` are libraries that the loader loads before all others.
+        """
         python = (environment or self._root / "usr") / "bin" / program_of(self.tag)
-        seen = ["-E", f"LD_PRELOAD={PRELOAD}"] if self._prefix is not None else []
+        first = [*([PRELOAD] if self._prefix is not None else []), *map(str, preload)]
+        seen = ["-E", f"LD_PRELOAD={':'.join(first)}"] if first else []
         prefix = str(self._prefix or self._root)
         return [str(self._qemu), "-L", prefix, "-cpu", self.cpu, *seen, str(python), *arguments]
 
@@ -117,17 +123,18 @@ class EmulatedPython:
         *,
         environment: Path | None = None,
         extra: Mapping[str, str] | None = None,
+        preload: Sequence[Path] = (),
         cwd: Path | None = None,
         timeout: float = 600,
     ) -> subprocess.CompletedProcess[str]:
-        """Run Python and capture its output; ``timeout`` is in seconds.
+        """Run Python and capture its output; ``timeout`` is in seconds, ``preload`` as for :meth:`command`.
 
         Raises:
             VerifyError: the emulator cannot be started, or the command did not end in time.
         """
         try:
             return subprocess.run(
-                self.command(arguments, environment=environment),
+                self.command(arguments, environment=environment, preload=preload),
                 env=self.variables(extra),
                 cwd=cwd or self.toolbox.home,
                 capture_output=True,

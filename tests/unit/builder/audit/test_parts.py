@@ -111,17 +111,17 @@ class TestSymbols:
             Function("last", (RET,)),
         ]
         (code,) = elf.read("m.so", ElfFile(functions=functions).build()).code()
-        symbols = elf.read("m.so", ElfFile(functions=functions).build()).symbols()
+        symbols = elf.read("m.so", ElfFile(functions=functions).build()).symbols
         at = symbols.at(np.uint64(code.address) + np.arange(6, dtype=np.uint64) * np.uint64(4))
-        assert [symbols.names[index] if index >= 0 else None for index in at.tolist()] == [
+        assert [symbols.name(index) if index >= 0 else None for index in at.tolist()] == [
             "sized", None, "open", "open", "last", None,
         ]  # fmt: skip
 
     def test_symbols_of_object_files_are_found_by_section(self) -> None:
         read = elf.read("k.o", ElfFile(kind=ET_REL, functions=[Function("k", (RET,))]).build())
         (code,) = read.code()
-        symbols = read.symbols()
-        assert symbols.names[int(symbols.at(np.array([code.address], dtype=np.uint64))[0])] == "k"
+        symbols = read.symbols
+        assert symbols.name(int(symbols.at(np.array([code.address], dtype=np.uint64))[0])) == "k"
 
     @given(st.integers(0, len(WHOLE) - 1))
     def test_a_file_cut_short_is_malformed(self, length: int) -> None:

@@ -15,8 +15,7 @@ from typer.testing import CliRunner
 
 from builder import cli
 from builder.bench import table, timing
-from builder.bench.counting import glibc_minor
-from builder.bench.install import choose, facts, python_of
+from builder.bench.install import choose, facts
 from builder.bench.measure import Line
 from builder.bench.model import (
     BENCH_VERSION,
@@ -31,6 +30,7 @@ from builder.bench.model import (
 )
 from builder.bench.timing import TimingMachine, is_real, thread_counts
 from builder.commands import bench as command
+from builder.emulation.install import glibc_minor, python_of
 from builder.errors import ConfigError
 from builder.model.pythons import installable_tags
 from builder.targets import Targets

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from packaging.tags import parse_tag
 
-from builder.bench.install import python_of
+from builder.emulation.install import python_of
 from builder.errors import ConfigError
 from builder.model.pythons import built_for, program_of, release_of, version_of
 
