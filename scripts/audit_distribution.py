@@ -38,7 +38,6 @@ from builder.toolbox.unpack import unpack_deb
 PACKAGE = "armwheels_audit"
 PROJECT = ROOT / "distributions/armwheels-audit"
 PROGRAM = "builder.audit_cli"
-CONFIGS = ("targets.toml", "servers.toml", "passport.schema.json")
 LICENCES = "licence-texts"
 _IMPORT = re.compile(r"^(\s*(?:from|import)) builder\b", re.MULTILINE)
 _COMMON = re.compile(r"/usr/share/common-licenses/(?:\{([^}]+)\}|([\w.+-]*\w))")
@@ -69,20 +68,26 @@ def _found() -> ModuleFinder:
 
 
 def lay_out(stage: Path) -> None:
-    """Copy the project's files, and the modules and settings as the package ``armwheels_audit``, into ``stage``."""
+    """Copy the project's files into ``stage``, and the modules as the package ``armwheels_audit``.
+
+    The package also has the tables beside the modules, and those files of ``configs/`` that a module names.
+    """
     shutil.copytree(PROJECT, stage, dirs_exist_ok=True)
     files = sorted(modules().values())
     tables = {path for file in files for kind in ("*.toml", "*.json") for path in file.parent.glob(kind)}
+    code = []
     for file in (*files, *sorted(tables)):
         text = file.read_text(encoding="utf-8")
+        if file.suffix == ".py":
+            text = _IMPORT.sub(rf"\1 {PACKAGE}", text)
+            code.append(text)
         copy = stage / PACKAGE / file.relative_to(ROOT / "builder")
         copy.parent.mkdir(parents=True, exist_ok=True)
-        copy.write_text(
-            _IMPORT.sub(rf"\1 {PACKAGE}", text) if file.suffix == ".py" else text, encoding="utf-8"
-        )
+        copy.write_text(text, encoding="utf-8")
     (stage / PACKAGE / "configs").mkdir()
-    for name in CONFIGS:
-        shutil.copyfile(ROOT / "configs" / name, stage / PACKAGE / "configs" / name)
+    for path in sorted((ROOT / "configs").iterdir()):
+        if any(f'"{path.name}"' in text for text in code):
+            shutil.copyfile(path, stage / PACKAGE / "configs" / path.name)
 
 
 def build(stage: Path, out: Path) -> Path:

@@ -42,6 +42,9 @@ def test_its_dependencies_are_what_it_imports() -> None:
 def test_it_holds_no_part_that_builds_or_publishes(stage: Path) -> None:
     rooms = {path.name for path in (stage / audit_distribution.PACKAGE).iterdir()}
     assert {"audit", "audit_cli.py", "configs", "model", "targets.py"} <= rooms
+    configs = {path.name for path in (stage / audit_distribution.PACKAGE / "configs").iterdir()}
+    assert configs >= {"targets.toml", "servers.toml", "passport.schema.json"}
+    assert not configs & {"recipes", "toolchains.toml", "toolchains.lock", "matrices.toml", "channels.toml"}
     assert not rooms & {"toolbox", "compile", "index", "load.py", "nightly.py", "plan.py", "source", "cli.py"}
 
 
