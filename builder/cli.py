@@ -1,17 +1,14 @@
-"""The program ``armwheels``: loads the command that is run, and turns errors into exit codes."""
+"""The program ``armwheels``: loads the command that is run."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
 from importlib import import_module
-from typing import NoReturn
 
 import typer
-from rich.console import Console
-from rich.markup import escape
 
-from builder.errors import ArmwheelsError, as_disk_error, with_true_cause
+from builder.commands.terminal import run
 
 PANELS: Mapping[str, Mapping[str, str]] = {  # by the heading in the help: each command with its module
     "Build": {"plan": "build", "nightly": "nightly", "build": "build"},
@@ -35,7 +32,6 @@ PANELS: Mapping[str, Mapping[str, str]] = {  # by the heading in the help: each 
     "Machine and pins": {"doctor": "machine", "targets": "machine", "python": "machine", "lock": "lock"},
     "Recipes": {"recipe": "recipe"},  # the help lists groups of commands last
 }
-err = Console(stderr=True)
 
 
 def make_app(only: str | None = None) -> typer.Typer:
@@ -63,17 +59,5 @@ def make_app(only: str | None = None) -> typer.Typer:
 
 
 def main() -> None:
-    """Run the command; an :class:`ArmwheelsError` ends it with that error's exit code."""
-    try:
-        make_app(sys.argv[1] if len(sys.argv) > 1 else None)()
-    except ArmwheelsError as error:
-        _end(with_true_cause(error))
-    except OSError as error:
-        if (full := as_disk_error(error)) is None:
-            raise
-        _end(full)
-
-
-def _end(error: ArmwheelsError) -> NoReturn:
-    err.print(f"[bold red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
-    sys.exit(error.exit_code)
+    """Run the command; an error ends it with that error's exit code."""
+    run(lambda: make_app(sys.argv[1] if len(sys.argv) > 1 else None)())

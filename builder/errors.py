@@ -1,7 +1,7 @@
 """Errors that a user may see, each class with its own exit code.
 
-A message says what happened, then what to do. :mod:`builder.cli` catches them. The first sentence of each docstring
-is the meaning of its exit code in ``docs/reference``.
+A message says what happened, then what to do. :mod:`builder.commands.terminal` catches them. The first sentence of
+each docstring is the meaning of its exit code in ``docs/reference``.
 """
 
 from __future__ import annotations

@@ -11,13 +11,14 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+from builder.cpus import load_servers, load_targets
 from builder.errors import ConfigError, SourceError
 from builder.folders import matrix_files, recipe_files, scripts
 from builder.locks import read_followed
 from builder.model.channel import EVIDENCE_KINDS, Channel, Gates
 from builder.model.matrix import Matrix
 from builder.model.recipe import Recipe, RecipeFile
-from builder.model.server import Server, ServerTable
+from builder.model.server import Server
 from builder.model.toolchains import Toolchains
 from builder.plan import recipe_faults, unknown_names
 from builder.settings import (
@@ -32,7 +33,6 @@ from builder.settings import (
 )
 from builder.source import checked_patches, pin_folders
 from builder.targets import Target, Targets
-from builder.targets import load as load_target_tables
 from builder.toolbox.tools import load_toolchains
 
 T = TypeVar("T")
@@ -218,29 +218,6 @@ def load_channels() -> dict[str, Channel]:
     """
     path = configs_dir() / "channels.toml"
     return validate_tables(Channel, read_toml(path), origin=str(path))
-
-
-def load_servers() -> dict[str, Server]:
-    """Read ``servers.toml``.
-
-    Raises:
-        ConfigError: with every fault of the file.
-    """
-    path = configs_dir() / "servers.toml"
-    tables = validate_tables(ServerTable, read_toml(path), origin=str(path))
-    return {name: Server(name=name, **table.model_dump()) for name, table in tables.items()}
-
-
-def load_targets(servers: Mapping[str, Server] | None = None) -> Targets:
-    """Read ``targets.toml``, and ``servers.toml`` unless its content is given.
-
-    Raises:
-        ConfigError: with every fault of the file.
-    """
-    path = configs_dir() / "targets.toml"
-    return load_target_tables(
-        read_toml(path), load_servers() if servers is None else servers, origin=str(path)
-    )
 
 
 def _compiler_faults(configs: Configs) -> Iterator[str]:

@@ -22,6 +22,7 @@ from builder.errors import ConfigError
 from builder.model.base import NAME_PATTERN, Name
 
 ROOT = Path(__file__).resolve().parents[1]
+_PACKAGED = Path(__file__).resolve().parent / "configs"
 WHEEL_TESTS = Path(__file__).resolve().parent / "wheel_tests"  # scripts that recipes name under [verify]
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
@@ -77,6 +78,11 @@ VARIABLES = (
         default="off",
     ),
     Variable(
+        name="ARMWHEELS_LLVM_MC",
+        meaning="The program llvm-mc of `armwheels-audit`, of LLVM 19 or later.",
+        default="the one in its wheel, else that of `PATH`",
+    ),
+    Variable(
         name="ARMWHEELS_DEBIAN_MIRROR",
         meaning="Base URL of a Debian mirror, for hosts whose apt is not set up with one.",
         default="the mirrors of apt",
@@ -112,8 +118,9 @@ def variable(name: str) -> str | None:
 
 
 def configs_dir() -> Path:
-    """The folder of recipes, targets and toolchains."""
-    return Path(variable("ARMWHEELS_CONFIGS") or ROOT / "configs").resolve()
+    """The folder of recipes, targets and toolchains; that of ``armwheels-audit`` is in the package."""
+    own = _PACKAGED if _PACKAGED.is_dir() else ROOT / "configs"
+    return Path(variable("ARMWHEELS_CONFIGS") or own).resolve()
 
 
 def home_dir() -> Path:

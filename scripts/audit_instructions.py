@@ -19,7 +19,7 @@ from pathlib import Path
 from builder.audit import audit_wheel, elf, open_wheel
 from builder.audit.elf import Elf
 from builder.audit.flow import Flow
-from builder.load import load_targets
+from builder.cpus import load_targets
 from builder.model.system_space import SYSTEM
 from builder.targets import Target, Targets
 from builder.toolbox.toolbox import Toolbox

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import ast
 import asyncio
+import json
 import re
 import sys
 import tempfile
@@ -23,11 +24,21 @@ from typing import Any
 import httpx2
 import typer
 
+import builder.audit_cli
 import builder.cli
 import builder.settings
 import index_server.cli
 import index_server.settings
-from builder.errors import ArmwheelsError
+from builder.audit.schema import DATA, report_schema
+from builder.commands.terminal import INTERNAL
+from builder.errors import (
+    ArmwheelsError,
+    AuditError,
+    ConfigError,
+    DiskError,
+    StoppedError,
+    ToolboxError,
+)
 from builder.model.channel import Channel
 from builder.model.matrix import Matrix
 from builder.model.recipe import RecipeFile
@@ -43,6 +54,7 @@ from scripts.reference_markdown import Keys, link, markdown, object_section, pag
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "docs/reference"
+AUDIT_SCHEMA = ROOT / "configs/audit-report.schema.json"
 
 
 # Configuration files
@@ -103,6 +115,20 @@ def environment() -> str:
     )
 
 
+FAULT = "A fault of the program itself; the traceback is on standard error."
+AUDIT_CODES = {
+    0: "Every check passed, or did not apply.",
+    1: "A check failed.",
+    2: "The command line is wrong: an unknown option, a file that does not exist.",
+    ConfigError.exit_code: "A target is unknown, a file of rules is wrong, or the SARIF file cannot be written.",
+    ToolboxError.exit_code: "There is no `llvm-mc` of LLVM 19 or later.",
+    AuditError.exit_code: "A wheel cannot be read, so that there is no verdict. The other wheels are judged.",
+    DiskError.exit_code: "The disk is full.",
+    INTERNAL: FAULT,
+    StoppedError.exit_code: "Stopped by Ctrl-C.",
+}
+
+
 def subclasses(base: type[Exception]) -> Iterator[type[Exception]]:
     for each in base.__subclasses__():
         yield each
@@ -118,28 +144,41 @@ def exit_codes() -> str:
             if "exit_code" in vars(error):
                 meanings[vars(error)["exit_code"]][command] = summary(error.__doc__)
     meanings[1]["armwheels"] = "A verdict against a wheel: an audit, a test or a build failed."
+    meanings[INTERNAL]["armwheels"] = FAULT
     meanings[130]["armwheels-index"] = "Stopped by Ctrl-C."
     both = ("armwheels", "armwheels-index")
     rows = [(str(code), *(by.get(command, "") for command in both)) for code, by in sorted(meanings.items())]
-    return page("Exit codes", table(("code", *(f"`{command}`" for command in both)), rows))
+    audits = [(str(code), meaning) for code, meaning in AUDIT_CODES.items()]
+    return page(
+        "Exit codes",
+        table(("code", *(f"`{command}`" for command in both)), rows),
+        "## Audits",
+        "`armwheels audit` and `armwheels-audit` end with these. Of several wheels the highest counts.",
+        table(("code", "meaning"), audits),
+    )
 
 
 def commands() -> str:
     parts = []
+    alone: Any = typer.main.get_command(builder.audit_cli.make_app())
     for app in (builder.cli.make_app(), index_server.cli.make_app()):
         group = typer.main.get_group(app)
         parts.append(f"## {group.name}\n\n{_help(group.help, group.epilog)}")
         for name, command in _flat(group.commands):
-            context = typer.Context(command, info_name=f"{group.name} {name}")
-            records = [parameter.get_help_record(context) for parameter in command.params]
-            rows = [(f"`{record[0]}`", record[1]) for record in records if record]
-            parts += [
-                f"### {group.name} {name}",
-                "    " + context.get_usage().removeprefix("Usage: "),
-                _help(command.help, command.epilog),
-                table(("argument or option", "meaning"), rows) if rows else "",
-            ]
+            parts += [f"### {group.name} {name}", *_command(f"{group.name} {name}", command)]
+    parts += [f"## {alone.name}", *_command(alone.name, alone)]
     return page("Commands", *parts)
+
+
+def _command(name: str, command: Any) -> list[str]:
+    context = typer.Context(command, info_name=name)
+    records = [parameter.get_help_record(context) for parameter in command.params]
+    rows = [(f"`{record[0]}`", record[1]) for record in records if record]
+    return [
+        "    " + context.get_usage().removeprefix("Usage: "),
+        _help(command.help, command.epilog),
+        table(("argument or option", "meaning"), rows) if rows else "",
+    ]
 
 
 def _flat(commands: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
@@ -154,6 +193,30 @@ def _flat(commands: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, 
 def _help(*texts: str | None) -> str:
     text = markdown("\n\n".join(filter(None, texts)))
     return re.sub(r"\[/?bold\]|\[/\]", "`", re.sub(r"^ +", "", text, flags=re.MULTILINE))
+
+
+# Reports of audits
+
+
+def audit_report() -> str:
+    definitions = report_schema()["$defs"]
+    sections = {name: definitions[name] for name in ("Verdict", "PlaceData", "DeathData")}
+    sections |= {model.__name__: definitions[model.__name__] for model in DATA.values()}
+    return page(
+        "Audit report",
+        "What `armwheels audit --json` and `armwheels-audit --json` print. JSON Schema: "
+        "`configs/audit-report.schema.json`.",
+        object_section("Report", report_schema()),
+        table(
+            ("check", "its `data`"),
+            [(f"`{check}`", link(model.__name__, model.__name__)) for check, model in DATA.items()],
+        ),
+        *(object_section(name, section) for name, section in sections.items()),
+    )
+
+
+def audit_schema() -> str:
+    return json.dumps(report_schema(), indent=2) + "\n"
 
 
 # HTTP and the store
@@ -336,6 +399,7 @@ def contents() -> str:
 
 REFERENCE: Mapping[str, Callable[[], str]] = {
     "README.md": contents,
+    "audit-report.md": audit_report,
     "channels.md": channels,
     "commands.md": commands,
     "environment.md": environment,
@@ -359,8 +423,9 @@ def main() -> None:
     check = parser.parse_args().check
     FOLDER.mkdir(parents=True, exist_ok=True)
     differing = []
-    for name, make in REFERENCE.items():
-        path, text = FOLDER / name, make()
+    pages = {FOLDER / name: make for name, make in REFERENCE.items()}
+    for path, make in {**pages, AUDIT_SCHEMA: audit_schema}.items():
+        text = make()
         if not path.is_file() or path.read_text(encoding="utf-8") != text:
             differing.append(str(path.relative_to(ROOT)))
             if not check:

@@ -62,7 +62,7 @@ def json_type(schema: Schema) -> str:
         return " or ".join(f"`{json.dumps(each)}`" for each in schema.get("enum", [schema.get("const")]))
     if schema.get("type") == "array":
         return f"list of {several(json_type(schema['items']))}" if "items" in schema else "list"
-    if "additionalProperties" in schema and schema["additionalProperties"] is not False:
+    if schema.get("additionalProperties", False) not in (False, True):
         return f"{several(json_type(schema['additionalProperties']))} by name"
     return str(schema.get("type", "any"))
 

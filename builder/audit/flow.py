@@ -22,8 +22,8 @@ from builder.audit.text import Indexes, Numbers, Text, matching, parts, text_of
 
 _RELA = np.dtype([("offset", "<u8"), ("info", "<u8"), ("addend", "<i8")])
 _ABS64, _GLOB_DAT, _JUMP_SLOT, _RELATIVE = 257, 1025, 1026, 1027
-# The slots of a module definition (CPython, Include/moduleobject.h): create and exec, which hold functions; those for
-# several interpreters and without the GIL, which hold 0, 1 or 2; and those of PEP 793.
+# The slots of a module definition (CPython, Include/moduleobject.h): create and exec, which hold functions; those
+# for several interpreters and without the GIL, which hold 0, 1 or 2; and those of PEP 793.
 _MODULE_SLOTS = (1, 2)
 _MODULE_SETTINGS, _LAST_SETTING = (3, 4), 2
 _MODULE_DETAILS = tuple(range(5, 17))

@@ -27,8 +27,8 @@ _SP = 31
 class Examined:
     """What :func:`examine` found in one function.
 
-    ``guarded`` are the addresses behind a guard. ``written`` are those of the bytes of variables, ``taken`` all that
-    the function makes. ``returns_answer`` says whether it returns an answer of the CPU.
+    ``guarded`` are the addresses behind a guard. ``written`` are those of the bytes of variables, ``taken`` all
+    that the function makes. ``returns_answer`` says whether it returns an answer of the CPU.
     """
 
     guarded: frozenset[int]

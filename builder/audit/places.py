@@ -105,15 +105,22 @@ def check_instructions(found: Survey, every: tuple[Place, ...], target: Target, 
     for one in found.findings:
         if not one.legal and one.rule is not None:
             allowed[one.rule] += one.count
-    bad = [one for one in every if one.rank < Rank.CHOSEN or (strict and one.library is None)]
-    chosen = [one for one in every if one not in bad]
+    judged = [(one, one.rank < Rank.CHOSEN or (strict and one.library is None)) for one in every]
+    bad = [one for one, fails in judged if fails]
+    chosen = [one for one, fails in judged if not fails]
     data = {
         "instructions": found.instructions,
         "data_words": found.data_words,
         "allowed": dict(allowed.most_common()),
         "libraries": {member: [str(one) for one in each] for member, each in found.libraries.items() if each},
         "places": [
-            {**asdict(one), "rank": one.rank.name.lower(), "address": f"0x{one.address:x}"} for one in every
+            {
+                **asdict(one),
+                "rank": one.rank.name.lower(),
+                "address": f"0x{one.address:x}",
+                "fails": fails,
+            }
+            for one, fails in judged
         ],
     }
     aside = "".join(f"; {count:,} set aside: {why}" for why, count in allowed.most_common())

@@ -4,33 +4,52 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from builder.model.base import Frozen
 
-AUDIT_VERSION = 3
+AUDIT_VERSION = 4
 """Raise this by hand to audit all wheels again. It enters no digest of a wheel."""
 Outcome = Literal["pass", "fail", "not-applicable"]
+SchemaVersion = Literal[1]
 
 
-class Verdict(Frozen):
-    """The result of one check. ``detail`` is text for people, and ``data`` is for programs."""
+class _Printed(Frozen):
+    """Base of what ``--json`` prints: all keys are there, and each is described in the JSON Schema."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True, json_schema_serialization_defaults_required=True)
+
+
+class Verdict(_Printed):
+    """The result of one check."""
 
     check: str
+    """Name of the check."""
     outcome: Outcome
+    """Whether the wheel passes; ``not-applicable`` says that the check did not judge it."""
     detail: str
+    """The reason, for people."""
     data: dict[str, Any] = Field(default_factory=dict)
+    """The same for programs; :mod:`builder.audit.schema` says what it holds for each check."""
 
 
-class AuditReport(Frozen):
-    """All verdicts about one wheel. ``size`` is in bytes. ``passed`` is true if no check failed."""
+class AuditReport(_Printed):
+    """All verdicts about one wheel."""
 
+    schema_version: SchemaVersion = 1
+    """Rises when a key goes or changes its meaning; keys and checks may be added without."""
     filename: str
+    """Name of the wheel file."""
     sha256: str
+    """Hash of the wheel file."""
     size: int
+    """Its size in bytes."""
     target: str
+    """The CPU target for which it was judged."""
     passed: bool
+    """Whether no check failed."""
     verdicts: tuple[Verdict, ...]
+    """The verdict of each check."""
 
     def verdict(self, check: str) -> Verdict:
         """Return the verdict of a check.

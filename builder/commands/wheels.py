@@ -11,9 +11,16 @@ from rich.progress import track
 
 from builder import audit as auditing
 from builder import settings
-from builder.audit import table as audit_table
 from builder.commands import console
 from builder.commands.configs import read_configs
+from builder.commands.judging import (
+    AllowOption,
+    SarifOption,
+    TargetOption,
+    judge_wheels,
+    rules_in,
+    show_table,
+)
 from builder.commands.project import Project
 from builder.commands.terminal import err, out
 from builder.emulation import trial
@@ -25,8 +32,6 @@ from builder.index.licences import licensed_library, refuse_licensed
 from builder.index.local import open_index
 from builder.index.publish import previous_wheels, put_evidence
 from builder.ingredients import expectations_of, record_of
-from builder.model.expectations import AllowFile
-from builder.settings import load_toml
 from builder.toolbox.toolbox import Toolbox
 
 
@@ -34,12 +39,7 @@ def audit(
     wheel: Annotated[
         Path, typer.Argument(metavar="WHEEL", exists=True, dir_okay=False, help="Wheel file of any project.")
     ],
-    target: Annotated[
-        str | None,
-        typer.Option(
-            "--target", metavar="T", help="CPU target or alias. Default: the passport's target, else generic."
-        ),
-    ] = None,
+    target: TargetOption = None,
     recipe_name: Annotated[
         str | None,
         typer.Option(
@@ -48,16 +48,7 @@ def audit(
             help="Recipe whose [[audit.allow]] holds for a wheel that others built. Default: none.",
         ),
     ] = None,
-    allow: Annotated[
-        Path | None,
-        typer.Option(
-            "--allow",
-            metavar="FILE",
-            exists=True,
-            dir_okay=False,
-            help="TOML file of [[allow]] tables, as in a recipe: code that is chosen at run time.",
-        ),
-    ] = None,
+    allow: AllowOption = None,
     run: Annotated[
         bool,
         typer.Option(
@@ -65,6 +56,7 @@ def audit(
         ),
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+    sarif: SarifOption = None,
 ) -> None:
     """Check a wheel's files, tags, libraries, instructions, flags, licences and passport, without changing it.
 
@@ -75,32 +67,36 @@ def audit(
     import ends by an illegal instruction, the check `run` names the file, the address, and the rank that the audit
     gave it.
 
-    Exit code 1: a check failed.
+    Exit code 1: a check failed. 8: the wheel cannot be read.
 
     Example: armwheels audit msgpack-1.2.4-cp313-cp313-manylinux2014_aarch64.whl --target graviton3
     """
     configs = read_configs()
     chosen = configs.targets[target] if target else None
     rules = configs.recipe(recipe_name).audit.allow if recipe_name else ()
-    if allow is not None:
-        rules = (*rules, *load_toml(AllowFile, allow).allow)
+    rules = (*rules, *rules_in(allow))
     toolbox = Toolbox(console.Live(err).say)
-    report = auditing.audit_wheel(
-        wheel,
-        targets=configs.targets,
-        target=chosen,
-        expectations=expectations_of(wheel, configs, chosen, rules),
-        record=record_of(wheel, toolbox.home),
-        llvm_mc=toolbox.llvm_mc(),
-    )
-    if run:
-        report = trial.decided(report, wheel, target=configs.targets[report.target], toolbox=toolbox)
-    if as_json:
-        typer.echo(report.model_dump_json(indent=2))
-    else:
-        out.print(audit_table.draw(report), highlight=False)
-    if not report.passed:
-        raise typer.Exit(1)
+
+    def judge(path: Path) -> auditing.AuditReport:
+        report = auditing.audit_wheel(
+            path,
+            targets=configs.targets,
+            target=chosen,
+            expectations=expectations_of(path, configs, chosen, rules),
+            record=record_of(path, toolbox.home),
+            llvm_mc=toolbox.llvm_mc(),
+        )
+        if not run:
+            return report
+        return trial.decided(report, path, target=configs.targets[report.target], toolbox=toolbox)
+
+    def show(report: auditing.AuditReport) -> None:
+        if as_json:
+            typer.echo(report.model_dump_json(indent=2))
+        else:
+            show_table(report)
+
+    judge_wheels([wheel], judge, show=show, sarif_file=sarif)
 
 
 def verify(

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from builder.audit.decode import LlvmMc
-from builder.load import load_targets
+from builder.cpus import load_targets
 from tests.helpers import DATA
 
 pytestmark = pytest.mark.slow

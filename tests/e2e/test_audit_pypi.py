@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from builder.audit import audit_wheel
-from builder.load import load_targets
+from builder.cpus import load_targets
 from builder.model.expectations import AllowedCode, Expectations
 from tests.helpers.places import Place
 

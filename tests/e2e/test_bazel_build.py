@@ -22,10 +22,11 @@ import trustme
 
 from builder.audit import open_wheel
 from builder.compile.root import ENTER, enter, why_not
+from builder.cpus import load_targets
 from builder.emulation.environment import EmulatedPython
 from builder.errors import CompileError, ConfigError, ToolboxError
 from builder.ingredients import gather_ingredients
-from builder.load import load_recipes, load_targets
+from builder.load import load_recipes
 from builder.model.build import Build
 from builder.plan import make_build
 from builder.toolbox.toolbox import Toolbox

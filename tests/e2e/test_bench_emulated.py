@@ -15,7 +15,7 @@ from builder.bench.counting import EMULATOR, compile_plugin
 from builder.bench.cycles import code_of, estimate
 from builder.bench.mca import Simulator
 from builder.bench.traces import hot_traces
-from builder.load import load_targets
+from builder.cpus import load_targets
 from builder.toolbox.toolbox import Toolbox
 from tests.helpers.loops import EXIT, LOOPS, MARK, TURNS, assemble, count, program
 from tests.helpers.places import Place

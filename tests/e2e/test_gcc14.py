@@ -9,8 +9,8 @@ import pytest
 
 from builder.compile.compilers.base import Commands
 from builder.compile.wrappers import write_wrappers
+from builder.cpus import load_targets
 from builder.ingredients import gather_ingredients
-from builder.load import load_targets
 from builder.model.recipe import Recipe
 from builder.settings import validate
 from builder.toolbox.toolbox import Toolbox

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from builder.compile.wrappers import write_wrappers
-from builder.load import load_targets
+from builder.cpus import load_targets
 from builder.model.recipe import Recipe
 from builder.settings import validate
 from builder.toolbox.toolbox import Toolbox

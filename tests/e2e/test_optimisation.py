@@ -13,8 +13,9 @@ import pytest
 
 from builder.audit import Verdict
 from builder.compile.units import RECORD, read_record
+from builder.cpus import load_targets
 from builder.ingredients import gather_ingredients
-from builder.load import load_recipes, load_targets
+from builder.load import load_recipes
 from builder.model.build import Build
 from builder.plan import make_build
 from builder.toolbox.toolbox import Toolbox

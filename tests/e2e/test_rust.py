@@ -6,8 +6,9 @@ import pytest
 
 from builder.audit import open_wheel
 from builder.compile.units import read_record
+from builder.cpus import load_targets
 from builder.ingredients import gather_ingredients
-from builder.load import load_recipes, load_targets
+from builder.load import load_recipes
 from builder.plan import make_build
 from builder.toolbox.toolbox import Toolbox
 from builder.workshop import Workshop

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from builder.cpus import load_targets
 from builder.emulation.emulate import stand_in
 from builder.emulation.environment import EmulatedPython
-from builder.load import load_targets
 from builder.model.server import HWCAP
 from builder.targets import NOT_IN_CODE
 from builder.toolbox.toolbox import Toolbox

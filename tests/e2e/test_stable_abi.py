@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from builder.cpus import load_targets
 from builder.emulation.environment import EmulatedPython
 from builder.ingredients import gather_ingredients
-from builder.load import load_recipes, load_targets
+from builder.load import load_recipes
 from builder.model.matrix import Cells, Matrix
 from builder.plan import make_builds
 from builder.toolbox.toolbox import Toolbox

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from builder.audit import audit_wheel
-from builder.load import load_targets
+from builder.cpus import load_targets
 from builder.targets import Target
 from builder.toolbox.toolbox import Toolbox
 from scripts.audit_instructions import WORDS, feature, patched, program, runs

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from builder.audit import AuditReport, open_wheel
 from builder.audit.report import judge
+from builder.audit.schema import DATA
 from builder.model.expectations import Expectations
 from builder.targets import Targets
 from tests.helpers.elf_builder import LDADD, RET, SVE_FADD, ElfFile, Function, make_wheel
@@ -27,12 +28,20 @@ class Auditor:
         self.cpus, self.decoder, self.folder = cpus, decoder, folder
 
     def path(self, path: Path, target: str = "generic", **expectations: object) -> AuditReport:
-        return judge(
+        report = judge(
             open_wheel(path), self.cpus[target], Expectations.model_validate(expectations), self.decoder
         )
+        conforms(report)
+        return report
 
     def elf(self, elf: ElfFile, target: str = "generic", **expectations: object) -> AuditReport:
         return self.path(make_wheel(self.folder, {SO: elf.build()}), target, **expectations)
+
+
+def conforms(report: AuditReport) -> None:
+    """Hold the data of each check against its model, which knows all keys."""
+    for verdict in report.verdicts:
+        DATA[verdict.check].model_validate(verdict.data)
 
 
 def failures(report: AuditReport) -> dict[str, str]:

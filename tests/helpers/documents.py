@@ -10,7 +10,9 @@ from markdown_it.token import Token
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted(
-    path for pattern in ("*.md", "docs/**/*.md", "scripts/*.md") for path in ROOT.glob(pattern)
+    path
+    for pattern in ("*.md", "docs/**/*.md", "scripts/*.md", "distributions/**/*.md")
+    for path in ROOT.glob(pattern)
 )
 
 

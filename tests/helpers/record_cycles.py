@@ -13,7 +13,7 @@ from pathlib import Path
 from builder.bench.cycles import code_of
 from builder.bench.mca import Simulator
 from builder.bench.traces import hot_traces
-from builder.load import load_targets
+from builder.cpus import load_targets
 from builder.toolbox.toolbox import Toolbox
 from tests.helpers import DATA
 from tests.helpers.loops import assemble, count, program

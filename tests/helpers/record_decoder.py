@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from builder.audit.decode import LlvmMc
-from builder.load import load_targets
+from builder.cpus import load_targets
 from builder.model.extensions import EXTENSIONS
 from tests.helpers import DATA
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from builder.load import load_targets
+from builder.cpus import load_targets
 from builder.model.build import Build
 from builder.model.recipe import Recipe
 from builder.settings import validate

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from builder import cli
 from builder.capacity import Resources, capacity
+from builder.commands.terminal import INTERNAL
 from builder.errors import CompileError, DiskError
 from builder.model.recipe import Needs
 
@@ -74,10 +75,14 @@ def test_a_full_disk_is_told_with_what_to_do(
     assert "run the same command again" in message
 
 
-def test_any_other_fault_of_the_system_stays_what_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_any_other_fault_of_the_system_is_shown_as_it_is(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     def refused() -> None:
         raise PermissionError(errno.EACCES, "Permission denied", "x")
 
     monkeypatch.setattr(cli, "make_app", lambda _: refused)
-    with pytest.raises(PermissionError):
+    with pytest.raises(SystemExit) as ended:
         cli.main()
+    assert ended.value.code == INTERNAL
+    assert "PermissionError: [Errno 13] Permission denied: 'x'" in capsys.readouterr().err

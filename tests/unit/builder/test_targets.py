@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from builder import targets
+from builder.cpus import load_servers
 from builder.errors import ConfigError
-from builder.load import load_configs, load_servers
+from builder.load import load_configs
 from builder.settings import configs_dir, read_toml
 from builder.targets import Target
 from tests.helpers import DATA

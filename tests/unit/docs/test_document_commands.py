@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import typer
 
+import builder.audit_cli
 import builder.cli
 import index_server.cli
 from tests.helpers.documents import DOCUMENTS, ROOT, code_of
@@ -27,8 +28,10 @@ OPTIONS = {
     program: {name: options_of(command) for name, command in typer.main.get_group(app).commands.items()}
     for program, app in APPS.items()
 }
+AUDIT_OPTIONS = options_of(typer.main.get_command(builder.audit_cli.make_app()))
 TARGETS = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
 COMMAND = re.compile(r"(?<![\w/.-])(?:\.venv/bin/)?(armwheels(?:-index)?) ([a-z]+)\b([^\n;&|#(]*)")
+AUDIT = re.compile(r"(?<![\w/.-])armwheels-audit\b([^\n;&|#]*)")
 MAKE = re.compile(r"(?<![\w-])make ([a-z]+)\b")
 
 
@@ -42,6 +45,9 @@ def faults(code: str) -> Iterator[str]:
         yield from (
             f"{program} {name} {option}: no such option" for option in sorted(given - OPTIONS[program][name])
         )
+    for rest in AUDIT.findall(code.replace("\\\n", " ")):
+        given = set(re.findall(r"(?<!\S)--?[a-z][a-z-]*", rest))
+        yield from (f"armwheels-audit {option}: no such option" for option in sorted(given - AUDIT_OPTIONS))
     yield from (f"make {target}: no such target" for target in MAKE.findall(code) if target not in TARGETS)
 
 
@@ -58,6 +64,8 @@ def test_commands_exist(document: Path) -> None:
         ("armwheels gone", 1),
         (".venv/bin/armwheels python --target a \\\n  --venv v -- -m pip install --index-url x", 0),
         ("armwheels-index token --name ci --gone", 1),
+        ("armwheels-audit a.whl b.whl --sarif x", 0),
+        ("armwheels-audit a.whl --gone", 1),
         ("make run", 0),
         ("make gone MATRIX=small", 1),
     ],

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from builder import targets
-from builder.load import load_targets
+from builder.cpus import load_targets
 from tests.helpers.auditor import Auditor
 from tests.helpers.recorded_decoder import RecordedDecoder
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from builder.cpus import load_servers
 from builder.errors import ConfigError
-from builder.load import load_servers
 from builder.model.server import HWCAP, HWCAP2, ServerTable, names_of
 from builder.settings import configs_dir, read_toml, validate
 from builder.targets import Targets
