@@ -71,7 +71,9 @@ def places(found: Survey, elves: Iterable[Elf]) -> tuple[Place, ...]:
 
 
 def _places(finding: Finding, reach: Reach, libraries: tuple[Embedded, ...]) -> list[Place]:
-    library = next((str(one) for one in libraries if finding.extension in one.library.extensions), None)
+    # A name that no rule matched is of no known library. Without a name, the file must have only one such library.
+    fitting = [one for one in libraries if finding.extension in one.library.extensions]
+    library = str(fitting[0]) if finding.symbol is None and len(fitting) == 1 else None
     counts: Counter[tuple[Rank, str | None, str | None]] = Counter()
     first: dict[tuple[Rank, str | None, str | None], int] = {}
     ranked = reach.rank(finding.member, finding.addresses)

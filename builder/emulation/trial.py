@@ -10,7 +10,7 @@ import json
 import re
 import signal
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ _ILLEGAL = Path(__file__).with_name("illegal.c")
 _REPORTED = re.compile(r"^ILLEGAL 0x([0-9a-f]+) 0x([0-9a-f]+) (.+)$", re.MULTILINE)
 # A module's file: a name, then nothing, the stable ABI's mark or CPython's own (PEP 3149).
 _EXTENSION = re.compile(r"^(\w+?)(?:\.abi3|\.cpython-[\w-]+)?\.so$")
+_STARTS = (b"PyInit_", b"PyModExport_")  # PEP 3121, PEP 793
 _SCHEME = re.compile(r"^[^/]+\.data/(?:platlib|purelib)/")
 _TOLD = 300
 
@@ -77,10 +78,11 @@ def decided(report: AuditReport, wheel: Path, *, target: Target, toolbox: Toolbo
     )
 
 
-def modules_of(names: Sequence[str]) -> tuple[str, ...]:
+def modules_of(names: Sequence[str], compiled: Collection[str]) -> tuple[str, ...]:
     """Return the modules of a wheel to import: those at the top, then each extension module. Pure.
 
-    ``names`` are the members. Names that no import statement can have are left out.
+    ``names`` are the members, and ``compiled`` those that define a module. Names that no import statement can have
+    are left out.
     """
     top, extensions = set(), set()
     for name in names:
@@ -88,7 +90,7 @@ def modules_of(names: Sequence[str]) -> tuple[str, ...]:
         if parts[0].endswith((".dist-info", ".data", ".libs")):
             continue
         match = _EXTENSION.match(parts[-1])
-        if match:
+        if match and name in compiled:
             extensions.add(".".join([*parts[:-1], match[1]]))
         if parts[-1] == "__init__.py" and len(parts) == 2:
             top.add(parts[0])
@@ -125,7 +127,9 @@ def try_imports(wheel: Path, *, target: Target, toolbox: Toolbox, python: str | 
             cache=Path(scratch) / "cache",
             options=["-nostdlib", "-fno-builtin", "-fno-stack-protector", "-Wl,-z,undefs"],
         )
-        return _import_all(emulated, model, modules_of(open_wheel(wheel).names), site, watch)
+        opened = open_wheel(wheel)
+        compiled = {member for member, data in opened.binaries() if any(start in data for start in _STARTS)}
+        return _import_all(emulated, model, modules_of(opened.names, compiled), site, watch)
 
 
 def _import_all(
@@ -201,9 +205,9 @@ def judged(report: AuditReport, trial: Trial, target: Target) -> Verdict:
         first, why = trial.refused[0]
         told += f", {len(trial.refused)} refused ({first}: {why.splitlines()[0] if why else 'no message'})"
     if trial.deaths:
-        lines = [f"SIGILL at import; {told}"]
-        lines += [_told(death, places) for death in trial.deaths]
-        return failed("run", "\n".join(lines), **data)
+        ways = {(death.file, death.address): death for death in reversed(trial.deaths)}
+        lines = [_told(death, places) for death in reversed(ways.values())]
+        return failed("run", "\n".join([f"SIGILL at import; {told}", *lines]), **data)
     if target.emulator is None:
         return not_applicable("run", f"{told}, which has all instructions: it cannot decide", **data)
     if not trial.imported:
