@@ -19,6 +19,8 @@ from builder.toolbox.fetch import Listed
 from builder.toolbox.toolbox import Toolbox
 
 WHEEL = "m-1.0-cp313-cp313-manylinux_2_28_aarch64.whl"
+CPUS = ("generic", "neoverse-n1")
+CHOICE = "only a choice at run time reaches, or nothing"
 
 
 def report(
@@ -28,11 +30,8 @@ def report(
         {"rank": rank, "member": "m.so", "function": f"f{n}", "address": "0x10", "extension": "sve"}
         for n, rank in enumerate(ranks)
     ]
-    verdicts = [
-        Verdict.model_validate(
-            {"check": "instructions", "outcome": outcome, "detail": "d", "data": {"places": places}}
-        )
-    ]
+    told = {"check": "instructions", "outcome": outcome, "detail": "d", "data": {"places": places}}
+    verdicts = [Verdict.model_validate(told)]
     if also:
         verdicts.append(Verdict(check=also, outcome="fail", detail="first\nsecond"))
     return AuditReport(
@@ -48,7 +47,7 @@ def report(
         (
             ("chosen", "unreached"),
             Answer.CHOSEN,
-            "sve in 2 places that only a choice at run time reaches, or nothing",
+            f"sve in 2 places that {CHOICE}",
         ),
         ((), Answer.RUNS, "every instruction exists on this CPU"),
     ],
@@ -134,9 +133,7 @@ def survey() -> Survey:
     bad = Entry(project="bad", version="1.0", filename=WHEEL, sha256="ab" * 32, size=2048, results=results)
     good = bad.model_copy(update={"project": "good", "results": (results[1],)})
     absent = Entry(project="absent", note="no wheel")
-    return Survey(
-        made="2026-11-28", python="cp313", targets=("generic", "neoverse-n1"), entries=(bad, good, absent)
-    )
+    return Survey(made="2026-11-28", python="cp313", targets=CPUS, entries=(bad, good, absent))
 
 
 def test_the_pages(tmp_path: Path, targets: Targets) -> None:
