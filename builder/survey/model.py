@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from enum import StrEnum
 from typing import Any
 
-from builder.audit import AuditReport
+from builder.audit import AuditReport, Verdict
 from builder.model.base import Frozen
 
 _NAMED = 3
@@ -81,26 +81,32 @@ def result_of(report: AuditReport) -> Result:
     )
     places: list[dict[str, Any]] = verdict.data.get("places", [])
     run = next((_first_line(one.detail) for one in report.verdicts if one.check == "run"), None)
-    answer, reason = _answer(verdict.outcome, verdict.detail, places)
+    answer, reason = _answer(verdict, places)
     worst = places[0]["rank"] if places else ""
     named = tuple(_place(one) for one in places if one["rank"] == worst)[:_NAMED]
     return Result(target=report.target, answer=answer, reason=reason, places=named, faults=others, run=run)
 
 
-def _answer(outcome: str, detail: str, places: list[dict[str, Any]]) -> tuple[Answer, str]:
-    if outcome == "not-applicable" or (outcome == "fail" and not places):
-        return Answer.UNKNOWN, _first_line(detail)
+def _answer(verdict: Verdict, places: list[dict[str, Any]]) -> tuple[Answer, str]:
+    if verdict.outcome == "not-applicable" or (verdict.outcome == "fail" and not places):
+        return Answer.UNKNOWN, _first_line(verdict.detail)
     worst = places[0] if places else None
     if worst is not None and worst["rank"] in _WHEN:
         answer = Answer.IMPORT if worst["rank"] == "import" else Answer.CALLED
         return answer, f"{_place(worst)} runs {_WHEN[worst['rank']]}"
-    if worst is not None:
+    reasons = [f"{count:,} in {_short(why)}" for why, count in verdict.data.get("allowed", {}).items()]
+    if places:
         kinds = ", ".join(sorted({one["extension"] for one in places}))
-        return (
-            Answer.CHOSEN,
-            f"{kinds} in {len(places):,} places that only a choice at run time reaches, or nothing",
-        )
+        where = f"{len(places):,} places that only a choice at run time reaches, or nothing"
+        reasons.append(f"{kinds} in {where}")
+    if reasons:
+        return Answer.CHOSEN, "; ".join(reasons)
     return Answer.RUNS, "every instruction exists on this CPU"
+
+
+def _short(why: str) -> str:
+    """The library of a reason, without how it tests the CPU."""
+    return why.partition(": ")[0]
 
 
 def _place(one: dict[str, Any]) -> str:

@@ -57,6 +57,13 @@ def test_the_worst_place_is_the_answer(ranks: tuple[str, ...], answer: Answer, r
     assert (found.answer, found.reason) == (answer, reason)
 
 
+def test_what_a_rule_sets_aside_is_reached_only_by_dispatch() -> None:
+    data = {"places": [], "allowed": {"OpenBLAS 0.3.30: DYNAMIC_ARCH": 12, "outline atomics": 3}}
+    verdict = Verdict(check="instructions", outcome="pass", detail="", data=data)
+    found = result_of(report().model_copy(update={"verdicts": (verdict,)}))
+    assert (found.answer, found.reason) == (Answer.CHOSEN, "12 in OpenBLAS 0.3.30; 3 in outline atomics")
+
+
 def test_other_faults_are_listed_beside() -> None:
     assert result_of(report(also="rpath")).faults == ("rpath: first",)
 
