@@ -104,12 +104,15 @@ class DispatchLibrary(Config):
         return self
 
     def chooses(self, symbol: str | None, extension: str) -> bool:
-        """Whether a function of that name holds code of an extension that the library tests for."""
+        """Whether a function of that name holds code of an extension that the library tests for.
+
+        Compilers give copies of a function a suffix, such as ``.constprop.0``, which does not count.
+        """
         return (
             extension in self.extensions
             and self.functions is not None
             and symbol is not None
-            and re.fullmatch(self.functions, symbol) is not None
+            and re.fullmatch(self.functions, symbol.partition(".")[0]) is not None
         )
 
 
