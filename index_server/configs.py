@@ -19,7 +19,9 @@ from pydantic_core import ErrorDetails
 
 from index_server.errors import ConfigError
 
-RESERVED = frozenset({"api", "files", "healthz", "openapi.json", "snapshots", "staging", "upload"})
+RESERVED = frozenset(
+    {"api", "cpu", "files", "healthz", "openapi.json", "search", "simple", "snapshots", "staging", "upload"}
+)
 """First path segments that the server uses itself; no channel may have such a name."""
 
 EVIDENCE_KINDS = ("audit", "emulation", "bench")
@@ -172,13 +174,16 @@ class FlagsTable(Table):
 
 
 class TargetTable(Table):
-    """``[TARGET]`` of ``targets.toml``: a CPU. The index uses the first three keys, the builder uses all."""
+    """``[TARGET]`` of ``targets.toml``: a CPU. The index uses the first four keys and ``parts``."""
 
     description: str
     """The name of the CPU for people."""
 
     aliases: tuple[Name, ...]
     """Product and cloud names that stand for the target in URLs and commands; each is unique."""
+
+    instances: tuple[str, ...] = ()
+    """Cloud instances and machines with this CPU, for people who look for theirs."""
 
     also_runs: tuple[Name, ...]
     """Other targets whose wheels run on this CPU, the best first."""

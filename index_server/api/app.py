@@ -75,7 +75,9 @@ def create_app(
     api.add_exception_handler(RequestValidationError, _malformed)
     api.add_exception_handler(HTTPException, _http_error)
     inner = uploads.UploadsFirst(HeadAsGet(api, own=("/api/cache/",)), taken)
-    site = Site(catalog, settings.targets, inner, policy.retention, policy.stale_seconds, proxies)
+    site = Site(
+        catalog, settings.targets, inner, policy.retention, policy.stale_seconds, proxies, policy.gates
+    )
     gated = ReadGate(site, RecentTokens(store)) if policy.reads_need_token else site
     app: ASGIApp = NoTokenInAddress(BodyPace(gated, limits.body_seconds))
     return BelowPath(app, proxies.root_path) if proxies and proxies.root_path else app

@@ -15,7 +15,7 @@ import math
 import re
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import quote
@@ -38,6 +38,7 @@ from index_server.errors import (
 from index_server.model import SESSION, DevelopmentRule, Record, Snapshot
 from index_server.pages import people as landing
 from index_server.pages.address import Proxies, relative, up
+from index_server.pages.browse import Browser
 from index_server.pages.files import Headers, Send, StoredFile, send_bytes, send_file
 from index_server.pages.follow import Followed, Follower
 from index_server.pages.methods import refuse_method
@@ -53,6 +54,7 @@ from index_server.pages.negotiation import (
 from index_server.pages.promises import Epoch, Promises, gone_error
 from index_server.pages.simple import Page, project_page, root_page
 from index_server.rules.development import describe, listed_until
+from index_server.rules.gates import Gates
 from index_server.rules.marks import NONE, ProjectMarks
 from index_server.rules.retention import Promise, Terms
 from index_server.rules.views import backends, view, visible
@@ -65,11 +67,11 @@ KEPT_BYTES = 256 << 20  # of rendered pages
 STALE_SECONDS = 3600.0  # for which kept pages are served while the store is away
 _log = logging.getLogger(__name__)
 _SITE_PATHS = RESERVED - {"api", "healthz", "openapi.json", "upload"}
-_FOR_PEOPLE: Headers = [
-    (b"content-type", b"text/html; charset=utf-8"),
+_UNKEPT: Headers = [
     (b"cache-control", b"no-cache"),
     (b"content-security-policy", landing.POLICY.encode()),
 ]
+_FOR_PEOPLE: Headers = [(b"content-type", b"text/html; charset=utf-8"), *_UNKEPT]
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 _FILENAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.!+-]*\.whl(\.metadata)?\Z")
 
@@ -97,10 +99,11 @@ class Redirect:
 
 @dataclass(frozen=True)
 class Text:
-    """A page for people."""
+    """A page for people, or a feed."""
 
     status: int
     body: bytes
+    media: str = "text/html; charset=utf-8"
 
 
 @dataclass(frozen=True)
@@ -125,9 +128,11 @@ class Site:
         terms: Terms | None = None,
         stale_seconds: float = STALE_SECONDS,
         proxies: Proxies | None = None,
+        gates: Mapping[str, Gates] | None = None,
     ) -> None:
         self._catalog = catalog
         self._promises = Promises(catalog, terms or Terms({}))
+        self._browser = Browser(catalog, targets, self._promises, gates or {})
         self._targets = targets
         self._inner = inner
         self._proxies = proxies or Proxies()
@@ -145,7 +150,7 @@ class Site:
         if scope["method"] not in ("GET", "HEAD"):
             headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
             first = _first(scope["path"])
-            known = first in ("", *_SITE_PATHS, *self._catalog.channels)
+            known = first in ("", *_SITE_PATHS - {"simple"}, *self._catalog.channels)
             await refuse_method(send, scope["method"], self._proxies.base(scope, headers), known=known)
             return
         begun = False
@@ -189,7 +194,8 @@ class Site:
                 send, answer.error.status, problem, orjson.dumps(answer.error.problem()), head=head
             )
         else:
-            await send_bytes(send, answer.status, _FOR_PEOPLE, answer.body, head=head)
+            typed: Headers = [(b"content-type", answer.media.encode()), *_UNKEPT]
+            await send_bytes(send, answer.status, typed, answer.body, head=head)
 
     def _is_inner(self, path: str) -> bool:
         first = _first(path)
@@ -202,7 +208,8 @@ class Site:
             return kept
         base = self._proxies.base(scope, headers)
         begun = time.monotonic()
-        answer = await asyncio.to_thread(self._find, scope["path"], base)
+        query = scope["query_string"].decode("latin-1")
+        answer = await asyncio.to_thread(self._find, scope["path"], base, query)
         if isinstance(answer, Kept) and not answer.private:
             self._keep(scope["path"], replace(answer, rendered=begun))
         return answer
@@ -259,7 +266,7 @@ class Site:
 
     # Paths
 
-    def _find(self, path: str, base: str) -> Answer:
+    def _find(self, path: str, base: str, query: str = "") -> Answer:
         """The answer to a path without a kept page. Reads the store."""
         parts = path.removeprefix("/").split("/")
         slash = parts[-1] == ""
@@ -272,11 +279,15 @@ class Site:
                     return self._file(sha256, filename)
                 case ["staging", session, *rest] if SESSION.match(session) and len(rest) < 3:
                     return self._staging(path, session, rest)
+                case ["cpu" | "search" | "snapshots"] | [_, "feed.atom"] | ["simple", *_] | ["snapshots", _]:
+                    return self._for_people(path, parts, base, query)
+                case ["snapshots", _, "changes", _]:
+                    return self._for_people(path, parts, base, query)
                 case ["snapshots", snapshot_id, lens, *rest] if len(rest) < 3:
                     snapshot = self._catalog.find_snapshot(snapshot_id)
                     return self._place(path, base, f"snapshots/{snapshot_id}", snapshot, lens, rest)
                 case [channel] if channel in self._catalog.channels:
-                    return Redirect("/", 307)
+                    return self._for_people(path, parts, base, query)
                 case [channel, lens, *rest] if channel in self._catalog.channels and len(rest) < 3:
                     move = self._catalog.head(channel)
                     shown = self._catalog.snapshot(move.snapshot) if move else None
@@ -288,6 +299,35 @@ class Site:
             return Text(404, landing.missing_page(str(error), up(path)))
         return Text(404, landing.missing_page("there is no such page", up(path)))
 
+    def _for_people(self, path: str, parts: Sequence[str], base: str, query: str) -> Answer:
+        """Pages that no installer asks for. Each has a slash at its end; the feed has none."""
+        if parts[-1] == "feed.atom":
+            if path.endswith("/") or parts[0] not in self._catalog.channels:
+                raise NotFoundError("there is no such page")
+            return Text(200, self._browser.feed(base, parts[0]), "application/atom+xml; charset=utf-8")
+        if not path.endswith("/"):
+            return Redirect(f"{path}/", 308)
+        match parts:
+            case ["cpu"]:
+                return Text(200, self._browser.cpu(base, query))
+            case ["search"]:
+                return Text(200, self._browser.search(query))
+            case ["snapshots"]:
+                return Text(200, self._browser.snapshots())
+            case ["snapshots", snapshot_id]:
+                return Text(200, self._browser.snapshot(base, snapshot_id))
+            case ["snapshots", after, _, before]:
+                return Text(200, self._browser.changes(after, before))
+            case ["simple", *rest]:
+                return self._rootless(path, rest)
+        return Text(200, self._browser.channel(base, parts[0]))
+
+    def _rootless(self, path: str, rest: Sequence[str]) -> Text:
+        """There is no index at the root: each channel and target has one of its own."""
+        links = self._browser.elsewhere(canonicalize_name(rest[0])) if len(rest) == 1 else []
+        reason = "each channel and target has an index of its own, such as /CHANNEL/TARGET/simple/"
+        return Text(404, landing.missing_page(reason, up(path), links))
+
     def _place(
         self, path: str, base: str, place: str, snapshot: Snapshot | None, spelled: str, rest: Sequence[str]
     ) -> Answer:
@@ -296,13 +336,15 @@ class Site:
         if lens is None:
             known = ", ".join(self._targets.by_name)
             raise NotFoundError(f"there is no target {spelled}; there is {known}")
-        if rest and rest[0] != "simple":
+        if rest and rest[0] != "simple" and len(rest) > 1:
             raise NotFoundError("there is no such page; an index lies at simple/")
         refs = snapshot.projects if snapshot else {}
         if lens.backend and lens.backend not in {b for ref in refs.values() for b in backends(ref.offers)}:
             raise NotFoundError(f"nothing here was built with the backend {lens.backend}")
-        project = canonicalize_name(rest[1]) if len(rest) == 2 else None
-        right = "/".join(["", place, lens.slug, *rest[:1], *([project] if project is not None else []), ""])
+        person = canonicalize_name(rest[0]) if rest and rest[0] != "simple" else None
+        project = canonicalize_name(rest[1]) if len(rest) == 2 else person
+        middle = rest[:1] if person is None else ()
+        right = "/".join(["", place, lens.slug, *middle, *([project] if project is not None else []), ""])
         if path != right:
             return Redirect(right, 308 if spelled == lens.slug else 307)
         names = sorted(name for name, ref in refs.items() if visible(ref.offers, lens))
@@ -326,6 +368,8 @@ class Site:
             raise NotFoundError(_why_not(project, place, lens, known=project in refs))
         if snapshot is None:
             raise NotFoundError(f"{place} shows nothing yet")
+        if person is not None:
+            return Text(200, self._browser.project(base, place, snapshot, lens, project, up(path)))
         shard = refs[project].shard
         marked, marks = self._catalog.status.shown(project)
         promised = self._promises.look()

@@ -123,7 +123,7 @@ def wheel_page(filename: str, sha256: str, evidence: Mapping[str, object]) -> by
     counts = [report for report in counts if (_against(report), report.machine.server) not in known]
     body += _tables([*judged, *counts, *times], verdict.limit if verdict is not None else None)
     body += _unreadable(evidence)
-    return page_of(filename, body)
+    return page_of(filename, body, root="../../")
 
 
 def _kinds(sha256: str, evidence: Mapping[str, object]) -> Iterator[str]:
