@@ -12,6 +12,7 @@ from packaging.version import InvalidVersion, Version
 
 MAX_NAME = 200  # characters of a file name; the store adds a suffix and file systems end at 255
 MAX_VERSION = 200  # characters; Python converts no number of more than 4,300 digits
+MAX_BUILD_NUMBER = (1 << 64) - 1  # the largest that uv reads; it does not see the wheel otherwise
 MAX_TAGS = (
     1000  # that one compressed set (PEP 425) may stand for; the longest of published wheels has under 100
 )
@@ -48,7 +49,11 @@ def parse_name(filename: str) -> WheelName:
         raise ValueError(str(error)) from error
     if len(tags) > MAX_TAGS:
         raise ValueError(f"{filename!a}: its name stands for {len(tags)} tags; {MAX_TAGS} are allowed")
-    python_tag, abi_tag, platform_tag = filename.removesuffix(".whl").rsplit("-", 3)[1:]
+    if build and build[0] > MAX_BUILD_NUMBER:
+        raise ValueError(f"{filename!a}: its build number is larger than {MAX_BUILD_NUMBER}")
+    python_tag, abi_tag, platform_tag = spelled = filename.removesuffix(".whl").rsplit("-", 3)[1:]
+    if any(tag != tag.lower() for tag in spelled):
+        raise ValueError(f"{filename!a}: its tags must be in lower case; uv finds no others")
     build_tag = f"{build[0]}{build[1]}" if build else ""
     return WheelName(filename, project, version, build_tag, python_tag, abi_tag, platform_tag, tags)
 
