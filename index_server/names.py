@@ -12,7 +12,6 @@ from packaging.version import InvalidVersion, Version
 
 MAX_NAME = 200  # characters of a file name; the store adds a suffix and file systems end at 255
 MAX_VERSION = 200  # characters; Python converts no number of more than 4,300 digits
-MAX_BUILD_NUMBER = (1 << 64) - 1  # the largest that uv reads; it does not see the wheel otherwise
 MAX_TAGS = (
     1000  # that one compressed set (PEP 425) may stand for; the longest of published wheels has under 100
 )
@@ -26,6 +25,7 @@ class WheelName:
     filename: str
     project: str  # normalised
     version: Version
+    build_number: int  # of the build tag; 0 without one
     build_tag: str
     python_tag: str
     abi_tag: str
@@ -49,13 +49,19 @@ def parse_name(filename: str) -> WheelName:
         raise ValueError(str(error)) from error
     if len(tags) > MAX_TAGS:
         raise ValueError(f"{filename!a}: its name stands for {len(tags)} tags; {MAX_TAGS} are allowed")
-    if build and build[0] > MAX_BUILD_NUMBER:
-        raise ValueError(f"{filename!a}: its build number is larger than {MAX_BUILD_NUMBER}")
-    python_tag, abi_tag, platform_tag = spelled = filename.removesuffix(".whl").rsplit("-", 3)[1:]
-    if any(tag != tag.lower() for tag in spelled):
-        raise ValueError(f"{filename!a}: its tags must be in lower case; uv finds no others")
-    build_tag = f"{build[0]}{build[1]}" if build else ""
-    return WheelName(filename, project, version, build_tag, python_tag, abi_tag, platform_tag, tags)
+    python_tag, abi_tag, platform_tag = filename.removesuffix(".whl").rsplit("-", 3)[1:]
+    number, rest = build or (0, "")
+    return WheelName(
+        filename=filename,
+        project=project,
+        version=version,
+        build_number=number,
+        build_tag=f"{number}{rest}" if build else "",
+        python_tag=python_tag,
+        abi_tag=abi_tag,
+        platform_tag=platform_tag,
+        tags=tags,
+    )
 
 
 def parse_version(text: str) -> Version:

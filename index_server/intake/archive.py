@@ -290,7 +290,9 @@ def _check_local(file: BinaryIO, info: zipfile.ZipInfo, directory: int, faults: 
         faults.append(f"{shown}: {extra_length} bytes of extra fields; {MAX_EXTRA} are allowed")
         return info.header_offset
     extra_data = file.read(extra_length)
-    fault = _extra_fault(extra_data, [packed, size].count(_FULL32))
+    # Many published wheels state both sizes twice, as zipfile did until Python 3.11.3.
+    twice = struct.pack("<2Q", size, packed)
+    fault = _extra_fault(extra_data, [packed, size].count(_FULL32), also=twice)
     if fault:
         faults.append(f"{shown}: {fault}")
         return info.header_offset
@@ -322,11 +324,12 @@ def _zip64_sizes(packed: int, size: int, extra: bytes) -> tuple[int, int]:
     return packed, size
 
 
-def _extra_fault(data: bytes, wide: int) -> str | None:
+def _extra_fault(data: bytes, wide: int, *, also: bytes = b"") -> str | None:
     """Return why the extra fields of a header may be read in two ways, or None (APPNOTE 4.5).
 
-    ``wide`` is the number of sizes and offsets for which the header refers to the ZIP64 field. Readers disagree
-    about a field that occurs twice, and about a ZIP64 field with other values: uv refuses both, pip takes one.
+    ``wide`` is the number of sizes and offsets for which the header refers to the ZIP64 field. The field may also
+    have the value ``also``. Readers disagree about any other one, and about a field that occurs twice: uv refuses
+    both, pip takes one.
     """
     seen: set[int] = set()
     while len(data) >= 4:
@@ -335,7 +338,7 @@ def _extra_fault(data: bytes, wide: int) -> str | None:
             return "an extra field is cut off"
         if kind in seen:
             return f"two extra fields have the id {kind:#06x}"
-        if kind == _ZIP64_EXTRA and length != 8 * wide:
+        if kind == _ZIP64_EXTRA and length != 8 * wide and data[4 : 4 + length] != also:
             return f"its ZIP64 field has {length} bytes, and the header refers to {8 * wide}"
         seen.add(kind)
         data = data[4 + length :]
