@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Literal, Self, TypeVar
 
 import orjson
-from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from index_server.errors import DamagedError
 
@@ -260,7 +260,7 @@ class FilePointer(Stored):
 class Hint(Stored):
     """The last serial known of a journal. It may be behind; where it is ahead, entries were lost."""
 
-    serial: int
+    serial: Annotated[int, Field(ge=1)]
     sha256: Sha256 | None = None  # of the bytes of that entry; None in hints of older servers
 
 

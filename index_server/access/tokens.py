@@ -9,12 +9,14 @@ import re
 import secrets
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from fnmatch import fnmatchcase
 
 from index_server.errors import (
     ConfigError,
+    DamagedError,
     ForbiddenError,
     MissingObjectError,
     UnauthorizedError,
@@ -31,6 +33,7 @@ MIRROR = "armwheels-index mirror"  # uploader of mirrored wheels; no token may h
 DEFAULT_SCOPES = ("upload:*", "evidence", "move:*")  # what publishing needs
 SCOPES = "upload:PROJECT, evidence, move:CHANNEL, lease, yank, read, cache, admin"
 _SCOPE = re.compile(r"(upload|move):[a-z0-9*?-]+\Z|(evidence|lease|yank|read|cache|admin)\Z")
+UNKNOWN_TIME = "an unknown time"  # of a revocation that is damaged
 _READ_AGAIN = 2.0  # seconds for which a token is not read again
 
 
@@ -84,18 +87,26 @@ class ListedToken:
     """A token as ``armwheels-index tokens`` lists it."""
 
     id: str
-    token: Token
+    token: Token | None  # None if the stored object is damaged
     revoked_at: str | None
 
     @property
+    def name(self) -> str:
+        return self.token.name if self.token else ""
+
+    @property
     def scopes(self) -> tuple[str, ...]:
+        if self.token is None:
+            return ()
         return DEFAULT_SCOPES if self.token.scopes is None else self.token.scopes
 
     @property
     def state(self) -> str:
-        """``valid``, ``expired``, or ``revoked`` with the day."""
+        """``valid``, ``expired``, ``damaged``, or ``revoked`` with the day."""
         if self.revoked_at is not None:
-            return f"revoked {self.revoked_at[:10]}"
+            return f"revoked {self.revoked_at.split('T')[0]}"
+        if self.token is None:
+            return "damaged"
         return "expired" if _expired(self.token) else "valid"
 
 
@@ -140,22 +151,24 @@ def make_token(
 
 
 def list_tokens(store: ObjectStore) -> list[ListedToken]:
-    """All tokens, the oldest first."""
+    """All tokens, the oldest first, and damaged ones before them."""
     found = []
     for key in keys(store, "tokens/"):
         secret_hash = key.removeprefix("tokens/").removesuffix(".json")
-        gone = _revocation(store, secret_hash)
-        found.append(ListedToken(token_id(secret_hash), Token.decode(store.get(key), key=key), gone))
-    return sorted(found, key=lambda each: each.token.created_at)
+        token = None
+        with suppress(DamagedError):  # the others can still be revoked
+            token = Token.decode(store.get(key), key=key)
+        found.append(ListedToken(token_id(secret_hash), token, _revocation(store, secret_hash)))
+    return sorted(found, key=lambda each: each.token.created_at if each.token else "")
 
 
 def revoke_tokens(store: ObjectStore, name_or_id: str) -> list[ListedToken]:
-    """Revoke all tokens of a name, or the one with an id. Return those that were valid before.
+    """Revoke all tokens of a name, or the one with an id. Return those that were valid or damaged before.
 
     Raises:
         ConfigError: there is no such token.
     """
-    known = [each for each in list_tokens(store) if name_or_id in (each.id, each.token.name)]
+    known = [each for each in list_tokens(store) if name_or_id in (each.id, each.name)]
     if not known:
         raise ConfigError(f"there is no token {name_or_id!r}; `armwheels-index tokens` lists them")
     at = Revocation(at=stamp(datetime.now(UTC))).encode()
@@ -163,7 +176,7 @@ def revoke_tokens(store: ObjectStore, name_or_id: str) -> list[ListedToken]:
     for each in known:
         [secret_hash] = [one for one in hashes if token_id(one) == each.id]
         store.create(f"revocations/{secret_hash}.json", at)
-    return [each for each in known if each.state == "valid"]
+    return [each for each in known if each.state in ("valid", "damaged")]
 
 
 def authenticate(store: ObjectStore, authorization: str | None) -> Publisher:
@@ -244,8 +257,14 @@ def _expired(token: Token) -> bool:
 
 
 def _revocation(store: ObjectStore, secret_hash: str) -> str | None:
+    """Return when a token was revoked, or None. A damaged revocation is one, at an unknown time."""
     key = f"revocations/{secret_hash}.json"
-    return None if store.size(key) is None else Revocation.decode(store.get(key), key=key).at
+    if store.size(key) is None:
+        return None
+    try:
+        return Revocation.decode(store.get(key), key=key).at
+    except DamagedError:
+        return UNKNOWN_TIME
 
 
 def _key(secret_hash: str) -> str:

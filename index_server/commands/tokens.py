@@ -52,10 +52,10 @@ def tokens() -> None:
     for each in access.list_tokens(open_store(store_address())):
         table.add_row(
             each.id,
-            escape(each.token.name),
+            escape(each.name),
             " ".join(each.scopes),
-            each.token.created_at[:10],
-            (each.token.expires_at or "never")[:10],
+            each.token.created_at[:10] if each.token else "",
+            (each.token.expires_at or "never")[:10] if each.token else "",
             each.state,
         )
     out.print(table, highlight=False)
@@ -69,6 +69,6 @@ def revoke(
     """Revoke the token with an id, or all tokens with a name. This cannot be undone."""
     revoked = access.revoke_tokens(open_store(store_address()), name_or_id)
     for each in revoked:
-        out.print(f"revoked {each.id} {escape(each.token.name)}", highlight=False)
+        out.print(f"revoked {each.id} {escape(each.name)}", highlight=False)
     if not revoked:
         out.print("nothing to do: already revoked or expired", highlight=False)

@@ -204,6 +204,41 @@ def test_nothing_is_written_over_entries_that_were_lost(index: Index, name: str)
     assert answer.status_code in (200, 201), answer.text
 
 
+def test_an_older_entry_in_place_of_the_last_one_is_not_believed(index: Index) -> None:
+    index.store.objects["journal/nightly/2.json"] = index.store.objects["journal/nightly/1.json"]
+    index.restart()
+    answer = index.http.get(OTHER_PAGE)
+    assert (answer.status_code, "damaged: journal/nightly/2.json" in answer.text) == (500, True)
+    assert index.http.get(f"/snapshots/{index.snapshots[1]}/neoverse-v1/simple/other/").status_code == 200
+    with pytest.raises(DamagedError, match=r"journal/nightly/2\.json"):
+        Collector(index.catalog(), Terms({"nightly": 1, "stable": None})).run()
+
+
+@pytest.mark.parametrize(
+    ("serial", "fault"),
+    [
+        ("3", "journal/nightly/3.json: is missing"),
+        ("9", "journal/nightly/3.json to 9.json: are missing"),
+        (str(10**30), f"journal/nightly/3.json to {10**30}.json: are missing"),
+    ],
+)
+def test_a_hint_far_ahead_costs_one_line(index: Index, serial: str, fault: str) -> None:
+    index.store.objects["channels/nightly.json"] = f'{{"serial":{serial},"sha256":null}}'.encode()
+    assert index.faults() == [fault]
+
+
+def test_a_hint_that_cannot_be_is_damaged_and_stops_nothing(index: Index) -> None:
+    index.store.objects["channels/nightly.json"] = b'{"serial":-1,"sha256":null}'
+    (fault,) = index.faults()
+    assert fault.startswith("channels/nightly.json: damaged")
+    index.restart()
+    index.call(
+        "POST",
+        "/api/channels/nightly/moves",
+        {"snapshot": index.snapshots[0], "expected_serial": 2, "nonce": "z"},
+    )
+
+
 def test_a_changed_byte_in_the_last_entry_is_found_and_not_built_on(index: Index) -> None:
     for key, old, new in (
         ("journal/nightly/2.json", b'"by":"ann"', b'"by":"bob"'),
