@@ -29,7 +29,7 @@ PANELS: Mapping[str, Mapping[str, str]] = {  # by the heading in the help: each 
     "Machine and pins": {"doctor": "machine", "targets": "machine", "python": "machine", "lock": "lock"},
     "Recipes": {"recipe": "recipe"},  # the help lists groups of commands last
 }
-err = Console(stderr=True)
+err = Console(stderr=True, emoji=False)
 
 
 def make_app(only: str | None = None) -> typer.Typer:

@@ -16,9 +16,11 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from index_server.errors import DamagedError
 
-Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+SHA256_PATTERN = r"^[0-9a-f]{64}$"
+SESSION_PATTERN = r"^[A-Za-z0-9_-]{22,64}$"
+Sha256 = Annotated[str, StringConstraints(pattern=SHA256_PATTERN)]
 SESSION = re.compile(r"[A-Za-z0-9_-]{22,64}\Z")
-Session = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{22,64}$")]
+Session = Annotated[str, StringConstraints(pattern=SESSION_PATTERN)]
 GENESIS = "0" * 64  # previous_hash of the first entry of a journal
 
 

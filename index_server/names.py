@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from packaging.tags import Tag
 from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 from packaging.version import InvalidVersion, Version
+
+from index_server.reasons import did_you_mean
 
 MAX_NAME = 200  # characters of a file name; the store adds a suffix and file systems end at 255
 MAX_VERSION = 200  # characters; Python converts no number of more than 4,300 digits
@@ -73,6 +76,12 @@ def parse_version(text: str) -> Version:
     if len(text) > MAX_VERSION:
         raise InvalidVersion(f"a version of {len(text)} characters; {MAX_VERSION} are allowed")
     return Version(text)
+
+
+def no_channel(name: str, channels: Iterable[str]) -> str:
+    """Why a channel is not found, with the nearest name and all others."""
+    known = list(channels)
+    return f"there is no channel {name}{did_you_mean(name, known) or ';'} the channels are {', '.join(known)}"
 
 
 def person(name: str) -> str:

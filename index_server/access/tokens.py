@@ -24,6 +24,7 @@ from index_server.errors import (
 )
 from index_server.model import Revocation, Token, sha256_hex, stamp
 from index_server.names import person
+from index_server.reasons import did_you_mean
 from index_server.secret import PREFIX
 from index_server.store.interface import ObjectStore
 from index_server.store.objects import keys
@@ -124,7 +125,14 @@ def check_scopes(scopes: Sequence[str]) -> tuple[str, ...]:
     spelled = tuple(re.sub(r"[-_.]+", "-", scope.strip().lower()) for scope in scopes)
     faults = [scope for scope, right in zip(scopes, spelled, strict=True) if not _SCOPE.match(right)]
     if faults:
-        raise ConfigError(f"no such scope: {', '.join(faults)}; there are {SCOPES} (names may hold * and ?)")
+        near = (
+            did_you_mean(faults[0].partition(":")[0], re.findall(r"[a-z]+", SCOPES))
+            if len(faults) == 1
+            else ""
+        )
+        raise ConfigError(
+            f"no such scope: {', '.join(faults)}{near or ';'} there are {SCOPES} (names may hold * and ?)"
+        )
     return spelled
 
 

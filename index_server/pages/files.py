@@ -58,7 +58,7 @@ async def send_file(
         await send_bytes(send, 304, common, None, head=head)
         return
     start, stop, status = 0, file.size, 200
-    asked = headers.get(b"range")
+    asked = None if head else headers.get(b"range")  # RFC 9110 section 14.2: ranges are of GET
     if asked is not None and headers.get(b"if-range", file.etag) == file.etag:
         part = parse_range(asked, file.size)
         if part is not None:

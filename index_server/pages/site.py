@@ -36,6 +36,7 @@ from index_server.errors import (
     as_answer,
 )
 from index_server.model import SESSION, DevelopmentRule, Record, Snapshot
+from index_server.names import no_channel
 from index_server.pages import people as landing
 from index_server.pages.address import Proxies, relative, up
 from index_server.pages.files import Headers, Send, StoredFile, send_bytes, send_file
@@ -46,6 +47,7 @@ from index_server.pages.negotiation import (
     JSON,
     TEXT,
     etag_matches,
+    header_fields,
     negotiate_encoding,
     negotiate_type,
     precondition_fails,
@@ -143,7 +145,7 @@ class Site:
             await self._inner(scope, receive, send)
             return
         if scope["method"] not in ("GET", "HEAD"):
-            headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
+            headers = header_fields(scope["headers"])
             first = _first(scope["path"])
             known = first in ("", *_SITE_PATHS, *self._catalog.channels)
             await refuse_method(send, scope["method"], self._proxies.base(scope, headers), known=known)
@@ -164,7 +166,7 @@ class Site:
             await _send_failure(send, error, head=scope["method"] == "HEAD")
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
+        headers = header_fields(scope["headers"])
         head = scope["method"] == "HEAD"
         stale: float | None = None
         try:
@@ -286,7 +288,13 @@ class Site:
                     return answer
         except NotFoundError as error:
             return Text(404, landing.missing_page(str(error), up(path)))
-        return Text(404, landing.missing_page("there is no such page", up(path)))
+        return Text(404, landing.missing_page(self._why_missing(parts), up(path)))
+
+    def _why_missing(self, parts: Sequence[str]) -> str:
+        """Name the channels if the path may begin with a channel. A file such as favicon.ico has a dot."""
+        if "." in parts[0] or parts[0] in ("", *_SITE_PATHS, *self._catalog.channels):
+            return "there is no such page"
+        return f"{no_channel(parts[0], self._catalog.channels)}; an index lies at CHANNEL/TARGET/simple/"
 
     def _place(
         self, path: str, base: str, place: str, snapshot: Snapshot | None, spelled: str, rest: Sequence[str]
