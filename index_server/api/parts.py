@@ -85,6 +85,9 @@ def reasons_of(faults: Iterable[Mapping[str, Any]]) -> list[str]:
     """The faults that pydantic found in a request, each with its place; rules of spelling in words."""
     found = []
     for fault in faults:
+        if tuple(fault["loc"]) == ("body",):  # none, or none that is read as JSON
+            found.append("the body must be a JSON object, sent with Content-Type: application/json")
+            continue
         words = _IN_WORDS.get(fault.get("ctx", {}).get("pattern", ""))
         place = ".".join(map(str, fault["loc"][1:]))
         found.append(f"{place}: must be {words}" if words else f"{place}: {fault['msg']}")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 import os
 import re
 from collections.abc import AsyncIterator, Callable
@@ -44,6 +45,8 @@ SMALL = 1 << 16  # bytes of a file that is kept in memory, and hashed sooner tha
 UNSYNCED = 64 << 20  # bytes after which an upload syncs; a journal's commit may wait for those of all uploads
 BUFFER = 1 << 20  # bytes that are buffered before they are hashed and written
 
+# Its warnings repeat what the client is told.
+logging.getLogger("python_multipart").setLevel(logging.ERROR)
 _PLAIN_TYPE = re.compile(r"multipart/form-data; boundary=([A-Za-z0-9_'-]{1,70})\Z")
 
 Check = Callable[[Path | bytes, WheelName], WheelContents]

@@ -446,6 +446,17 @@ def test_an_api_path_with_a_slash_too_many_leads_nowhere(client: Client, path: s
     assert "location" not in answer.headers
 
 
+@pytest.mark.parametrize("body", [b"", b"null", b"[]", b'"a"', b"7"])
+def test_a_body_that_is_no_object_says_so(client: Client, body: bytes) -> None:
+    kind = {"Content-Type": "application/json"}
+    for headers in ({**client.auth, **kind}, client.auth):
+        answer = client.http.post("/api/approvals", content=body, headers=headers)
+        assert (answer.status_code, answer.json()["reasons"]) == (
+            400,
+            ["the body must be a JSON object, sent with Content-Type: application/json"],
+        )
+
+
 def test_rules_of_spelling_are_told_in_words(client: Client) -> None:
     asked = {"session": "mine", "idempotency_key": "k"}
     assert client.post("/api/snapshots", asked).json()["reasons"] == [
