@@ -17,6 +17,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 from urllib.parse import quote
 from weakref import WeakValueDictionary
@@ -137,6 +138,7 @@ class Site:
         self._follower = Follower(catalog.store.look_every)
         self._kept: OrderedDict[str, Kept] = OrderedDict()
         self._weight = 0
+        self._recorded_size = lru_cache(maxsize=16384)(self._find_recorded_size)
         # A project that two snapshots or channels share has one page in memory.
         self._shared: WeakValueDictionary[PageKey, Page] = WeakValueDictionary()
 
@@ -400,7 +402,19 @@ class Site:
             return Text(403, landing.refused_page(f"{wheel} is under quarantine: {reason}"))
         if filename.endswith(".metadata"):
             return StoredFile(key, size, f'"{sha256}-metadata"', "text/plain; charset=utf-8")
+        recorded = self._recorded_size(project, wheel, sha256)
+        if recorded not in (None, size):  # caches would keep it for ever
+            raise DamagedError(key, f"it has {size} bytes, not {recorded}")
         return StoredFile(key, size, f'"{sha256}"', "application/octet-stream")
+
+    def _find_recorded_size(self, project: str, wheel: str, sha256: str) -> int | None:
+        """The size of a file by its record; None if the record is missing or damaged, which stops no file."""
+        try:
+            record = self._catalog.find_record(project, wheel)
+        except DamagedError as error:
+            _log.error("%s", error)
+            return None
+        return record.size if record is not None and record.sha256 == sha256 else None
 
     def _landing(self, base: str) -> Text:
         rows = []

@@ -272,6 +272,37 @@ def test_a_changed_byte_is_found(index: Index, pattern: str, old: bytes, new: by
     assert any(key in fault for fault in index.faults())
 
 
+def test_a_file_that_was_cut_off_is_never_sent_as_whole(index: Index) -> None:
+    url = index.urls["demo"][0]["url"]
+    key = index.key("files/.*/demo.*whl$")
+    whole = index.store.objects[key]
+    for left in (whole[:-7], b""):
+        index.store.objects[key] = left
+        for answer in (index.http.get(url), index.http.get(url, headers={"range": "bytes=0-4"})):
+            assert (answer.status_code, f"damaged: {key}" in answer.text) == (500, True)
+            assert answer.headers["cache-control"] == "no-cache"
+        assert index.http.head(url).status_code == 500
+    index.store.objects[key] = whole
+    assert index.http.get(url).content == whole
+
+
+def test_a_file_that_ends_early_breaks_off(
+    index: Index, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its size is right, and fewer bytes come: the answer must be shorter than its stated length."""
+    url = index.urls["demo"][0]["url"]
+    key = index.key("files/.*/demo.*whl$")
+    whole = index.store.objects[key]
+    read = index.store.read
+    monkeypatch.setattr(index.store, "read", lambda name, start, stop: read(name, start, stop - 7))
+    answer = index.http.get(url)
+    assert (answer.content, answer.headers["content-length"]) == (whole[:-7], str(len(whole)))
+    assert f"breaks off: {key}: damaged: 7 bytes are missing at its end" in caplog.text.replace(url, "")
+    monkeypatch.setattr(index.store, "read", lambda *_: iter(()))
+    answer = index.http.get(url)
+    assert (answer.status_code, f"damaged: {key}" in answer.text) == (500, True)
+
+
 def test_a_file_of_no_snapshot_is_read_too(index: Index) -> None:
     key = index.key("files/.*/waiting.*whl$")
     index.store.objects[key] = index.store.objects[key][:-1] + b"\1"
