@@ -31,6 +31,8 @@ from index_server.store.objects import keys
 
 _HINT = "send a token made by `armwheels-index token` as password of the user __token__, or as Bearer"
 MIRROR = "armwheels-index mirror"  # uploader of mirrored wheels; no token may have this name
+MAX_NAME = 100  # characters
+MAX_DAYS = 36_500  # a century; dates stay within what datetime can hold
 DEFAULT_SCOPES = ("upload:*", "evidence", "move:*")  # what publishing needs
 SCOPES = "upload:PROJECT, evidence, move:CHANNEL, lease, yank, read, cache, admin"
 _SCOPE = re.compile(r"(upload|move):[a-z0-9*?-]+\Z|(evidence|lease|yank|read|cache|admin)\Z")
@@ -125,14 +127,11 @@ def check_scopes(scopes: Sequence[str]) -> tuple[str, ...]:
     spelled = tuple(re.sub(r"[-_.]+", "-", scope.strip().lower()) for scope in scopes)
     faults = [scope for scope, right in zip(scopes, spelled, strict=True) if not _SCOPE.match(right)]
     if faults:
-        near = (
-            did_you_mean(faults[0].partition(":")[0], re.findall(r"[a-z]+", SCOPES))
-            if len(faults) == 1
-            else ""
-        )
-        raise ConfigError(
-            f"no such scope: {', '.join(faults)}{near or ';'} there are {SCOPES} (names may hold * and ?)"
-        )
+        known = re.findall("[a-z]+", SCOPES)
+        actions = [action for action in (fault.partition(":")[0] for fault in faults) if action not in known]
+        near = did_you_mean(actions[0], known) if len(actions) == len(faults) == 1 else ""
+        advice = f"there are {SCOPES} (names may hold * and ?)"
+        raise ConfigError(f"no such scope: {', '.join(faults)}{near or ';'} {advice}")
     return spelled
 
 
@@ -142,8 +141,14 @@ def make_token(
     """Make a token and return its secret, which is not stored. Without scopes it has :data:`DEFAULT_SCOPES`.
 
     Raises:
-        ConfigError: a scope or the name is not allowed.
+        ConfigError: a scope, the name or the expiry is not allowed.
     """
+    if not person(name) or len(name) > MAX_NAME or not name.isprintable():
+        raise ConfigError(f"a token's name has 1 to {MAX_NAME} printable characters")
+    if expires_days is not None and expires_days > MAX_DAYS:
+        raise ConfigError(
+            f"a token expires in {MAX_DAYS} days at most; without an expiry it is valid for ever"
+        )
     if person(name) == person(MIRROR):
         raise ConfigError(f"{name!r} is the name of the mirror; choose another name")
     secret = PREFIX + secrets.token_urlsafe(32)

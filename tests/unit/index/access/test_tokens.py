@@ -153,6 +153,30 @@ def test_tokens_are_listed_and_revoked(http: TestClient, store: MemoryStore) -> 
         revoke_tokens(store, "eve")
 
 
+@pytest.mark.parametrize(
+    ("name", "days", "reason"),
+    [
+        ("", None, "1 to 100 printable characters"),
+        (" \u200b ", None, "1 to 100 printable characters"),
+        ("a\nb", None, "1 to 100 printable characters"),
+        ("\udcff", None, "1 to 100 printable characters"),
+        ("a" * 101, None, "1 to 100 printable characters"),
+        ("a", 36_501, "in 36500 days at most"),
+        ("a", 10**30, "in 36500 days at most"),
+        ("Armwheels-Index  mirror", None, "is the name of the mirror"),
+    ],
+)
+def test_tokens_that_are_not_made(store: MemoryStore, name: str, days: int | None, reason: str) -> None:
+    with pytest.raises(ConfigError, match=reason):
+        make_token(store, name, days)
+    assert store.objects == {}
+
+
+def test_a_token_of_a_century(store: MemoryStore) -> None:
+    make_token(store, "Zoë Müller " * 9, 36_500)
+    assert [each.state for each in list_tokens(store)] == ["valid"]
+
+
 def test_a_damaged_token_leaves_the_others_alone(store: MemoryStore) -> None:
     secrets = [make_token(store, name, None) for name in ("ann", "bob")]
     ann, bob = list_tokens(store)
