@@ -10,6 +10,7 @@ from fastapi.responses import HTMLResponse
 
 from index_server.api.bodies import EVIDENCE, read_json
 from index_server.api.parts import (
+    KIND,
     DigestPath,
     TheCatalog,
     ThePublisher,
@@ -24,7 +25,7 @@ from index_server.pages.wheel import wheel_page
 
 router = APIRouter()
 
-KindPath = Annotated[str, Path(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$", max_length=64)]
+KindPath = Annotated[str, Path(pattern=KIND, max_length=64)]
 
 
 @router.put(

@@ -17,6 +17,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 from urllib.parse import quote
 from weakref import WeakValueDictionary
@@ -36,6 +37,7 @@ from index_server.errors import (
     as_answer,
 )
 from index_server.model import SESSION, DevelopmentRule, Record, Snapshot
+from index_server.names import no_channel
 from index_server.pages import people as landing
 from index_server.pages.address import Proxies, relative, up
 from index_server.pages.browse import Browser
@@ -47,6 +49,7 @@ from index_server.pages.negotiation import (
     JSON,
     TEXT,
     etag_matches,
+    header_fields,
     negotiate_encoding,
     negotiate_type,
     precondition_fails,
@@ -140,6 +143,7 @@ class Site:
         self._follower = Follower(catalog.store.look_every)
         self._kept: OrderedDict[str, Kept] = OrderedDict()
         self._weight = 0
+        self._recorded_size = lru_cache(maxsize=16384)(self._find_recorded_size)
         # A project that two snapshots or channels share has one page in memory.
         self._shared: WeakValueDictionary[PageKey, Page] = WeakValueDictionary()
 
@@ -148,7 +152,7 @@ class Site:
             await self._inner(scope, receive, send)
             return
         if scope["method"] not in ("GET", "HEAD"):
-            headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
+            headers = header_fields(scope["headers"])
             first = _first(scope["path"])
             known = first in ("", *_SITE_PATHS - {"simple"}, *self._catalog.channels)
             await refuse_method(send, scope["method"], self._proxies.base(scope, headers), known=known)
@@ -169,7 +173,7 @@ class Site:
             await _send_failure(send, error, head=scope["method"] == "HEAD")
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
+        headers = header_fields(scope["headers"])
         head = scope["method"] == "HEAD"
         stale: float | None = None
         try:
@@ -297,7 +301,13 @@ class Site:
                     return answer
         except NotFoundError as error:
             return Text(404, landing.missing_page(str(error), up(path)))
-        return Text(404, landing.missing_page("there is no such page", up(path)))
+        return Text(404, landing.missing_page(self._why_missing(parts), up(path)))
+
+    def _why_missing(self, parts: Sequence[str]) -> str:
+        """Name the channels if the path may begin with a channel. A file such as favicon.ico has a dot."""
+        if "." in parts[0] or parts[0] in ("", *_SITE_PATHS, *self._catalog.channels):
+            return "there is no such page"
+        return f"{no_channel(parts[0], self._catalog.channels)}; an index lies at CHANNEL/TARGET/simple/"
 
     def _for_people(self, path: str, parts: Sequence[str], base: str, query: str) -> Answer:
         """Pages that no installer asks for. Each has a slash at its end; the feed has none."""
@@ -436,7 +446,19 @@ class Site:
             return Text(403, landing.refused_page(f"{wheel} is under quarantine: {reason}"))
         if filename.endswith(".metadata"):
             return StoredFile(key, size, f'"{sha256}-metadata"', "text/plain; charset=utf-8")
+        recorded = self._recorded_size(project, wheel, sha256)
+        if recorded not in (None, size):  # caches would keep it for ever
+            raise DamagedError(key, f"it has {size} bytes, not {recorded}")
         return StoredFile(key, size, f'"{sha256}"', "application/octet-stream")
+
+    def _find_recorded_size(self, project: str, wheel: str, sha256: str) -> int | None:
+        """The size of a file by its record; None if the record is missing or damaged, which stops no file."""
+        try:
+            record = self._catalog.find_record(project, wheel)
+        except DamagedError as error:
+            _log.error("%s", error)
+            return None
+        return record.size if record is not None and record.sha256 == sha256 else None
 
     def _landing(self, base: str) -> Text:
         rows = []

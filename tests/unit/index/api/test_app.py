@@ -409,6 +409,73 @@ def test_a_missing_page_is_404_and_escapes_its_path(published: Client, path: str
     assert "<h1>Not found</h1>" in answer.text
 
 
+@pytest.mark.parametrize(
+    ("path", "reason"),
+    [
+        (
+            "/nightlyy/generic/simple/",
+            "there is no channel nightlyy; did you mean &#x27;nightly&#x27;? the channels are",
+        ),
+        ("/NIGHTLY/generic/simple/demo/", "did you mean &#x27;nightly&#x27;?"),
+        (
+            "/simple/",
+            "there is no channel simple; the channels are nightly, stable; an index lies at CHANNEL/TARGET",
+        ),
+        ("/zzz/", "there is no channel zzz; the channels are nightly, stable;"),
+        ("/favicon.ico", "there is no such page"),
+        ("/snapshots/", "there is no such page"),
+        ("/nightly/generic/simple/demo/more/", "there is no such page"),
+    ],
+)
+def test_an_unknown_channel_is_told_from_a_missing_page(published: Client, path: str, reason: str) -> None:
+    answer = published.get(path)
+    assert answer.status_code == 404
+    assert reason in answer.text.replace("&#39;", "&#x27;")
+
+
+def test_an_unknown_channel_of_the_api_names_the_nearest(client: Client) -> None:
+    for path in ("/api/channels/stabel", "/api/channels/stabel/moves"):
+        answer = client.get(path)
+        reason = "there is no channel stabel; did you mean 'stable'? the channels are nightly, stable"
+        assert (answer.status_code, answer.json()["reasons"]) == (404, [reason])
+
+
+@pytest.mark.parametrize("path", ["/api/channels/", "/api/channels/nightly/", "/api/snapshots/"])
+def test_an_api_path_with_a_slash_too_many_leads_nowhere(client: Client, path: str) -> None:
+    """A redirect would name the server's own host, and drop the path below which a proxy serves it."""
+    answer = client.get(path)
+    assert answer.status_code == 404
+    assert "location" not in answer.headers
+
+
+@pytest.mark.parametrize("body", [b"", b"null", b"[]", b'"a"', b"7"])
+def test_a_body_that_is_no_object_says_so(client: Client, body: bytes) -> None:
+    kind = {"Content-Type": "application/json"}
+    for headers in ({**client.auth, **kind}, client.auth):
+        answer = client.http.post("/api/approvals", content=body, headers=headers)
+        assert (answer.status_code, answer.json()["reasons"]) == (
+            400,
+            ["the body must be a JSON object, sent with Content-Type: application/json"],
+        )
+
+
+def test_rules_of_spelling_are_told_in_words(client: Client) -> None:
+    asked = {"session": "mine", "idempotency_key": "k"}
+    assert client.post("/api/snapshots", asked).json()["reasons"] == [
+        "session: must be 22 to 64 letters, digits, dashes and underscores"
+    ]
+    digest = "0" * 64
+    spelled = "letters, digits, and dots, dashes or underscores between them"
+    for path, reason in {
+        "/api/evidence/x": "sha256: must be 64 hexadecimal digits in lower case",
+        "/api/builds/x": "wheel_digest: must be 64 hexadecimal digits in lower case",
+        f"/api/builds/{digest}?project=-": f"project: must be a project's name: {spelled}",
+        f"/api/evidence/{digest}/A": "kind: must be lower-case letters and digits, with single dashes "
+        "between them",
+    }.items():
+        assert client.get(path).json()["reasons"] == [reason]
+
+
 def test_a_backend_of_its_own(client: Client) -> None:
     acl = tuned_wheel(backend="acl", default_backend=False, wheel_digest="b" * 64)
     client.publish(tuned_wheel(), acl)
@@ -458,8 +525,10 @@ def test_a_file_and_its_metadata(published: Client) -> None:
     assert "immutable" in answer.headers["cache-control"]
     metadata = published.get(file["url"] + ".metadata")
     assert hashlib.sha256(metadata.content).hexdigest() == file["core-metadata"]["sha256"]
-    head = published.http.head(file["url"])
-    assert (head.content, head.headers["content-length"]) == (b"", str(file["size"]))
+    for headers in ({}, {"range": "bytes=0-9"}):  # ranges are of GET alone
+        head = published.http.head(file["url"], headers=headers)
+        assert (head.status_code, head.content) == (200, b"")
+        assert head.headers["content-length"] == str(file["size"])
     same = published.get(file["url"], if_none_match=answer.headers["etag"])
     assert same.status_code == 304
 
