@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from builder.cli import _end, make_app
-from builder.commands.terminal import make_console
+from builder.cli import make_app
+from builder.commands.terminal import _end, make_console
 from builder.errors import ConfigError
 
 
@@ -43,7 +43,7 @@ def test_a_message_is_printed_as_it_is(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """rich would read markup in square brackets, and emoji between colons."""
-    monkeypatch.setattr("builder.cli.err", make_console(stderr=True))
+    monkeypatch.setattr("builder.commands.terminal.err", make_console(stderr=True))
     with pytest.raises(SystemExit):
         _end(ConfigError("[red]a:zzz: b"))
     assert capsys.readouterr().err == "error: [red]a:zzz: b\n"
