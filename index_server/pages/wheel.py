@@ -207,9 +207,9 @@ def _columns(report: _Report) -> Iterator[_Column]:
 
 
 def _table(columns: Sequence[_Column], limit: float | None) -> Iterator[str]:
-    yield "<div class=wide><table class=numbers>"
+    yield "<div class=wide tabindex=0><table class=numbers>"
     heads = "".join(f"<th colspan={_width(column)}>{column.quantity}</th>" for column in columns)
-    yield f"<tr><th></th>{heads}</tr>"
+    yield f"<tr><td></td>{heads}</tr>"
     labels = "".join(f"<th>{label}</th>" for column in columns for label in _labels(column))
     yield f"<tr><th>workload</th>{labels}</tr>"
     names = dict.fromkeys(row.workload for column in columns for row in column.report.own.rows)
