@@ -7,6 +7,7 @@ from typing import Annotated
 import anyio.to_thread
 from fastapi import APIRouter, Path, Request, Response
 from fastapi.responses import HTMLResponse
+from packaging.utils import canonicalize_name
 
 from index_server.api.bodies import EVIDENCE, read_json
 from index_server.api.parts import (
@@ -68,4 +69,5 @@ def wheel(sha256: DigestPath, catalog: TheCatalog) -> Response:
     found = {kind: shelf.find(sha256, kind) for kind in shelf.kinds(sha256)}
     bodies = {kind: evidence.body for kind, evidence in found.items() if evidence is not None}
     headers = {"cache-control": "no-cache", "content-security-policy": POLICY}
-    return HTMLResponse(wheel_page(filename, sha256, bodies), headers=headers)
+    record = catalog.find_record(canonicalize_name(filename.partition("-")[0]), filename)
+    return HTMLResponse(wheel_page(filename, sha256, bodies, record), headers=headers)

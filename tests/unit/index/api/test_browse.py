@@ -103,6 +103,17 @@ def test_a_project_has_lines_to_copy_and_its_wheels(index: Index) -> None:
     assert DEMO[0] in index.http.get(f"/api/wheels/{sha256}").text
 
 
+def test_a_wheel_tells_where_it_is_from(index: Index) -> None:
+    sha256 = index.urls["demo"][0]["hashes"]["sha256"]
+    page = soup(index.http, f"/api/wheels/{sha256}")
+    facts = {row.th.text: row.td.text for row in page.table.find_all("tr")}
+    assert facts["target"] == "neoverse-v1"
+    assert facts["uploaded"].endswith("by ann")
+    links = {link.text: urljoin(f"/api/wheels/{sha256}", str(link["href"])) for link in page.find_all("a")}
+    assert index.http.get(links["download"]).content == DEMO[1]
+    assert index.http.get(links["its metadata"]).text.startswith("Metadata-Version")
+
+
 def test_search(index: Index) -> None:
     page = soup(index.http, "/search/?q=OTH")
     assert [link["href"] for link in page.find_all("a", string="neoverse-v1")] == [
