@@ -140,6 +140,13 @@ class ConflictError(RequestError):
     title = "the request contradicts what is already stored"
 
 
+class UnresolvableError(RequestError):
+    """A snapshot does not have what the projects of a lock file need."""
+
+    status = 409
+    title = "the snapshot does not have what these projects need"
+
+
 class GateError(RequestError):
     """A channel's gates refuse the snapshot."""
 

@@ -223,11 +223,24 @@ def audit_schema() -> str:
 
 PAGES = (
     ("/", "the channels, their snapshots, and the commands to copy; for people"),
+    ("/{channel}/", "where a channel points, its gates and moves; for people"),
+    ("/{channel}/feed.atom", "its moves as a feed (RFC 4287)"),
     ("/{channel}/{target}/", "the projects that one target sees; for people"),
+    ("/{channel}/{target}/{project}/", "a project's wheels, and lines to copy; for people"),
+    ("/snapshots/", "all snapshots; for people"),
+    ("/snapshots/{id}/", "one snapshot; for people"),
+    ("/snapshots/{id}/changes/{other}/", "what a snapshot has that another has not; for people"),
+    ("/search/?q=TEXT", "projects by part of their names; for people"),
+    ("/cpu/?text=TEXT", "the target of a CPU, by what /proc/cpuinfo or lscpu prints; for people"),
     ("/{channel}/{target}/simple/", "the index of a channel for one target (PEP 503, PEP 691)"),
     ("/{channel}/{target}/simple/{project}/", "the files of a project"),
     ("/{channel}/{target}+{backend}/simple/…", "the same; wheels of that backend come first"),
     ("/snapshots/{id}/{target}/simple/…", "the index of one snapshot, which never changes"),
+    (
+        "/snapshots/{id}/{target}/pylock.toml?project=NAME&python=3.13",
+        "a lock file (PEP 751) of projects and all that they require; `project` may be repeated, and may be a "
+        "requirement such as `numpy>=2`. 409: the snapshot does not have what they need",
+    ),
     ("/staging/{session}/simple/…", "what an upload session holds"),
     ("/files/{sha256}/{filename}", "a wheel; ranges and conditions (RFC 9110)"),
     ("/files/{sha256}/{filename}.metadata", "its METADATA (PEP 658, PEP 714)"),

@@ -179,6 +179,7 @@ def person_page(
         quarantine=quarantine,
         url=f"{base}/{place}/{lens.slug}/simple/",
         pinned=f"{base}/snapshots/{snapshot}/{lens.slug}/simple/" if wheels else "",
+        lock=f"{base}/snapshots/{snapshot}/{lens.slug}/pylock.toml",
         lines=install_lines(base, place, lens, project),
     )
 

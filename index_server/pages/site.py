@@ -29,11 +29,13 @@ from index_server.catalog.catalog import Catalog
 from index_server.configs import RESERVED
 from index_server.errors import (
     DamagedError,
+    MalformedError,
     MissingObjectError,
     NotFoundError,
     RequestError,
     StoreAwayError,
     StoreError,
+    UnresolvableError,
     as_answer,
 )
 from index_server.model import SESSION, DevelopmentRule, Record, Snapshot
@@ -43,6 +45,7 @@ from index_server.pages.address import Proxies, relative, up
 from index_server.pages.browse import Browser
 from index_server.pages.files import Headers, Send, StoredFile, send_bytes, send_file
 from index_server.pages.follow import Followed, Follower
+from index_server.pages.lock import Locks
 from index_server.pages.methods import refuse_method
 from index_server.pages.negotiation import (
     HTML,
@@ -136,6 +139,7 @@ class Site:
         self._catalog = catalog
         self._promises = Promises(catalog, terms or Terms({}))
         self._browser = Browser(catalog, targets, self._promises, gates or {})
+        self._locks = Locks(catalog)
         self._targets = targets
         self._inner = inner
         self._proxies = proxies or Proxies()
@@ -287,6 +291,8 @@ class Site:
                     return self._for_people(path, parts, base, query)
                 case ["snapshots", _, "changes", _]:
                     return self._for_people(path, parts, base, query)
+                case ["snapshots", snapshot_id, lens, "pylock.toml"] if not slash:
+                    return self._lock(base, snapshot_id, lens, query)
                 case ["snapshots", snapshot_id, lens, *rest] if len(rest) < 3:
                     snapshot = self._catalog.find_snapshot(snapshot_id)
                     return self._place(path, base, f"snapshots/{snapshot_id}", snapshot, lens, rest)
@@ -331,6 +337,16 @@ class Site:
             case ["simple", *rest]:
                 return self._rootless(path, rest)
         return Text(200, self._browser.channel(base, parts[0]))
+
+    def _lock(self, base: str, snapshot_id: str, spelled: str, query: str) -> Answer:
+        """A lock file (PEP 751); problems are documents, since programs ask."""
+        snapshot, lens = self._catalog.find_snapshot(snapshot_id), self._targets.lens(spelled)
+        if lens is None:
+            raise NotFoundError(f"there is no target {spelled}; there is {', '.join(self._targets.by_name)}")
+        try:
+            return Text(200, self._locks.of(base, snapshot, lens, query), "application/toml")
+        except (MalformedError, UnresolvableError) as error:
+            return Problem(error)
 
     def _rootless(self, path: str, rest: Sequence[str]) -> Text:
         """There is no index at the root: each channel and target has one of its own."""

@@ -209,3 +209,27 @@ def test_wheels_that_others_made_are_taken(server: Server, tmp_path: Path) -> No
     assert code == 0, text
     server.publish()
     assert run(server, BIN / "armwheels-index", "check", "--deep").returncode == 0
+
+
+def test_pip_and_uv_install_from_the_lock_file_of_a_snapshot(server: Server, tmp_path: Path) -> None:
+    name = "needing-1.0-py3-none-any.whl"
+    needing = make_wheel(name, metadata="Requires-Dist: pure-thing>=1")
+    assert twine(server, *write(tmp_path / "dist", (PURE, make_wheel(PURE)), (name, needing)))[0] == 0
+    snapshot = server.publish()
+    python = f"{sys.version_info.major}.{sys.version_info.minor}"
+    lock = tmp_path / "pylock.toml"
+    address = f"{server.url}/snapshots/{snapshot}/neoverse-v1/pylock.toml?project=needing&python={python}"
+    lock.write_bytes(httpx2.get(address).raise_for_status().content)
+    for number, install in enumerate(
+        (
+            [sys.executable, "-m", "pip", "install", "--quiet", "--no-index"],
+            [BIN / "uv", "pip", "install", "--quiet", "--preview", "--no-index"],
+        )
+    ):
+        site = tmp_path / f"site-{number}"
+        done = run(server, *install, "--target", site, "--requirement", lock)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert {path.name for path in site.glob("*.dist-info")} == {
+            "needing-1.0.dist-info",
+            "pure_thing-1.0.dist-info",
+        }

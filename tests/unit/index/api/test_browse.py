@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
+import tomllib
 from urllib.parse import urljoin, urlsplit
 from xml.etree import ElementTree
 
 import pytest
 from bs4 import BeautifulSoup
+from packaging.pylock import Pylock
 from starlette.testclient import TestClient
 
 from index_server.settings import Settings
@@ -167,3 +170,46 @@ def test_the_root_has_no_index_and_names_those_that_have_the_project(index: Inde
     hrefs = [urljoin("/simple/demo/", str(link["href"])) for link in page.find_all("a")]
     assert "/nightly/neoverse-v1/simple/demo/" in hrefs
     soup(index.http, "/simple/", 404)
+
+
+def test_a_lock_file_of_a_snapshot(index: Index) -> None:
+    path = f"/snapshots/{index.snapshots[1]}/neoverse-v1/pylock.toml"
+    answer = index.http.get(f"{path}?project=demo==1.0&project=other&python=3.11")
+    assert answer.status_code == 200, answer.text
+    assert answer.headers["content-type"] == "application/toml"
+    lock = Pylock.from_dict(tomllib.loads(answer.text))
+    assert [(package.name, str(package.version)) for package in lock.packages] == [
+        ("demo", "1.0+neoverse.v1"),
+        ("other", "2.0"),
+    ]
+    for package in lock.packages:
+        for wheel in package.wheels or ():
+            content = index.http.get(str(wheel.url)).content
+            assert hashlib.sha256(content).hexdigest() == wheel.hashes["sha256"]
+            assert len(content) == wheel.size
+
+
+@pytest.mark.parametrize(
+    ("query", "status", "reason"),
+    [
+        ("", 400, "ask for ?project=NAME&python=3.13"),
+        ("project=demo", 400, "ask for ?project=NAME&python=3.13"),
+        ("project=demo&python=2.7", 400, "ask for ?project=NAME&python=3.13"),
+        ("project=a%20b&python=3.11", 400, "'a b' is no requirement"),
+        ("project=a%20@%20http://x/y.whl&python=3.11", 400, "names a file"),
+        ("&".join(["project=demo"] * 51) + "&python=3.11", 400, "at most 50 projects"),
+        ("project=demo&python=3.11", 409, "you ask for demo: there is 1.0+neoverse.v1 (yanked)"),
+        ("project=none&python=3.11", 409, "you ask for none: no file of it is here for this Python"),
+        ("project=demo&python=3.12", 409, "you ask for demo: no file of it is here for this Python"),
+    ],
+)
+def test_a_lock_file_that_cannot_be_made(index: Index, query: str, status: int, reason: str) -> None:
+    answer = index.http.get(f"/snapshots/{index.snapshots[1]}/neoverse-v1/pylock.toml?{query}")
+    assert answer.status_code == status
+    assert reason in answer.json()["reasons"][0]
+
+
+def test_a_lock_file_needs_a_snapshot_and_a_target(index: Index) -> None:
+    query = "project=demo&python=3.11"
+    for path in (f"/snapshots/{index.snapshots[1]}/itanium", "/snapshots/20200101-1/neoverse-v1"):
+        assert index.http.get(f"{path}/pylock.toml?{query}").status_code == 404
