@@ -5,6 +5,7 @@ Installers do not ask for these pages. They are rendered for each request.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from urllib.parse import parse_qs
@@ -24,6 +25,7 @@ from index_server.rules.gates import Gates
 from index_server.rules.views import view, visible
 from index_server.targets import Lens, Target, Targets
 
+_log = logging.getLogger(__name__)
 MOVES = 50  # on the page of a channel, and in its feed
 SNAPSHOTS = 60  # in the list
 HITS = 100  # of a search
@@ -41,6 +43,28 @@ class Browser:
         self._targets = targets
         self._promises = promises
         self._gates = gates
+
+    def landing(self, base: str) -> bytes:
+        """The front page: the channels and the targets; a damaged channel is told as such."""
+        rows = []
+        for name, description in self._catalog.channels.items():
+            try:
+                move = self._catalog.head(name)
+                shown = self._catalog.snapshot(move.snapshot) if move else None
+            except (DamagedError, MissingObjectError) as error:
+                _log.error("%s", error)
+                rows.append(people.ChannelRow(name, f"{description} (damaged)", None, None, 0))
+                continue
+            rows.append(
+                people.ChannelRow(
+                    name=name,
+                    description=description,
+                    snapshot=move.snapshot if move else None,
+                    moved_at=move.at if move else None,
+                    projects=len(shown.projects) if shown else 0,
+                )
+            )
+        return people.landing_page(base, rows, self._targets.by_name.values())
 
     def channel(self, base: str, channel: str) -> bytes:
         """The page of a channel: where it points, its targets, gates and moves."""

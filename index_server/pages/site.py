@@ -11,12 +11,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 import re
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 from urllib.parse import quote
@@ -30,9 +29,7 @@ from index_server.configs import RESERVED
 from index_server.errors import (
     DamagedError,
     MalformedError,
-    MissingObjectError,
     NotFoundError,
-    RequestError,
     StoreAwayError,
     StoreError,
     UnresolvableError,
@@ -42,22 +39,16 @@ from index_server.model import SESSION, DevelopmentRule, Record, Snapshot
 from index_server.names import no_channel
 from index_server.pages import people as landing
 from index_server.pages.address import Proxies, relative, up
+from index_server.pages.answers import UNKEPT, Answer, Kept, Problem, Redirect, Text, send_failure, send_page
 from index_server.pages.browse import Browser
 from index_server.pages.files import Headers, Send, StoredFile, send_bytes, send_file
 from index_server.pages.follow import Followed, Follower
 from index_server.pages.lock import Locks
 from index_server.pages.methods import refuse_method
 from index_server.pages.negotiation import (
-    HTML,
-    JSON,
-    TEXT,
-    etag_matches,
     header_fields,
-    negotiate_encoding,
-    negotiate_type,
-    precondition_fails,
 )
-from index_server.pages.promises import Epoch, Promises, gone_error
+from index_server.pages.promises import Promises, gone_error
 from index_server.pages.simple import Page, project_page, root_page
 from index_server.rules.development import describe, listed_until
 from index_server.rules.gates import Gates
@@ -73,54 +64,11 @@ KEPT_BYTES = 256 << 20  # of rendered pages
 STALE_SECONDS = 3600.0  # for which kept pages are served while the store is away
 _log = logging.getLogger(__name__)
 _SITE_PATHS = RESERVED - {"api", "healthz", "openapi.json", "upload"}
-_UNKEPT: Headers = [
-    (b"cache-control", b"no-cache"),
-    (b"content-security-policy", landing.POLICY.encode()),
-]
-_FOR_PEOPLE: Headers = [(b"content-type", b"text/html; charset=utf-8"), *_UNKEPT]
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 _FILENAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.!+-]*\.whl(\.metadata)?\Z")
 
 
-@dataclass(frozen=True)
-class Kept:
-    """A page, valid while ``channel`` is at ``serial`` and the journal of marks at ``marked``."""
-
-    page: Page
-    channel: str | None = None
-    serial: int = 0
-    marked: int = 0  # the serial of the journal of yanks and quarantines
-    promised: Epoch | None = None  # what its promises were made from, if it makes any
-    rendered: float = 0.0  # when, by the monotonic clock
-    private: bool = False  # a session's: neither kept nor found by search engines
-
-
-@dataclass(frozen=True)
-class Redirect:
-    """A redirect: 308 to the normal form of a path, 307 from an alias, whose target may change."""
-
-    path: str
-    status: int
-
-
-@dataclass(frozen=True)
-class Text:
-    """A page for people, or a feed."""
-
-    status: int
-    body: bytes
-    media: str = "text/html; charset=utf-8"
-
-
-@dataclass(frozen=True)
-class Problem:
-    """A problem document (RFC 9457)."""
-
-    error: RequestError
-
-
 PageKey = tuple[str, str, ProjectMarks, Promise | None, DevelopmentRule | None]
-Answer = Kept | Redirect | Text | StoredFile | Problem
 
 
 class Site:
@@ -174,7 +122,7 @@ class Site:
             if begun:  # the client sees that the file is cut off, and asks for the rest
                 _log.warning("%s breaks off: %s", scope["path"], error)
                 return
-            await _send_failure(send, error, head=scope["method"] == "HEAD")
+            await send_failure(send, error, head=scope["method"] == "HEAD")
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = header_fields(scope["headers"])
@@ -185,7 +133,7 @@ class Site:
         except StoreError as error:
             answer, stale = self._last_known(scope["path"], error)
         if isinstance(answer, Kept):
-            await _send_page(send, answer, headers, stale, head=head)
+            await send_page(send, answer, headers, stale, head=head)
         elif isinstance(answer, StoredFile):
             await send_file(receive, send, self._catalog.store, answer, headers, head=head)
         elif isinstance(answer, Redirect):
@@ -202,7 +150,7 @@ class Site:
                 send, answer.error.status, problem, orjson.dumps(answer.error.problem()), head=head
             )
         else:
-            typed: Headers = [(b"content-type", answer.media.encode()), *_UNKEPT]
+            typed: Headers = [(b"content-type", answer.media.encode()), *UNKEPT]
             await send_bytes(send, answer.status, typed, answer.body, head=head)
 
     def _is_inner(self, path: str) -> bool:
@@ -282,7 +230,7 @@ class Site:
         try:
             match parts:
                 case []:
-                    return self._landing(base)
+                    return Text(200, self._browser.landing(base))
                 case ["files", sha256, filename] if not slash:
                     return self._file(sha256, filename)
                 case ["staging", session, *rest] if SESSION.match(session) and len(rest) < 3:
@@ -476,27 +424,6 @@ class Site:
             return None
         return record.size if record is not None and record.sha256 == sha256 else None
 
-    def _landing(self, base: str) -> Text:
-        rows = []
-        for name, description in self._catalog.channels.items():
-            try:
-                move = self._catalog.head(name)
-                shown = self._catalog.snapshot(move.snapshot) if move else None
-            except (DamagedError, MissingObjectError) as error:
-                _log.error("%s", error)
-                rows.append(landing.ChannelRow(name, f"{description} (damaged)", None, None, 0))
-                continue
-            rows.append(
-                landing.ChannelRow(
-                    name=name,
-                    description=description,
-                    snapshot=move.snapshot if move else None,
-                    moved_at=move.at if move else None,
-                    projects=len(shown.projects) if shown else 0,
-                )
-            )
-        return Text(200, landing.landing_page(base, rows, self._targets.by_name.values()))
-
 
 def _by_filename(record: Record) -> str:
     return record.filename
@@ -511,47 +438,3 @@ def _why_not(project: str, place: str, lens: Lens, *, known: bool) -> str:
 def _first(path: str) -> str:
     """The first part of a path."""
     return path.split("/", 2)[1] if path.startswith("/") else ""
-
-
-async def _send_failure(send: Send, error: StoreError, *, head: bool) -> None:
-    """What is told of a store that fails: 503 while it is away, 500 where an object is damaged."""
-    answer = as_answer(error)
-    if isinstance(answer, StoreAwayError):
-        wait = (b"retry-after", str(answer.retry_after).encode())
-        page = landing.away_page("; ".join(answer.reasons))
-        await send_bytes(send, answer.status, [*_FOR_PEOPLE, wait], page, head=head)
-        return
-    _log.error("%s", error)
-    page = landing.damaged_page("; ".join(answer.reasons))
-    await send_bytes(send, answer.status, _FOR_PEOPLE, page, head=head)
-
-
-async def _send_page(
-    send: Send, kept: Kept, headers: dict[bytes, str], stale: float | None, *, head: bool
-) -> None:
-    """Negotiate, revalidate, answer (PEP 691: an Accept that nothing matches is 406)."""
-    seconds = b"" if stale is None else str(math.ceil(stale)).encode()
-    media = negotiate_type(headers.get(b"accept"))
-    common: Headers = [
-        (b"vary", b"Accept, Accept-Encoding"),
-        (b"cache-control", b"no-store" if kept.private else b"no-cache"),
-        *([(b"x-robots-tag", b"noindex")] if kept.private else []),
-        *([(b"age", seconds), (b"x-armwheels-stale", seconds)] if seconds else []),
-    ]
-    if media is None:
-        offered = f"this page comes as {JSON}, {HTML} or {TEXT}\n"
-        await send_bytes(send, 406, [*common, (b"content-type", b"text/plain")], offered.encode(), head=head)
-        return
-    form = kept.page.form(media, negotiate_encoding(headers.get(b"accept-encoding")))
-    etag = (b"etag", form.etag.encode())
-    if precondition_fails(headers.get(b"if-match"), form.etag):
-        await send_bytes(send, 412, [*common, etag], b"", head=head)
-        return
-    if etag_matches(headers.get(b"if-none-match", ""), form.etag):
-        await send_bytes(send, 304, [*common, etag], None, head=head)
-        return
-    charset = "" if media == JSON else "; charset=utf-8"
-    typed = [*common, etag, (b"content-type", f"{media}{charset}".encode())]
-    if form.encoding != "identity":
-        typed.append((b"content-encoding", form.encoding.encode()))
-    await send_bytes(send, 200, typed, form.body, head=head)
