@@ -166,6 +166,17 @@ class Elf:
         """Whether the dynamic loader can load the file. Objects of static archives are only linked."""
         return self.kind in {"ET_DYN", "ET_EXEC"}
 
+    def names_any(self, names: Iterable[str]) -> bool:
+        """Whether ``.symtab`` has one of these names, defined or not.
+
+        Raises:
+            MalformedElfError: the table extends beyond the file.
+        """
+        with parsing(self.member):
+            table = symbol_table(ELFFile(io.BytesIO(self.image)), self.image, ".symtab")
+        offsets = [offset for name in names for offset in table.offsets_of(name.encode())]
+        return bool(np.isin(table.entries["name"], np.array(offsets, dtype=np.uint32)).any())
+
     def code(self) -> tuple[Code, ...]:
         """Return the executable sections, with the words that ``$d`` mapping symbols mark as data.
 
@@ -241,7 +252,17 @@ def parsing(member: str) -> Iterator[None]:
     """Convert exceptions of the parser into a :class:`MalformedElfError` that names the member."""
     try:
         yield
-    except (ELFError, ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
+    except (
+        ELFError,
+        ValueError,
+        KeyError,
+        IndexError,
+        TypeError,
+        AttributeError,
+        AssertionError,
+        OverflowError,  # an offset beyond 2**63
+        ZeroDivisionError,  # rows of 0 bytes
+    ) as error:
         raise MalformedElfError(f"{member}: {error}") from error
 
 
