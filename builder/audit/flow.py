@@ -29,6 +29,7 @@ from builder.audit.elf import (
     section_bytes,
     symbol_table,
 )
+from builder.audit.guards import is_far_jump
 from builder.audit.text import Indexes, Numbers, Text, matching, parts, text_of
 
 _RELA = np.dtype([("offset", "<u8"), ("info", "<u8"), ("addend", "<i8")])
@@ -495,6 +496,7 @@ class Flow:
         """The addresses of direct branches that leave their function or call one, and where they go."""
         # Where a jump goes is a function only if a call, a symbol, an unwind entry or bare code begins there.
         called = [np.unique(aims[calls]) for _, aims, calls in self._branches_of_parts()]
+        far_places, far_aims = self._far_jumps
         known = [self.elf.symbols.starts, self._unwound, self._stubs[0], self._begun_bare]
         begun = np.unique(np.concatenate([*called, *known]))
         places, aims = [], []
@@ -502,9 +504,24 @@ class Flow:
             kept = call | np.isin(aim, begun)
             places.append(place[kept])
             aims.append(aim[kept])
-        if not places:
-            return np.zeros(0, dtype=np.uint64), np.zeros(0, dtype=np.uint64)
-        return np.concatenate(places), np.concatenate(aims)
+        if not len(far_places):
+            return np.concatenate([far_places, *places]), np.concatenate([far_aims, *aims])
+        every = np.concatenate([far_places, *places])
+        order = np.argsort(every, kind="stable")
+        return every[order], np.concatenate([far_aims, *aims])[order]
+
+    @cached_property
+    def _far_jumps(self) -> tuple[Addresses, Addresses]:
+        """The places of jumps by ``adrp``, ``add`` and ``br``, and where they go; see :func:`.is_far_jump`."""
+        text, words = self.text, self.text.words
+        jumps = text.matching(0xFFFFFC1F, 0xD61F0000)
+        jumps = jumps[jumps >= 2]
+        chosen = [at for at in jumps.tolist() if is_far_jump(*words[at - 2 : at + 1].tolist())]
+        index = np.array(chosen, dtype=np.intp)
+        base = _page_of(text.addresses(index - 2), words[index - 2])
+        aims = base + (words[index - 1] >> np.uint32(10) & np.uint32(0xFFF)).astype(np.int64)
+        inside = self.is_code(aims.astype(np.uint64))
+        return text.addresses(index)[inside], aims.astype(np.uint64)[inside]
 
     def _branches_of_parts(self) -> Iterator[tuple[Addresses, Addresses, NDArray[np.bool_]]]:
         """Yield for each part of the text the places of ``b`` and ``bl``, where they go, and which are ``bl``."""

@@ -92,7 +92,7 @@ def unreached(start: int, words: Words) -> frozenset[int]:
     A function with a jump through a register may lead anywhere, so that nothing of it is returned.
     """
     code: list[int] = words.tolist()
-    if not code or any(_jumps(word) for word in code):
+    if not code or any(_jumps(code, index) for index in range(len(code))):
         return frozenset()
     blocks, following = _blocks(code)
     rest = set(range(len(blocks))) - set(_order(following))
@@ -450,14 +450,29 @@ def _blocks(code: list[int]) -> tuple[list[tuple[int, int]], list[tuple[int, ...
     led = {0, *(one for each in following for one in each)}
     aims = tuple(position for position in range(len(ranges)) if position not in led)
     for position, (_, last) in enumerate(ranges):
-        if _jumps(code[last - 1]):
+        if _jumps(code, last - 1):
             following[position] = aims
     return ranges, following
 
 
-def _jumps(word: int) -> bool:
-    """Whether a word is a jump through a register."""
-    return word & 0xFFFFFC1F == 0xD61F0000
+def _jumps(code: list[int], index: int) -> bool:
+    """Whether a word is a jump through a register, to an address that the two words before do not make."""
+    return code[index] & 0xFFFFFC1F == 0xD61F0000 and not is_far_jump(*code[max(index - 2, 0) : index + 1])
+
+
+def is_far_jump(*words: int) -> bool:
+    """Whether three words are ``adrp``, ``add`` and ``br`` of one register: a jump beyond the reach of ``b``.
+
+    Linkers write them between far sections, and BOLT where a function began that it moved.
+    """
+    if len(words) < 3:
+        return False
+    register = words[2] >> 5 & 31
+    return (
+        words[2] & 0xFFFFFC1F == 0xD61F0000
+        and words[1] & 0xFFC003FF == 0x91000000 | register << 5 | register
+        and words[0] & 0x9F00001F == 0x90000000 | register
+    )
 
 
 def ways_of(word: int, index: int) -> tuple[int, ...] | None:

@@ -362,6 +362,31 @@ def test_a_call_through_the_table_of_addresses_is_a_call(ranked: Ranked) -> None
     assert ranked(PRELUDE + source, "early") == Reached(Rank.IMPORT, "early", "start")
 
 
+FAR = "adrp x16, {0}\\n add x16, x16, :lo12:{0}\\n br x16"
+
+
+def test_a_far_jump_leads_on(ranked: Ranked) -> None:
+    """Linkers write such jumps in a large file."""
+    source = f"""
+    LATER early(void) {{ RUN; }}
+    __attribute__((naked, noinline, used)) static void far(void) {{ __asm__("{FAR.format("early")}"); }}
+    __attribute__((constructor, used)) static void start(void) {{ far(); PyErr_Occurred(); }}
+    """
+    assert ranked(PRELUDE + source, "early") == Reached(Rank.IMPORT, "early", "far")
+
+
+def test_what_is_left_of_a_moved_function_is_not_reached(ranked: Ranked) -> None:
+    """BOLT moves functions, and writes a jump over the first words of the old one."""
+    source = f"""
+    LATER moved(void) {{ PyErr_Occurred(); }}
+    __attribute__((naked, noinline, used)) static void old(void) {{
+        __asm__("{FAR.format("moved")}\\n .inst {LDADD:#x}\\n ret");
+    }}
+    __attribute__((constructor, used)) static void start(void) {{ old(); PyErr_Occurred(); }}
+    """
+    assert ranked(PRELUDE + source, "old").rank is Rank.UNREACHED
+
+
 BARE = ("-fno-asynchronous-unwind-tables", "-fno-unwind-tables", "-Wl,--strip-all")
 
 
