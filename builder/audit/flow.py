@@ -607,17 +607,41 @@ class Flow:
         That is where a jump or a pointer goes, behind a word that ends a function. So it is in a file that was
         stripped and compiled without unwinding, and in assembly code.
         """
-        aims = [np.unique(aims[~calls]) for _, aims, calls in self._branches_of_parts()]
-        every = np.unique(np.concatenate([*aims, self._addresses_made]))
+        first, last = self._gaps
+        if not len(first):
+            return first
+
+        def bare(addresses: Addresses) -> Addresses:
+            at = np.searchsorted(first, addresses, side="right") - 1
+            return addresses[(at >= 0) & (addresses < last[np.maximum(at, 0)])]
+
+        aims = [bare(aims[~calls]) for _, aims, calls in self._branches_of_parts()]
+        every = np.unique(np.concatenate([*aims, *(bare(one) for one in self._addresses_made())]))
         every = every[self.is_code(every)]
-        for starts, sizes in (self._unwinding, self._sized_symbols):
-            order = np.argsort(starts, kind="stable")
-            starts, sizes = starts[order], sizes[order]
-            if len(starts):
-                at = np.searchsorted(starts, every, side="right").astype(np.intp) - 1
-                every = every[(at < 0) | (every - starts[np.maximum(at, 0)] >= sizes[np.maximum(at, 0)])]
         before = np.array([self._last_word_before(one) for one in every.tolist()], dtype=np.uint32)
         return every[_ends(before)]
+
+    @cached_property
+    def _gaps(self) -> tuple[Addresses, Addresses]:
+        """Where neither a symbol nor an entry for unwinding says what the code is: first and end of each gap."""
+        starts = np.concatenate([self._unwinding[0], self._sized_symbols[0]])
+        ends = starts + np.concatenate([self._unwinding[1], self._sized_symbols[1]])
+        order = np.argsort(starts, kind="stable")
+        starts, ends = starts[order], np.maximum.accumulate(ends[order])
+        bases = [np.uint64(one.address) for one in self._codes]
+        limits = [np.uint64(one.address + 4 * len(one.words)) for one in self._codes]
+        first = np.concatenate([np.array(bases[:1], dtype=np.uint64), ends])
+        last = np.concatenate([starts, np.array(limits[-1:], dtype=np.uint64)])
+        wide = last > first
+        first, last = first[wide], last[wide]
+        # Between functions is padding.
+        own = np.array(
+            [not self._is_padding(*pair) for pair in zip(first.tolist(), last.tolist(), strict=True)]
+        )
+        return (first[own], last[own]) if len(own) else (first, last)
+
+    def _is_padding(self, start: int, end: int) -> bool:
+        return end - start < _PADDING and bool(np.isin(self.text.slice(start, end), (_NOP, 0)).all())
 
     def _last_word_before(self, address: int) -> int:
         """Return the word before an address, other than padding; 0 at the start of a section."""
@@ -630,10 +654,8 @@ class Flow:
         symbols = self.elf.symbols
         return symbols.starts, symbols.ends - symbols.starts
 
-    @cached_property
-    def _addresses_made(self) -> Addresses:
-        """What ``adrp`` and an ``add`` to the same register, up to three words later, make."""
-        found = []
+    def _addresses_made(self) -> Iterator[Addresses]:
+        """Yield what ``adrp`` and an ``add`` to the same register, up to three words later, make."""
         for first, part in parts(self.text.words):
             pages = matching(part, 0x9F000000, 0x90000000)
             base = _page_of(self.text.addresses(first + pages), part[pages])
@@ -642,8 +664,7 @@ class Flow:
                 at = np.minimum(pages + distance, len(part) - 1)
                 adds = part[at] & np.uint32(0xFFC003E0) == np.uint32(0x91000000) | register << np.uint32(5)
                 low = (part[at[adds]] >> np.uint32(10) & np.uint32(0xFFF)).astype(np.int64)
-                found.append(np.unique((base[adds] + low).astype(np.uint64)))
-        return np.unique(np.concatenate(found)) if found else np.zeros(0, dtype=np.uint64)
+                yield (base[adds] + low).astype(np.uint64)
 
     @cached_property
     def _relocations(self) -> tuple[NDArray[np.void], ...]:

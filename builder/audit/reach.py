@@ -24,7 +24,7 @@ _ASKING = ("getauxval", "__getauxval", "elf_aux_info", "__init_cpu_features_reso
 _ASKING_TEXTS = (b"/proc/cpuinfo", b"/proc/self/auxv")
 # A longer function is not examined: all its calls count.
 _EXAMINED_WORDS = 20_000
-_ACCESSOR_WORDS = 64
+_ACCESSOR_WORDS, _TELLING_WORDS = 64, 512
 _LONGEST_CHAIN = 4  # of functions that hand on an answer
 _PROBE_WORDS, _RET = 3, 0xD65F03C0  # bti c, the instruction, ret
 _CATCHING = frozenset({"sigaction", "signal", "sigsetjmp", "__sigsetjmp", "_setjmp", "setjmp"})
@@ -134,7 +134,8 @@ class Reach:
         roots += [
             self._nodes(one, np.array(sorted(one.flow.exports.values()), dtype=np.uint64))
             for one in self._members
-            if not one.is_module and one.name.rpartition("/")[2] not in linked
+            # A program exports names for its plug-ins.
+            if not one.is_module and not one.flow.is_program and one.name.rpartition("/")[2] not in linked
         ]
         return self._closure(roots)
 
@@ -274,7 +275,10 @@ class _Member:
             "a destructor": self.flow.destructors,
         }
         kind = next((kind for kind, found in by_loader.items() if address in found), None)
-        return f"the loader, as {kind}" if kind else "Python"
+        if kind:
+            return f"the loader, as {kind}"
+        by_python = address in self.flow.module_functions or address in self.flow.methods
+        return "Python" if by_python else "users of the library"
 
     @cached_property
     def asks(self) -> bool:
@@ -362,18 +366,23 @@ class _Member:
     def _telling(self) -> frozenset[int]:
         """The functions that ask none but others of the file, and return the answer."""
         found: frozenset[int] = frozenset()
+        new = self._first_asking
         calls = self.flow.calls
         for _ in range(_LONGEST_CHAIN):
-            asking = self._first_asking | found
-            callers = set(calls.sources[np.isin(calls.targets, sorted(asking))].tolist()) - asking
+            callers = set(calls.sources[np.isin(calls.targets, sorted(new))].tolist())
+            callers -= self._first_asking | found
 
             def tells(place: int, found: frozenset[int] = found) -> bool:
                 target = self._call_at(place)[1]
                 return target in found or (target in self._first_asking and self._first_returns_it(target))
 
-            new = {one for one in callers if one >= 0 and self._examine(one, answers=tells).returns_answer}
-            if not new:
-                break
+            new = frozenset(
+                one
+                for one in callers
+                if one >= 0
+                and self._words_of(one) <= _TELLING_WORDS
+                and self._examine(one, answers=tells).returns_answer
+            )
             found |= new
         return found
 
@@ -481,9 +490,12 @@ class _Member:
 
     def _is_accessor(self, function: int) -> bool:
         """Whether a short function returns a variable that holds an answer."""
-        if self.flow.end_of(function) - int(self.flow.starts[function]) > 4 * _ACCESSOR_WORDS:
+        if self._words_of(function) > _ACCESSOR_WORDS:
             return False
         return self._examine(function, self._variables).returns_answer
+
+    def _words_of(self, function: int) -> int:
+        return (self.flow.end_of(function) - int(self.flow.starts[function])) // 4
 
     def _is_variable(self, address: int) -> bool:
         return any(start <= address < end for start, end in self.flow.writable)
