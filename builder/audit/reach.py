@@ -134,8 +134,7 @@ class Reach:
         roots += [
             self._nodes(one, np.array(sorted(one.flow.exports.values()), dtype=np.uint64))
             for one in self._members
-            # A program exports names for its plug-ins.
-            if not one.is_module and not one.flow.is_program and one.name.rpartition("/")[2] not in linked
+            if not one.is_module and one.name.rpartition("/")[2] not in linked
         ]
         return self._closure(roots)
 
