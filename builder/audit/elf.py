@@ -29,6 +29,7 @@ _SYMBOL = np.dtype(
 )
 _STT_NOTYPE, _STT_FUNC, _STT_FILE, _STT_GNU_IFUNC = 0, 2, 4, 10
 _STT_MASK = 0xF
+_SHN_LORESERVE = 0xFF00
 _STB_LOCAL, _STB_GLOBAL = 0, 1
 _VER_NDX_GLOBAL = 1
 _DF_STATIC_TLS = 0x10
@@ -199,6 +200,32 @@ class Elf:
         address = section["sh_addr"] if linked else index << _OBJECT_SECTION_SHIFT
         data = _data_mask(table, index, section["sh_addr"] if linked else 0, len(words))
         return Code(section.name, address, section["sh_offset"], words, data)
+
+    def unjudged_functions(self) -> tuple[str, ...]:
+        """Return the functions in executable segments that lie in no executable section.
+
+        Raises:
+            MalformedElfError: a table or a section extends beyond the file.
+        """
+        with parsing(self.member):
+            elf = ELFFile(io.BytesIO(self.image))
+            table = symbol_table(elf, self.image, ".symtab")
+            if not len(table.entries):
+                table = symbol_table(elf, self.image, ".dynsym")
+            entries = table.entries
+            kinds = entries["info"] & _STT_MASK
+            functions = (kinds == _STT_FUNC) | (kinds == _STT_GNU_IFUNC)
+            entries = entries[functions & (entries["section"] != 0) & (entries["section"] < _SHN_LORESERVE)]
+            runs = np.zeros(len(entries), dtype=np.bool_)
+            for one in elf.iter_segments():
+                if one["p_type"] == "PT_LOAD" and one["p_flags"] & P_FLAGS.PF_X:
+                    start, end = one["p_vaddr"], one["p_vaddr"] + one["p_filesz"]
+                    runs |= (entries["value"] >= start) & (entries["value"] < end)
+            for section in elf.iter_sections():
+                if section["sh_flags"] & SH_FLAGS.SHF_EXECINSTR:
+                    start, end = section["sh_addr"], section["sh_addr"] + section["sh_size"]
+                    runs &= (entries["value"] < start) | (entries["value"] >= end)
+        return tuple(table.name(int(offset)) for offset in entries["name"][runs])
 
     @cached_property
     def symbols(self) -> Symbols:

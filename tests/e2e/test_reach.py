@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from builder.audit import elf, open_wheel
+from builder.audit.checks import check_machine
 from builder.audit.decode import Mask, Words
 from builder.audit.reach import Rank, Reach, Reached
 from builder.audit.report import judge
@@ -416,6 +417,18 @@ def test_code_without_name_and_unwinding_that_a_pointer_leads_to_is_called(ranke
         )
     )
     assert ranked(source, None, *BARE).rank is Rank.CALLED
+
+
+def test_code_in_a_section_of_data_is_a_fault(ranked: Ranked, toolbox: Toolbox, tmp_path: Path) -> None:
+    """The loader goes by segments, and runs it."""
+    ranked(PRELUDE + "LATER method(void) { RUN; }", "method")
+    flags = "--set-section-flags=.text=alloc,readonly,data"
+    subprocess.run([str(toolbox.llvm("llvm-objcopy")), flags, str(tmp_path / "m.so")], check=True)
+    one = elf.read("m.so", (tmp_path / "m.so").read_bytes())
+    assert "method" in one.unjudged_functions()
+    verdict = check_machine(open_wheel(make_wheel(tmp_path, {"m/m.so": one.image})), [one], {})
+    assert verdict.outcome == "fail"
+    assert "in no section of code" in verdict.detail
 
 
 class Everything:

@@ -120,3 +120,10 @@ def test_an_object_of_an_archive_counts_with_the_others(
     }
     wheel = make_wheel(tmp_path, {SO: ElfFile().build(), "m/libm.a": static_archive(objects)})
     assert ("instructions" in failures(audit.path(wheel))) is fails
+
+
+def test_the_version_is_that_behind_the_name() -> None:
+    """libcurl has a table of versions of others in one string with OpenSSL's name."""
+    openssl = next(one for one in known_libraries() if one.name == "OpenSSL")
+    image = ElfFile().build() + b"\0libssh 9.42 OpenSSL 3.x\0OpenSSL 3.5.1 1 Jul 2025\0"
+    assert [str(one) for one in embedded(read(image), [openssl])] == ["OpenSSL 3.5.1"]
