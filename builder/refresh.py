@@ -17,7 +17,7 @@ from builder.model.matrix import Matrix
 from builder.model.pythons import version_of
 from builder.model.recipe import Recipe
 from builder.model.toolchains import PyPITool, Toolchains
-from builder.settings import configs_dir
+from builder.settings import configs_dir, nearest
 from builder.source import pin_followed
 from builder.toolbox.fetch import Mirror, resolve_pypi, uv_environment
 from builder.toolbox.pins import Parts, PinnedFile, Pins, asked_of, debian_parts
@@ -45,7 +45,8 @@ def refresh_toolchains(
     debian = debian_parts(toolchains)
     known = {*debian, *toolchains.tools}
     if strange := sorted(set(only) - known):
-        raise ToolboxError(f"no part {', '.join(strange)}; there are {', '.join(sorted(known))}")
+        near = [f"no part '{name}'; {nearest(name, known)}".removesuffix("; ") for name in strange]
+        raise ToolboxError("\n".join([*near, f"there are {', '.join(sorted(known))}"]))
     pinned: dict[str, tuple[PinnedFile, ...]] = dict(kept.parts) if kept and only else {}
     by_suite: dict[str, dict[str, Parts]] = {}
     for name, suites in debian.items():

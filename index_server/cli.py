@@ -23,7 +23,7 @@ COMMANDS: Mapping[
     "collect": ("upkeep", "--dry-run"),
     "mirror": ("upkeep", "pandas --target neoverse-v1 --python cp313"),
 }
-err = Console(stderr=True)
+err = Console(stderr=True, emoji=False)
 
 
 def make_app(only: str | None = None) -> typer.Typer:

@@ -6,7 +6,6 @@ nearest key of the same table. The faults of all three files are reported in one
 
 from __future__ import annotations
 
-import difflib
 import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -18,8 +17,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 
 from index_server.errors import ConfigError
+from index_server.reasons import did_you_mean
 
-RESERVED = frozenset({"api", "files", "healthz", "openapi.json", "snapshots", "staging", "upload"})
+RESERVED = frozenset(
+    {"api", "cpu", "files", "healthz", "openapi.json", "search", "simple", "snapshots", "staging", "upload"}
+)
 """First path segments that the server uses itself; no channel may have such a name."""
 
 EVIDENCE_KINDS = ("audit", "emulation", "bench")
@@ -172,13 +174,16 @@ class FlagsTable(Table):
 
 
 class TargetTable(Table):
-    """``[TARGET]`` of ``targets.toml``: a CPU. The index uses the first three keys, the builder uses all."""
+    """``[TARGET]`` of ``targets.toml``: a CPU. The index uses the first four keys and ``parts``."""
 
     description: str
     """The name of the CPU for people."""
 
     aliases: tuple[Name, ...]
     """Product and cloud names that stand for the target in URLs and commands; each is unique."""
+
+    instances: tuple[str, ...] = ()
+    """Cloud instances and machines with this CPU, for people who look for theirs."""
 
     also_runs: tuple[Name, ...]
     """Other targets whose wheels run on this CPU, the best first."""
@@ -274,7 +279,7 @@ class TableFile(Generic[TableT]):
         *table, key = fault["loc"] or ("",)
         match fault["type"]:
             case "extra_forbidden":
-                return "unknown key" + _nearest(str(key), _keys(self.model.model_json_schema(), table))
+                return "unknown key" + did_you_mean(str(key), _keys(self.model.model_json_schema(), table))
             case "missing":
                 return "the key is missing"
             case "tuple_type":
@@ -325,19 +330,19 @@ def _channel_faults(
         gates = channel.gates or GatesTable()
         for source in gates.sources:
             if source not in known:
-                yield f"channels.toml: {name}.gates.from: no channel {source!r}{_nearest(source, known)}"
+                yield f"channels.toml: {name}.gates.from: no channel {source!r}{did_you_mean(source, known)}"
         for matrix in gates.required:
             if matrices is None:  # the file cannot be read, which is one fault already
                 continue
             if matrix not in matrices:
-                near = _nearest(matrix, matrices)
+                near = did_you_mean(matrix, matrices)
                 yield f"channels.toml: {name}.gates.required: matrices.toml has no matrix {matrix!r}{near}"
             elif matrix in found.matrices and not any(
                 cells.required for cells in found.matrices[matrix].cells
             ):
                 yield f"channels.toml: {name}.gates.required: matrix {matrix!r} has no cells marked required"
         for kind in gates.evidence:
-            if kind not in EVIDENCE_KINDS and (near := _nearest(kind, EVIDENCE_KINDS)):
+            if kind not in EVIDENCE_KINDS and (near := did_you_mean(kind, EVIDENCE_KINDS)):
                 yield f"channels.toml: {name}.gates.evidence: {kind!r} is no kind of evidence here{near}"
 
 
@@ -349,7 +354,7 @@ def _target_faults(found: Configs, targets: Iterable[str]) -> Iterator[str]:
         for key, others in (("also_runs", target.also_runs), ("above", target.above)):
             for other in others:
                 if other not in known:
-                    yield f"targets.toml: {name}.{key}: no target {other!r}{_nearest(other, known)}"
+                    yield f"targets.toml: {name}.{key}: no target {other!r}{did_you_mean(other, known)}"
         for alias in target.aliases:
             if alias in owners:
                 yield f"targets.toml: {name}.aliases: alias {alias!r} has two meanings; it names {owners[alias]}"
@@ -364,12 +369,7 @@ def _cell_faults(found: Configs, targets: Mapping[str, Any]) -> Iterator[str]:
             for target in cells.targets:
                 if target not in known:
                     place = f"{name}.cells[{number}].targets"
-                    yield f"matrices.toml: {place}: no target {target!r}{_nearest(target, known)}"
-
-
-def _nearest(name: str, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.5)
-    return f"; did you mean {near[0]!r}?" if near else ""
+                    yield f"matrices.toml: {place}: no target {target!r}{did_you_mean(target, known)}"
 
 
 def _place(name: str, location: Sequence[int | str]) -> str:

@@ -12,13 +12,15 @@ from datetime import UTC, datetime
 from typing import Annotated, Literal, Self, TypeVar
 
 import orjson
-from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from index_server.errors import DamagedError
 
-Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+SHA256_PATTERN = r"^[0-9a-f]{64}$"
+SESSION_PATTERN = r"^[A-Za-z0-9_-]{22,64}$"
+Sha256 = Annotated[str, StringConstraints(pattern=SHA256_PATTERN)]
 SESSION = re.compile(r"[A-Za-z0-9_-]{22,64}\Z")
-Session = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{22,64}$")]
+Session = Annotated[str, StringConstraints(pattern=SESSION_PATTERN)]
 GENESIS = "0" * 64  # previous_hash of the first entry of a journal
 
 
@@ -260,7 +262,7 @@ class FilePointer(Stored):
 class Hint(Stored):
     """The last serial known of a journal. It may be behind; where it is ahead, entries were lost."""
 
-    serial: int
+    serial: Annotated[int, Field(ge=1)]
     sha256: Sha256 | None = None  # of the bytes of that entry; None in hints of older servers
 
 

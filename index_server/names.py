@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from packaging.tags import Tag
 from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 from packaging.version import InvalidVersion, Version
+
+from index_server.reasons import did_you_mean
 
 MAX_NAME = 200  # characters of a file name; the store adds a suffix and file systems end at 255
 MAX_VERSION = 200  # characters; Python converts no number of more than 4,300 digits
@@ -25,6 +28,7 @@ class WheelName:
     filename: str
     project: str  # normalised
     version: Version
+    build_number: int  # of the build tag; 0 without one
     build_tag: str
     python_tag: str
     abi_tag: str
@@ -49,8 +53,18 @@ def parse_name(filename: str) -> WheelName:
     if len(tags) > MAX_TAGS:
         raise ValueError(f"{filename!a}: its name stands for {len(tags)} tags; {MAX_TAGS} are allowed")
     python_tag, abi_tag, platform_tag = filename.removesuffix(".whl").rsplit("-", 3)[1:]
-    build_tag = f"{build[0]}{build[1]}" if build else ""
-    return WheelName(filename, project, version, build_tag, python_tag, abi_tag, platform_tag, tags)
+    number, rest = build or (0, "")
+    return WheelName(
+        filename=filename,
+        project=project,
+        version=version,
+        build_number=number,
+        build_tag=f"{number}{rest}" if build else "",
+        python_tag=python_tag,
+        abi_tag=abi_tag,
+        platform_tag=platform_tag,
+        tags=tags,
+    )
 
 
 def parse_version(text: str) -> Version:
@@ -62,6 +76,12 @@ def parse_version(text: str) -> Version:
     if len(text) > MAX_VERSION:
         raise InvalidVersion(f"a version of {len(text)} characters; {MAX_VERSION} are allowed")
     return Version(text)
+
+
+def no_channel(name: str, channels: Iterable[str]) -> str:
+    """Why a channel is not found, with the nearest name and all others."""
+    known = list(channels)
+    return f"there is no channel {name}{did_you_mean(name, known) or ';'} the channels are {', '.join(known)}"
 
 
 def person(name: str) -> str:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable, Iterator
 from typing import Self
 
 from index_server.secret import redact
 
 MAX_REASONS = 50
+MAX_COMPARED = 100  # characters of an unknown name that are compared with known ones
 MAX_REASON = 500  # characters; a file name alone may take 200
 
 
@@ -52,3 +54,9 @@ class Reasons:
 
     def __bool__(self) -> bool:
         return bool(self._kept)
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Advice to be added to a message about an unknown name; empty if no known one is near."""
+    near = difflib.get_close_matches(name[:MAX_COMPARED].lower(), sorted(known), n=1)
+    return f"; did you mean {near[0]!r}?" if near else ""

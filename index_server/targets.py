@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from index_server.configs import TargetTable
+
+_IMPLEMENTER = re.compile(r"^CPU implementer\s*:\s*(0x[0-9a-fA-F]{1,4})\s*$", re.MULTILINE)
+_PART = re.compile(r"^CPU part\s*:\s*(0x[0-9a-fA-F]{1,4})\s*$", re.MULTILINE)
+_NAMED = 40  # letters of a name that is repeated
+_MODEL = re.compile(r"^\s*Model name:\s*(\S.*)$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -16,6 +22,8 @@ class Target:
     description: str
     aliases: tuple[str, ...]
     also_runs: tuple[str, ...]  # best first
+    instances: tuple[str, ...] = ()  # cloud instances and machines with this CPU
+    parts: tuple[str, ...] = ()  # implementer and part, such as 0x41:0xd40
 
     @property
     def runs(self) -> tuple[str, ...]:
@@ -47,12 +55,34 @@ class Targets:
     def from_tables(cls, tables: Mapping[str, TargetTable]) -> Targets:
         """The targets of ``targets.toml``."""
         return cls(
-            Target(name, table.description, table.aliases, table.also_runs) for name, table in tables.items()
+            Target(name, table.description, table.aliases, table.also_runs, table.instances, table.parts)
+            for name, table in tables.items()
         )
 
     def resolve(self, name: str) -> Target | None:
         """The target with this name or alias, or None."""
         return self.by_name.get(name) or self._aliases.get(name)
+
+    def of_machine(self, text: str) -> tuple[Target | None, str]:
+        """Find the target of a machine in what ``/proc/cpuinfo`` or lscpu(1) prints, and say how it was found.
+
+        Both name the CPU by implementer and part number (MIDR_EL1); lscpu by the model's name if it knows it.
+        """
+        implementer, part, model = (one.search(text) for one in (_IMPLEMENTER, _PART, _MODEL))
+        if implementer and part:
+            number = f"{implementer[1].lower()}:{part[1].lower()}"
+            fitting = next((target for target in self.by_name.values() if number in target.parts), None)
+            found = f"the implementer and part number {number}"
+        elif model:
+            fitting = self.resolve(re.sub(r"[ _]+", "-", model[1].strip().lower()))
+            found = f"the model name {model[1].strip()}"
+        else:
+            fitting, found = self.resolve(text.strip().lower()), f"the name {text.strip()[:_NAMED]}"
+            if fitting is None:
+                return None, "This has no lines of implementer and part, and no model name."
+        if fitting is None:
+            return None, f"No target has {found}. Take generic, which runs everywhere."
+        return fitting, f"It has {found}."
 
     def lens(self, text: str) -> Lens | None:
         """Parse ``target`` or ``target+backend``. Return None if the target is unknown or the backend empty."""

@@ -36,6 +36,17 @@ SIGNATURES = (
         ((-3, 0x9F00001F, 0x90000010), (-2, 0xFFC003FF, 0x39400210), (-1, 0xFF00001F, 0x34000010)),
         OUTLINE,
     ),
+    # The same where BOLT moved the function, and wrote over its start: adrp x16; add x16, x16, #n; br x16; cbz w16.
+    Signature(
+        "lse",
+        (
+            (-4, 0x9F00001F, 0x90000010),
+            (-3, 0xFFC003FF, 0x91000210),
+            (-2, 0xFFFFFFFF, 0xD61F0200),
+            (-1, 0xFF00001F, 0x34000010),
+        ),
+        OUTLINE,
+    ),
     # libgcc's unwinder reads VG by cntd, when a frame's table asks for it, and keeps it: cbnz; cntd x0; str w0.
     Signature(
         "sve",

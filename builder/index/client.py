@@ -105,16 +105,16 @@ class Index:
 
     def channel(self, name: str) -> ChannelState:
         """Where the channel stands."""
-        return ChannelState.model_validate(self._request("GET", f"/api/channels/{name}").json())
+        return ChannelState.model_validate(self._request("GET", f"/api/channels/{_part(name)}").json())
 
     def moves(self, channel: str) -> tuple[MoveEntry, ...]:
         """The journal of a channel, the oldest entry first."""
-        found = self._request("GET", f"/api/channels/{channel}/moves").json()["moves"]
+        found = self._request("GET", f"/api/channels/{_part(channel)}/moves").json()["moves"]
         return tuple(MoveEntry.model_validate(move) for move in found)
 
     def snapshot_files(self, snapshot: str) -> dict[str, str]:
         """File names of a snapshot, each with its sha256."""
-        answer = self._request("GET", f"/api/snapshots/{snapshot}").json()
+        answer = self._request("GET", f"/api/snapshots/{_part(snapshot)}").json()
         return {file["filename"]: file["sha256"] for file in answer["files"]}
 
     def upload(self, wheel: Path, session: str) -> None:
@@ -167,11 +167,11 @@ class Index:
 
     def adopt(self, filename: str, session: str) -> None:
         """Take a file the index already has into a session."""
-        self._request("PUT", f"/api/sessions/{session}/files/{filename}")
+        self._request("PUT", f"/api/sessions/{_part(session)}/files/{_part(filename)}")
 
     def put_evidence(self, sha256: str, kind: str, evidence: dict[str, Any]) -> None:
         """Store evidence about a file."""
-        self._request("PUT", f"/api/evidence/{sha256}/{kind}", json=evidence)
+        self._request("PUT", f"/api/evidence/{sha256}/{_part(kind)}", json=evidence)
 
     def make_snapshot(self, session: str | None, channel: ChannelState) -> SnapshotAnswer:
         """Make the channel's head and the session into one snapshot; None is the token's own session.
@@ -199,7 +199,7 @@ class Index:
             "approvals": [],
             "message": message,
         }
-        answer = self._request("POST", f"/api/channels/{channel}/moves", json=body, accept=(200, 201))
+        answer = self._request("POST", f"/api/channels/{_part(channel)}/moves", json=body, accept=(200, 201))
         return int(answer.json()["serial"])
 
     def approve(self, channel: str, snapshot: str, message: str) -> str:
@@ -326,3 +326,8 @@ def upload_fields(wheel: Path) -> dict[str, str | list[str]]:
         if isinstance(values := metadata.get(key), list):
             fields[key] = [str(value) for value in values]
     return fields
+
+
+def _part(name: str) -> str:
+    """A name as one part of a path, whatever was typed."""
+    return quote(name, safe="")

@@ -80,6 +80,8 @@ class TargetTable(Config):
     """Name of the CPU for people."""
     aliases: tuple[Name, ...]
     """Product and cloud names; each is unique and none is the name of a target."""
+    instances: tuple[str, ...] = ()
+    """Cloud instances and machines with this CPU, for the index's page about CPUs."""
     also_runs: tuple[Name, ...]
     """Other targets whose wheels run on this CPU, best first."""
     archspec: str

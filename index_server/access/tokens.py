@@ -9,12 +9,14 @@ import re
 import secrets
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from fnmatch import fnmatchcase
 
 from index_server.errors import (
     ConfigError,
+    DamagedError,
     ForbiddenError,
     MissingObjectError,
     UnauthorizedError,
@@ -22,15 +24,19 @@ from index_server.errors import (
 )
 from index_server.model import Revocation, Token, sha256_hex, stamp
 from index_server.names import person
+from index_server.reasons import did_you_mean
 from index_server.secret import PREFIX
 from index_server.store.interface import ObjectStore
 from index_server.store.objects import keys
 
 _HINT = "send a token made by `armwheels-index token` as password of the user __token__, or as Bearer"
 MIRROR = "armwheels-index mirror"  # uploader of mirrored wheels; no token may have this name
+MAX_NAME = 100  # characters
+MAX_DAYS = 36_500  # a century; dates stay within what datetime can hold
 DEFAULT_SCOPES = ("upload:*", "evidence", "move:*")  # what publishing needs
 SCOPES = "upload:PROJECT, evidence, move:CHANNEL, lease, yank, read, cache, admin"
 _SCOPE = re.compile(r"(upload|move):[a-z0-9*?-]+\Z|(evidence|lease|yank|read|cache|admin)\Z")
+UNKNOWN_TIME = "an unknown time"  # of a revocation that is damaged
 _READ_AGAIN = 2.0  # seconds for which a token is not read again
 
 
@@ -84,18 +90,26 @@ class ListedToken:
     """A token as ``armwheels-index tokens`` lists it."""
 
     id: str
-    token: Token
+    token: Token | None  # None if the stored object is damaged
     revoked_at: str | None
 
     @property
+    def name(self) -> str:
+        return self.token.name if self.token else ""
+
+    @property
     def scopes(self) -> tuple[str, ...]:
+        if self.token is None:
+            return ()
         return DEFAULT_SCOPES if self.token.scopes is None else self.token.scopes
 
     @property
     def state(self) -> str:
-        """``valid``, ``expired``, or ``revoked`` with the day."""
+        """``valid``, ``expired``, ``damaged``, or ``revoked`` with the day."""
         if self.revoked_at is not None:
-            return f"revoked {self.revoked_at[:10]}"
+            return f"revoked {self.revoked_at.split('T')[0]}"
+        if self.token is None:
+            return "damaged"
         return "expired" if _expired(self.token) else "valid"
 
 
@@ -113,7 +127,11 @@ def check_scopes(scopes: Sequence[str]) -> tuple[str, ...]:
     spelled = tuple(re.sub(r"[-_.]+", "-", scope.strip().lower()) for scope in scopes)
     faults = [scope for scope, right in zip(scopes, spelled, strict=True) if not _SCOPE.match(right)]
     if faults:
-        raise ConfigError(f"no such scope: {', '.join(faults)}; there are {SCOPES} (names may hold * and ?)")
+        known = re.findall("[a-z]+", SCOPES)
+        actions = [action for action in (fault.partition(":")[0] for fault in faults) if action not in known]
+        near = did_you_mean(actions[0], known) if len(actions) == len(faults) == 1 else ""
+        advice = f"there are {SCOPES} (names may hold * and ?)"
+        raise ConfigError(f"no such scope: {', '.join(faults)}{near or ';'} {advice}")
     return spelled
 
 
@@ -123,8 +141,14 @@ def make_token(
     """Make a token and return its secret, which is not stored. Without scopes it has :data:`DEFAULT_SCOPES`.
 
     Raises:
-        ConfigError: a scope or the name is not allowed.
+        ConfigError: a scope, the name or the expiry is not allowed.
     """
+    if not person(name) or len(name) > MAX_NAME or not name.isprintable():
+        raise ConfigError(f"a token's name has 1 to {MAX_NAME} printable characters")
+    if expires_days is not None and expires_days > MAX_DAYS:
+        raise ConfigError(
+            f"a token expires in {MAX_DAYS} days at most; without an expiry it is valid for ever"
+        )
     if person(name) == person(MIRROR):
         raise ConfigError(f"{name!r} is the name of the mirror; choose another name")
     secret = PREFIX + secrets.token_urlsafe(32)
@@ -140,22 +164,24 @@ def make_token(
 
 
 def list_tokens(store: ObjectStore) -> list[ListedToken]:
-    """All tokens, the oldest first."""
+    """All tokens, the oldest first, and damaged ones before them."""
     found = []
     for key in keys(store, "tokens/"):
         secret_hash = key.removeprefix("tokens/").removesuffix(".json")
-        gone = _revocation(store, secret_hash)
-        found.append(ListedToken(token_id(secret_hash), Token.decode(store.get(key), key=key), gone))
-    return sorted(found, key=lambda each: each.token.created_at)
+        token = None
+        with suppress(DamagedError):  # the others can still be revoked
+            token = Token.decode(store.get(key), key=key)
+        found.append(ListedToken(token_id(secret_hash), token, _revocation(store, secret_hash)))
+    return sorted(found, key=lambda each: each.token.created_at if each.token else "")
 
 
 def revoke_tokens(store: ObjectStore, name_or_id: str) -> list[ListedToken]:
-    """Revoke all tokens of a name, or the one with an id. Return those that were valid before.
+    """Revoke all tokens of a name, or the one with an id. Return those that were valid or damaged before.
 
     Raises:
         ConfigError: there is no such token.
     """
-    known = [each for each in list_tokens(store) if name_or_id in (each.id, each.token.name)]
+    known = [each for each in list_tokens(store) if name_or_id in (each.id, each.name)]
     if not known:
         raise ConfigError(f"there is no token {name_or_id!r}; `armwheels-index tokens` lists them")
     at = Revocation(at=stamp(datetime.now(UTC))).encode()
@@ -163,7 +189,7 @@ def revoke_tokens(store: ObjectStore, name_or_id: str) -> list[ListedToken]:
     for each in known:
         [secret_hash] = [one for one in hashes if token_id(one) == each.id]
         store.create(f"revocations/{secret_hash}.json", at)
-    return [each for each in known if each.state == "valid"]
+    return [each for each in known if each.state in ("valid", "damaged")]
 
 
 def authenticate(store: ObjectStore, authorization: str | None) -> Publisher:
@@ -244,8 +270,14 @@ def _expired(token: Token) -> bool:
 
 
 def _revocation(store: ObjectStore, secret_hash: str) -> str | None:
+    """Return when a token was revoked, or None. A damaged revocation is one, at an unknown time."""
     key = f"revocations/{secret_hash}.json"
-    return None if store.size(key) is None else Revocation.decode(store.get(key), key=key).at
+    if store.size(key) is None:
+        return None
+    try:
+        return Revocation.decode(store.get(key), key=key).at
+    except DamagedError:
+        return UNKNOWN_TIME
 
 
 def _key(secret_hash: str) -> str:

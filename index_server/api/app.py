@@ -21,7 +21,7 @@ from index_server.access.readgate import ReadGate
 from index_server.access.tokens import RecentTokens
 from index_server.api import cache, channels, evidence, health, leases, snapshots, uploads
 from index_server.api.bodies import BODY
-from index_server.api.parts import challenge
+from index_server.api.parts import challenge, reasons_of
 from index_server.catalog.catalog import Catalog
 from index_server.errors import (
     MalformedError,
@@ -56,7 +56,12 @@ def create_app(
     limits = limits or Limits()
     catalog = Catalog(store, settings.channels, development=settings.development)
     api = FastAPI(
-        title="Armwheels index", docs_url=None, redoc_url=None, max_body_size=BODY, servers=[{"url": "."}]
+        title="Armwheels index",
+        docs_url=None,
+        redoc_url=None,
+        max_body_size=BODY,
+        servers=[{"url": "."}],
+        redirect_slashes=False,  # Starlette's redirects name the host and not the path below which a proxy serves
     )
     api.state.catalog = catalog
     api.state.settings = settings
@@ -75,7 +80,9 @@ def create_app(
     api.add_exception_handler(RequestValidationError, _malformed)
     api.add_exception_handler(HTTPException, _http_error)
     inner = uploads.UploadsFirst(HeadAsGet(api, own=("/api/cache/",)), taken)
-    site = Site(catalog, settings.targets, inner, policy.retention, policy.stale_seconds, proxies)
+    site = Site(
+        catalog, settings.targets, inner, policy.retention, policy.stale_seconds, proxies, policy.gates
+    )
     gated = ReadGate(site, RecentTokens(store)) if policy.reads_need_token else site
     app: ASGIApp = NoTokenInAddress(BodyPace(gated, limits.body_seconds))
     return BelowPath(app, proxies.root_path) if proxies and proxies.root_path else app
@@ -105,8 +112,7 @@ async def _store_failed(request: Request, error: Exception) -> Response:
 async def _malformed(_: Request, error: Exception) -> Response:
     if not isinstance(error, RequestValidationError):
         raise error
-    reasons = [f"{'.'.join(map(str, fault['loc'][1:]))}: {fault['msg']}" for fault in error.errors()]
-    return _problem(MalformedError(*reasons).problem(), MalformedError.status)
+    return _problem(MalformedError(*reasons_of(error.errors())).problem(), MalformedError.status)
 
 
 async def _http_error(_: Request, error: Exception) -> Response:

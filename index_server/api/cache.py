@@ -16,11 +16,11 @@ from anyio import to_thread
 from fastapi import APIRouter, Path, Request, Response
 
 from index_server.api.bodies import OBJECT
-from index_server.api.parts import TheCatalog, ThePublisher
+from index_server.api.parts import CACHE_KEY, TheCatalog, ThePublisher
 from index_server.errors import MissingObjectError, NotFoundError
 
 router = APIRouter()
-CacheKey = Annotated[str, Path(pattern=r"^[0-9a-z]{20,128}$")]
+CacheKey = Annotated[str, Path(pattern=CACHE_KEY)]
 
 
 @router.get("/api/cache/{key}")

@@ -10,6 +10,7 @@ from pydantic import Field, StringConstraints
 
 from index_server.api.bodies import JsonRoute
 from index_server.api.parts import (
+    PROJECT,
     Asked,
     Message,
     Nonce,
@@ -54,7 +55,7 @@ class MarkAsked(Asked):
 
     kind: Mark
     filename: str | None = None
-    project: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] | None = None
+    project: Annotated[str, StringConstraints(pattern=PROJECT)] | None = None
     reason: Annotated[str, StringConstraints(min_length=1, max_length=500, strip_whitespace=True)]
     nonce: Nonce
 

@@ -7,9 +7,11 @@ from typing import Annotated
 import anyio.to_thread
 from fastapi import APIRouter, Path, Request, Response
 from fastapi.responses import HTMLResponse
+from packaging.utils import canonicalize_name
 
 from index_server.api.bodies import EVIDENCE, read_json
 from index_server.api.parts import (
+    KIND,
     DigestPath,
     TheCatalog,
     ThePublisher,
@@ -24,7 +26,7 @@ from index_server.pages.wheel import wheel_page
 
 router = APIRouter()
 
-KindPath = Annotated[str, Path(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$", max_length=64)]
+KindPath = Annotated[str, Path(pattern=KIND, max_length=64)]
 
 
 @router.put(
@@ -67,4 +69,5 @@ def wheel(sha256: DigestPath, catalog: TheCatalog) -> Response:
     found = {kind: shelf.find(sha256, kind) for kind in shelf.kinds(sha256)}
     bodies = {kind: evidence.body for kind, evidence in found.items() if evidence is not None}
     headers = {"cache-control": "no-cache", "content-security-policy": POLICY}
-    return HTMLResponse(wheel_page(filename, sha256, bodies), headers=headers)
+    record = catalog.find_record(canonicalize_name(filename.partition("-")[0]), filename)
+    return HTMLResponse(wheel_page(filename, sha256, bodies, record), headers=headers)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any
 
 import orjson
 from fastapi import Depends, Path, Request, Response
@@ -20,11 +21,21 @@ from index_server.errors import (
     TooManyError,
     UnauthorizedError,
 )
-from index_server.model import Session, Sha256, Stored
+from index_server.model import SESSION_PATTERN, SHA256_PATTERN, Session, Sha256, Stored
 from index_server.policy import Policy
 
 Nonce = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 Message = Annotated[str, StringConstraints(max_length=2000)]
+PROJECT = r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$"  # a name by the core metadata specification
+KIND = r"^[a-z0-9]+(-[a-z0-9]+)*$"
+CACHE_KEY = r"^[0-9a-z]{20,128}$"
+_IN_WORDS = {
+    SHA256_PATTERN: "64 hexadecimal digits in lower case",
+    SESSION_PATTERN: "22 to 64 letters, digits, dashes and underscores",
+    PROJECT: "a project's name: letters, digits, and dots, dashes or underscores between them",
+    KIND: "lower-case letters and digits, with single dashes between them",
+    CACHE_KEY: "20 to 128 lower-case letters and digits",
+}
 
 
 class Asked(BaseModel):
@@ -68,6 +79,19 @@ TheCatalog = Annotated[Catalog, Depends(the_catalog)]
 ThePolicy = Annotated[Policy, Depends(the_policy)]
 TheOwnSessions = Annotated[OwnSessions, Depends(the_own_sessions)]
 ThePublisher = Annotated[Publisher, Depends(the_publisher)]
+
+
+def reasons_of(faults: Iterable[Mapping[str, Any]]) -> list[str]:
+    """The faults that pydantic found in a request, each with its place; rules of spelling in words."""
+    found = []
+    for fault in faults:
+        if tuple(fault["loc"]) == ("body",):  # none, or none that is read as JSON
+            found.append("the body must be a JSON object, sent with Content-Type: application/json")
+            continue
+        words = _IN_WORDS.get(fault.get("ctx", {}).get("pattern", ""))
+        place = ".".join(map(str, fault["loc"][1:]))
+        found.append(f"{place}: must be {words}" if words else f"{place}: {fault['msg']}")
+    return found
 
 
 def as_json(data: object, status: int = 200) -> Response:

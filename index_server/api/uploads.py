@@ -23,6 +23,7 @@ from index_server.access.own_sessions import OwnSessions
 from index_server.access.ratelimit import Buckets
 from index_server.access.tokens import Publisher, RecentTokens, authenticate
 from index_server.api.parts import (
+    PROJECT,
     DigestPath,
     SessionPath,
     TheCatalog,
@@ -76,7 +77,6 @@ _FORM = {
         },
     }
 }
-PROJECT = r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$"  # a name by the core metadata specification
 
 
 @dataclass(frozen=True)

@@ -67,6 +67,7 @@ from index_server.model import (
     sha256_hex,
     stamp,
 )
+from index_server.names import no_channel
 from index_server.rules.development import select
 from index_server.rules.views import offers
 from index_server.store.interface import ObjectStore
@@ -443,7 +444,7 @@ class Catalog:
             NotFoundError: there is no such channel.
         """
         if channel not in self._journals:
-            raise NotFoundError(f"there is no channel {channel}; there is {', '.join(self.channels)}")
+            raise NotFoundError(no_channel(channel, self.channels))
 
     def _keep(self, judgement: Judgement) -> str:
         data = judgement.encode()

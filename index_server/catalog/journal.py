@@ -179,7 +179,11 @@ class Journal(Generic[EntryT]):
             return None
 
     def _read(self, serial: int) -> EntryT:
-        return self._model.decode(self._bytes(serial), key=journal_key(self.name, serial))
+        key = journal_key(self.name, serial)
+        entry = self._model.decode(self._bytes(serial), key=key)
+        if entry.serial != serial:
+            raise DamagedError(key, f"it is the entry {entry.serial}")
+        return entry
 
     def _bytes(self, serial: int) -> bytes:
         key = journal_key(self.name, serial)

@@ -16,8 +16,8 @@ from index_server.store.address import open_store
 from index_server.upkeep import check as checks
 from index_server.upkeep.deep import deep_faults
 
-out = Console()
-err = Console(stderr=True)
+out = Console(emoji=False)
+err = Console(stderr=True, emoji=False)
 
 
 def check(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -10,15 +11,20 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from index_server.catalog.catalog import Catalog
+from index_server.errors import StoreError
 from index_server.limits import load_limits
 from index_server.pages import people as landing
+from index_server.rules.views import visible
 from index_server.serving.application import MAKE_APPLICATION, from_environment
 from index_server.serving.run import listen
 from index_server.serving.run import serve as run_server
 from index_server.settings import FORWARDED_ALLOW_IPS, ROOT_PATH, WORKERS, Settings, load_settings
+from index_server.store.address import open_store
+from index_server.store.interface import ObjectStore
 from index_server.targets import Lens
 
-out = Console()
+out = Console(emoji=False)
 
 
 def serve(
@@ -53,10 +59,11 @@ def serve(
     for variable, value in ((ROOT_PATH, root_path), (FORWARDED_ALLOW_IPS, forwarded_allow_ips)):
         if value is not None:
             os.environ[variable.name] = value  # where the server processes read it
-    app = from_environment()  # also reports faults before anything starts
+    settings = load_settings()
+    store = open_store(settings.store)
+    app = from_environment(store)  # also reports faults before anything starts
     if ready_file is not None:
         ready_file.unlink(missing_ok=True)  # it may be left from an earlier server
-    settings = load_settings()
     limits = load_limits()
     listener = listen(host, port, limits.send_seconds)
     shown = f"[{host}]" if ":" in host else host
@@ -68,16 +75,29 @@ def serve(
         workers=workers,
         base=base,
         ready_file=ready_file,
-        announce=lambda: _banner(base, settings),
+        announce=lambda: _banner(base, settings, store),
     )
 
 
-def _banner(base: str, settings: Settings) -> None:
+def _banner(base: str, settings: Settings, store: ObjectStore) -> None:
     lens = Lens(landing.default_target(settings.targets.by_name.values()))
     channel = next(iter(settings.channels))
-    pip, uv = landing.install_lines(base, channel, lens, "numpy")
+    project = _example(Catalog(store, settings.channels), channel, lens)
     text = f"[bold]Armwheels[/] serves {escape(base)}/ from {escape(settings.store)}"
     out.print(text, highlight=False, soft_wrap=True)
-    for line in (pip, uv):
+    for line in landing.install_lines(base, channel, lens, project or "PROJECT"):
         out.print(f"  {escape(line)}", highlight=False, soft_wrap=True)
+    if project is None:
+        out.print(f"{channel} has no wheels for {lens.slug} yet.", highlight=False)
     out.print("Stop it with Ctrl-C.", highlight=False)
+
+
+def _example(catalog: Catalog, channel: str, lens: Lens) -> str | None:
+    """A project that a channel shows for a target, NumPy if it does; None if it shows none."""
+    with suppress(StoreError):  # the server says so to those who ask
+        move = catalog.head(channel)
+        if move is not None:
+            projects = catalog.snapshot(move.snapshot).projects
+            shown = sorted(name for name, ref in projects.items() if visible(ref.offers, lens))
+            return "numpy" if "numpy" in shown else next(iter(shown), None)
+    return None

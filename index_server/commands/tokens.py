@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
 from typing import Annotated
 
 import typer
@@ -10,11 +12,13 @@ from rich.markup import escape
 from rich.table import Table
 
 from index_server.access import tokens as access
-from index_server.settings import store_address
+from index_server.errors import ConfigError
+from index_server.names import no_channel
+from index_server.settings import load_settings, store_address
 from index_server.store.address import open_store
 
-out = Console()
-err = Console(stderr=True)
+out = Console(emoji=False)
+err = Console(stderr=True, emoji=False)
 
 
 def token(
@@ -34,6 +38,7 @@ def token(
     Uploads that name no session go into the token's own session. POST /api/snapshots without a session, with the
     same token, makes a snapshot of it.
     """
+    _check_channels(scope or [])
     store = open_store(store_address())
     typer.echo(access.make_token(store, name, expires_days, scope))
     err.print(
@@ -44,6 +49,21 @@ def token(
     )
 
 
+def _check_channels(scopes: Sequence[str]) -> None:
+    """Check that each scope ``move:CHANNEL`` allows a move of a channel that there is.
+
+    Raises:
+        ConfigError: one allows none; the message names all of them.
+    """
+    asked = [scope.partition(":")[2] for scope in access.check_scopes(scopes) if scope.startswith("move:")]
+    if not asked:
+        return
+    channels = load_settings().channels
+    strange = [name for name in asked if not any(fnmatchcase(channel, name) for channel in channels)]
+    if strange:
+        raise ConfigError("\n".join(f"--scope move:{name}: {no_channel(name, channels)}" for name in strange))
+
+
 def tokens() -> None:
     """List the tokens with their names, scopes, expiry dates and states."""
     table = Table(box=None, pad_edge=False)
@@ -52,10 +72,10 @@ def tokens() -> None:
     for each in access.list_tokens(open_store(store_address())):
         table.add_row(
             each.id,
-            escape(each.token.name),
+            escape(each.name),
             " ".join(each.scopes),
-            each.token.created_at[:10],
-            (each.token.expires_at or "never")[:10],
+            each.token.created_at[:10] if each.token else "",
+            (each.token.expires_at or "never")[:10] if each.token else "",
             each.state,
         )
     out.print(table, highlight=False)
@@ -69,6 +89,6 @@ def revoke(
     """Revoke the token with an id, or all tokens with a name. This cannot be undone."""
     revoked = access.revoke_tokens(open_store(store_address()), name_or_id)
     for each in revoked:
-        out.print(f"revoked {each.id} {escape(each.token.name)}", highlight=False)
+        out.print(f"revoked {each.id} {escape(each.name)}", highlight=False)
     if not revoked:
         out.print("nothing to do: already revoked or expired", highlight=False)

@@ -26,8 +26,8 @@ from index_server.upkeep.mirror import Environment, Mirror
 from index_server.upkeep.resolve import GLIBC, upstream_of_pip
 from index_server.upkeep.trim import trim
 
-out = Console()
-err = Console(stderr=True)
+out = Console(emoji=False)
+err = Console(stderr=True, emoji=False)
 
 
 def collect(

@@ -31,7 +31,8 @@ MAX_UNPACKED = 64 << 30  # bytes of all members together
 BOMB_SIZE = 64 << 20  # unpacked bytes up to which an archive may have any ratio
 BOMB_RATIO = 50  # unpacked to packed bytes; a larger ratio is a decompression bomb
 _LOCAL = struct.Struct("<4s5H3I2H")
-_CENTRAL = struct.Struct("<4s24x3H12x")  # signature, and the lengths of name, extra fields and comment
+# Signature, packed size, size, lengths of name, extra fields and comment, volume, offset
+_CENTRAL = struct.Struct("<4s16x2I4H6xI")
 _END = struct.Struct("<4s4H2IH")
 _END64 = struct.Struct("<4sQ2H2I4Q")
 _LOCATOR = struct.Struct("<4sIQI")
@@ -201,10 +202,11 @@ def _check_end64(
 
 
 def _check_directory(file: BinaryIO, start: int, size: int, count: int) -> None:
-    """Check the number and lengths of the central headers, before :mod:`zipfile` creates an object for each.
+    """Check the central headers and count them, before :mod:`zipfile` creates an object for each.
 
     Raises:
-        ZipFaultError: the number is not ``count``, or a name or extra field is too long.
+        ZipFaultError: the number is not ``count``, a name is too long, a member lies in another volume, or extra
+            fields are too long or ambiguous.
     """
     if start < 0:
         raise ZipFaultError("the central directory is larger than the archive")
@@ -212,14 +214,22 @@ def _check_directory(file: BinaryIO, start: int, size: int, count: int) -> None:
     data = file.read(size)
     found, at = 0, 0
     while at + _CENTRAL.size <= len(data):
-        mark, name_length, extra_length, comment_length = _CENTRAL.unpack_from(data, at)
+        mark, *wide, name_length, extra_length, comment_length, volume, offset = _CENTRAL.unpack_from(
+            data, at
+        )
         if mark != b"PK\1\2":
             raise ZipFaultError("the central directory holds something other than headers of members")
         if name_length > MAX_PATH:
             raise ZipFaultError(f"a member's name has {name_length} bytes; {MAX_PATH} are allowed")
         if extra_length > MAX_EXTRA:
             raise ZipFaultError(f"a member has {extra_length} bytes of extra fields; {MAX_EXTRA} are allowed")
-        at += _CENTRAL.size + name_length + extra_length + comment_length
+        name_at = at + _CENTRAL.size
+        extra_at = name_at + name_length
+        at = extra_at + extra_length + comment_length
+        fault = _extra_fault(data[extra_at : extra_at + extra_length], [*wide, offset].count(_FULL32))
+        if volume or fault:
+            name = data[name_at:extra_at].decode("utf-8", "replace")
+            raise ZipFaultError(f"{name!a}: {fault or 'lies in another volume'}")
         found += 1
     if found != count:
         raise ZipFaultError(f"the end record states {count} members and the central directory lists {found}")
@@ -279,7 +289,14 @@ def _check_local(file: BinaryIO, info: zipfile.ZipInfo, directory: int, faults: 
     if extra_length > MAX_EXTRA:
         faults.append(f"{shown}: {extra_length} bytes of extra fields; {MAX_EXTRA} are allowed")
         return info.header_offset
-    extra = _extras(file.read(extra_length))
+    extra_data = file.read(extra_length)
+    # Many published wheels state both sizes twice, as zipfile did until Python 3.11.3.
+    twice = struct.pack("<2Q", size, packed)
+    fault = _extra_fault(extra_data, [packed, size].count(_FULL32), also=twice)
+    if fault:
+        faults.append(f"{shown}: {fault}")
+        return info.header_offset
+    extra = _extras(extra_data)
     packed, size = _zip64_sizes(packed, size, extra.get(_ZIP64_EXTRA, b""))
     local = (flags, method, crc, packed, size)
     central = (info.flag_bits, info.compress_type, info.CRC, info.compress_size, info.file_size)
@@ -305,6 +322,27 @@ def _zip64_sizes(packed: int, size: int, extra: bytes) -> tuple[int, int]:
     if packed == _FULL32 and wide:
         packed = wide.pop(0)
     return packed, size
+
+
+def _extra_fault(data: bytes, wide: int, *, also: bytes = b"") -> str | None:
+    """Return why the extra fields of a header may be read in two ways, or None (APPNOTE 4.5).
+
+    ``wide`` is the number of sizes and offsets for which the header refers to the ZIP64 field. The field may also
+    have the value ``also``. Readers disagree about any other one, and about a field that occurs twice: uv refuses
+    both, pip takes one.
+    """
+    seen: set[int] = set()
+    while len(data) >= 4:
+        kind, length = struct.unpack_from("<2H", data)
+        if length > len(data) - 4:
+            return "an extra field is cut off"
+        if kind in seen:
+            return f"two extra fields have the id {kind:#06x}"
+        if kind == _ZIP64_EXTRA and length != 8 * wide and data[4 : 4 + length] != also:
+            return f"its ZIP64 field has {length} bytes, and the header refers to {8 * wide}"
+        seen.add(kind)
+        data = data[4 + length :]
+    return None
 
 
 def _extras(data: bytes) -> dict[int, bytes]:

@@ -23,7 +23,8 @@ MAX_LINES = 20_000  # of all fields; a field may have several lines
 MAX_SUMMARY = 300  # characters of Summary that a record stores
 MAX_KINDS = 64  # distinct field names; the specification has 33
 MAX_DEPTH = 50  # parentheses in one requirement
-MAX_DIGITS = 40  # of a number in a version or requirement; int() raises ValueError above 4,300
+MAX_DIGITS = 18  # of a number in a version or specifier; uv skips a version with a number beyond 64 bits
+MAX_MARKER_DIGITS = 40  # of any other number, as in a marker or URL; int() raises ValueError above 4,300
 MAX_LENGTHS = {  # characters of fields that are parsed further
     "metadata-version": 20,
     "name": 200,
@@ -43,6 +44,8 @@ _LINE = re.compile(rb"\r\n|\r(?!\n)|\n")
 _BLANK = re.compile(rb"(?:%b){2}" % _LINE.pattern)
 _NUMBERED = frozenset({"version", "requires-python", "requires-dist"})
 _LONG_NUMBER = re.compile(f"[0-9]{{{MAX_DIGITS + 1}}}")
+_LONGER_NUMBER = re.compile(f"[0-9]{{{MAX_MARKER_DIGITS + 1}}}")
+_NO_SPECIFIER = re.compile("[@;+]")  # before a URL, a marker or a local version
 # Fields that change how the email parser reads the body, which must be the description.
 _FOREIGN = frozenset({"content-type", "content-transfer-encoding", "mime-version"})
 
@@ -74,8 +77,10 @@ def read_headers(content: bytes, file: str, faults: Reasons) -> Message | None:
         text = str(value)
         if len(text) > MAX_LENGTHS.get(name, len(text)):
             found.append(f"{file}: {name} has {len(text)} characters; {MAX_LENGTHS[name]} are allowed")
-        elif name in _NUMBERED and _LONG_NUMBER.search(text):
+        elif name in _NUMBERED and _LONG_NUMBER.search(_NO_SPECIFIER.split(text, maxsplit=1)[0]):
             found.append(f"{file}: {name} has a number of more than {MAX_DIGITS} digits: {text!a}")
+        elif name in _NUMBERED and _LONGER_NUMBER.search(text):
+            found.append(f"{file}: {name} has a number of more than {MAX_MARKER_DIGITS} digits: {text!a}")
         elif name == "requires-dist" and text.count("(") > MAX_DEPTH:
             found.append(f"{file}: {name} has more than {MAX_DEPTH} parentheses: {text!a}")
     faults += found

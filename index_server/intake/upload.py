@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 import os
 import re
 from collections.abc import AsyncIterator, Callable
@@ -36,6 +37,7 @@ MAX_FILE = 16 << 30  # bytes of an uploaded wheel
 MAX_FORM = 8 << 20  # bytes of all form fields, including the description
 WHOLE = MAX_FILE + MAX_FORM + (1 << 20)  # bytes of an upload, the form included
 MAX_PARTS = 4096
+MAX_BUILD_NUMBER = (1 << 64) - 1
 MAX_HEADER = 1024  # bytes of one header line of a part
 MAX_PARAMETERS = 8  # of a header line; clients send two, and the parser needs quadratic time
 MAX_CONTENT_TYPE = 500  # characters; a boundary has 70 at most (RFC 2046 section 5.1.1)
@@ -43,6 +45,8 @@ SMALL = 1 << 16  # bytes of a file that is kept in memory, and hashed sooner tha
 UNSYNCED = 64 << 20  # bytes after which an upload syncs; a journal's commit may wait for those of all uploads
 BUFFER = 1 << 20  # bytes that are buffered before they are hashed and written
 
+# Its warnings repeat what the client is told.
+logging.getLogger("python_multipart").setLevel(logging.ERROR)
 _PLAIN_TYPE = re.compile(r"multipart/form-data; boundary=([A-Za-z0-9_'-]{1,70})\Z")
 
 Check = Callable[[Path | bytes, WheelName], WheelContents]
@@ -105,6 +109,7 @@ def examine(upload: Upload, check: Check, *, at: str, by: str) -> tuple[Record, 
         name = parse_name(upload.filename)
     except ValueError as error:
         raise BadUploadError(*faults, str(error)) from error
+    faults += _hidden_faults(name)
     faults += _agreement_faults(upload.fields, name)
     wheel = check(upload.content, name)
     faults += wheel.faults
@@ -146,6 +151,19 @@ def _form_faults(upload: Upload) -> Reasons:
         stated = fields.get(key, "")
         if stated and stated.lower() != digest:
             faults.append(f"{key} says {stated!a} and the bytes that arrived have {digest}")
+    return faults
+
+
+def _hidden_faults(name: WheelName) -> list[str]:
+    """Return why uv would not see a wheel of this name, which pip installs."""
+    faults = []
+    if name.build_number > MAX_BUILD_NUMBER:
+        faults.append(
+            f"the build number in the file name is larger than {MAX_BUILD_NUMBER}; uv cannot read it"
+        )
+    tags = (name.python_tag, name.abi_tag, name.platform_tag)
+    if any(tag != tag.lower() for tag in tags):
+        faults.append("the tags in the file name are not in lower case; uv does not know others")
     return faults
 
 

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
+from index_server.errors import DamagedError
 from index_server.pages.negotiation import etag_matches, precondition_fails
 from index_server.store.interface import ObjectStore
 
@@ -58,7 +59,7 @@ async def send_file(
         await send_bytes(send, 304, common, None, head=head)
         return
     start, stop, status = 0, file.size, 200
-    asked = headers.get(b"range")
+    asked = None if head else headers.get(b"range")  # RFC 9110 section 14.2: ranges are of GET
     if asked is not None and headers.get(b"if-range", file.etag) == file.etag:
         part = parse_range(asked, file.size)
         if part is not None:
@@ -75,14 +76,20 @@ async def send_file(
     ]
     chunks = iter(()) if head else store.read(file.key, start, stop)
     chunk = await asyncio.to_thread(next, chunks, b"")  # before the status, since the store may fail
+    left = 0 if head else stop - start
+    if left and not chunk:
+        raise DamagedError(file.key, "it is empty")
     await send({"type": "http.response.start", "status": status, "headers": typed})
     gone = asyncio.create_task(_gone(receive))
     try:
         while chunk and not gone.done():
+            left -= len(chunk)
             await send({"type": "http.response.body", "body": chunk, "more_body": True})
             chunk = await asyncio.to_thread(next, chunks, b"")
     finally:
         gone.cancel()
+    if left and not gone.done():
+        raise DamagedError(file.key, f"{left} bytes are missing at its end")
     await send({"type": "http.response.body", "body": b""})
 
 

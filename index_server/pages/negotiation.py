@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
 from functools import lru_cache
 
 JSON = "application/vnd.pypi.simple.v1+json"
@@ -18,6 +20,15 @@ _ENCODINGS = ("zstd", "gzip", "identity")  # the smallest first
 
 
 _KEPT = 300  # characters of a header whose answer is kept; pip and uv send 150
+
+
+def header_fields(lines: Iterable[tuple[bytes, bytes]]) -> dict[bytes, str]:
+    """The header's fields by their lower-case names. Lines of one name are one list (RFC 9110 section 5.3)."""
+    found: dict[bytes, str] = {}
+    for name, value in lines:
+        text = value.decode("latin-1")
+        found[name] = f"{found[name]}, {text}" if name in found else text
+    return found
 
 
 def negotiate_type(accept: str | None) -> str | None:
@@ -87,6 +98,8 @@ def _qualities(header: str) -> dict[str, float]:
                 try:
                     quality = min(max(float(value), 0.0), 1.0)
                 except ValueError:
+                    quality = 0.0
+                if math.isnan(quality):
                     quality = 0.0
         name = _LATEST.get(name, name)
         if name:

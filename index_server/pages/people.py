@@ -1,52 +1,21 @@
-"""HTML pages for people, with install commands to copy. Pure; all values are escaped."""
+"""HTML pages for people, with install commands to copy. Pure; templates escape all values."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from html import escape
-from string import Template
+from functools import cache
+from typing import Any
 
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from index_server.model import Move, Snapshot
+from index_server.rules.changes import Change, grown
 from index_server.targets import Lens, Target
 
-POLICY = "default-src 'none'; style-src 'unsafe-inline'"
+POLICY = "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; base-uri 'none'"
 """The Content-Security-Policy of these pages: they load nothing and run nothing."""
-
-_PAGE = Template("""<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>$title</title>
-<style>
-:root { color-scheme: light dark; --ink: #1b1f24; --dim: #5b6570; --line: #d9dee4; --paper: #fff;
-  --soft: #f4f6f8; --link: #0b5cad; --good: #1a7f37; --bad: #b42318; }
-@media (prefers-color-scheme: dark) { :root { --ink: #e6e9ed; --dim: #9aa5b1; --line: #333b44;
-  --paper: #14181d; --soft: #1d232a; --link: #7ab8ff; --good: #57c97a; --bad: #ff8a7a; } }
-* { box-sizing: border-box; }
-body { margin: 0 auto; max-width: 54rem; padding: 2rem 1.1rem 4rem; background: var(--paper);
-  color: var(--ink); font: 1rem/1.55 system-ui, sans-serif; }
-h1 { font-size: 1.7rem; margin: 0 0 .3rem; overflow-wrap: anywhere; }
-h2 { font-size: 1.1rem; margin: 2.2rem 0 .6rem; }
-p { margin: .4rem 0; } a { color: var(--link); } .dim { color: var(--dim); }
-pre { background: var(--soft); border: 1px solid var(--line); border-radius: .5rem; padding: .7rem .9rem;
-  overflow-x: auto; user-select: all; font: .8rem/1.5 ui-monospace, monospace; }
-table { width: 100%; border-collapse: collapse; }
-td, th { text-align: left; padding: .45rem .6rem .45rem 0; border-bottom: 1px solid var(--line);
-  vertical-align: top; overflow-wrap: break-word; } th { font-weight: 600; }
-th, td a { white-space: nowrap; }
-.wide { overflow-x: auto; } .numbers td { white-space: nowrap; }
-.numbers td:not(:first-child), .numbers th:not(:first-child) { text-align: right;
-  white-space: nowrap; font-variant-numeric: tabular-nums; }
-ul { columns: 13rem; padding-left: 1.1rem; } ul.plain { columns: auto; }
-.better { color: var(--good); } .worse { color: var(--bad); font-weight: 600; }
-</style>
-</head>
-<body>
-$body
-</body>
-</html>
-""")
 
 
 @dataclass(frozen=True)
@@ -60,28 +29,106 @@ class ChannelRow:
     projects: int
 
 
+@dataclass(frozen=True)
+class SnapshotRow:
+    """A snapshot in the list of snapshots. A damaged one has no facts."""
+
+    id: str
+    created_at: str = ""
+    projects: int = 0
+    files: int = 0
+    shown_by: tuple[str, ...] = ()
+    damaged: bool = False
+
+
+@dataclass(frozen=True)
+class WheelRow:
+    """A wheel on the page of its project. ``yanked`` is the reason, which may be empty; None for others."""
+
+    version: str
+    python: str
+    target: str
+    backend: str
+    size: str
+    sha256: str
+    url: str
+    uploaded_at: str
+    uploaded_by: str
+    until: str
+    yanked: str | None
+
+
+@dataclass(frozen=True)
+class Hit:
+    """A project that a search found in one channel."""
+
+    project: str
+    channel: str
+    targets: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Advice:
+    """Where to lock from, and how to get a rebuild."""
+
+    place: str
+    lock: str
+    update: str
+
+
 def landing_page(base: str, channels: Sequence[ChannelRow], targets: Iterable[Target]) -> bytes:
     """The front page; ``base`` is the server's own address without a slash."""
     targets = list(targets)
     default = default_target(targets)
     live = [row for row in channels if row.snapshot] or list(channels)
-    body = [
-        "<h1>Armwheels</h1>",
-        '<p class="dim">Python wheels compiled and proven for each Arm server CPU.</p>',
-        "<h2>Install</h2>",
-        *_commands(base, live[0].name, Lens(default), "PROJECT"),
-        f"<p>Not {escape(default.name)}? Choose your CPU below.</p>",
-        *_locking(base, live[0].name, Lens(default), live[0].snapshot, "PROJECT"),
-        "<h2>Channels</h2>",
-        "<table><tr><th>channel</th><th>snapshot</th><th>moved</th><th>projects</th></tr>",
-        *(_channel_row(row) for row in channels),
-        "</table>",
-        f"<h2>Targets in {escape(live[0].name)}</h2>",
-        "<table><tr><th>target</th><th>CPU</th></tr>",
-        *(_target_row(live[0].name, target) for target in targets),
-        "</table>",
-    ]
-    return page_of("Armwheels", body)
+    lens = Lens(default)
+    return _page(
+        "landing.html.jinja",
+        title="Armwheels",
+        root="./",
+        lines=install_lines(base, live[0].name, lens, "PROJECT"),
+        target=default,
+        channels=channels,
+        live=live[0].name,
+        targets=targets,
+        advice=_advice(base, live[0].name, lens, live[0].snapshot, "PROJECT"),
+    )
+
+
+def channel_page(
+    base: str,
+    channel: str,
+    description: str,
+    *,
+    moves: Sequence[Move],
+    older: int,
+    targets: Sequence[tuple[Target, int]],
+    gates: Sequence[str],
+    listing: str = "",
+) -> bytes:
+    """The page of a channel. ``moves`` are its last ones, the newest first, ``older`` counts those before.
+
+    ``targets`` have the number of projects that each sees.
+    """
+    lens = Lens(default_target(target for target, _ in targets))
+    return _page(
+        "channel.html.jinja",
+        title=f"{channel}: Armwheels",
+        root="../",
+        channel=channel,
+        description=description,
+        moves=moves,
+        older=older,
+        targets=targets,
+        gates=gates,
+        listing=listing,
+        lines=install_lines(base, channel, lens, "PROJECT"),
+    )
+
+
+def feed(base: str, channel: str, moves: Sequence[Move]) -> bytes:
+    """The moves of a channel, the newest first, as an Atom feed (RFC 4287)."""
+    return _page("feed.atom.jinja", base=base, channel=channel, moves=moves)
 
 
 def target_page(
@@ -91,45 +138,140 @@ def target_page(
 
     ``listing`` says which development versions a channel lists, if not all.
     """
-    title = f"{place} for {lens.slug}"
     project = projects[0] if projects else "PROJECT"
-    links = [f'<li><a href="simple/{escape(name)}/">{escape(name)}</a></li>' for name in projects]
-    body = [
-        f'<p><a href="{"../" * (place.count("/") + 2)}">Armwheels</a></p>',
-        f"<h1>{escape(title)}</h1>",
-        f'<p class="dim">{escape(lens.target.description)}</p>',
-        f"<p>Snapshot {escape(snapshot)}.</p>" if snapshot else "<p>Nothing is published here yet.</p>",
-        "<h2>Install</h2>",
-        *_commands(base, place, lens, project),
-        *_locking(base, place, lens, snapshot, project),
-        "<h2>Projects</h2>",
-        *([f'<p class="dim">{escape(listing)} Older ones stay in their snapshots.</p>'] if listing else []),
-        f"<ul>{''.join(links)}</ul>" if links else "<p>None.</p>",
-    ]
-    return page_of(title, body)
-
-
-def missing_page(reason: str, root: str) -> bytes:
-    """The page for 404; ``root`` is the reference to the front page."""
-    return page_of(
-        "Not found",
-        ["<h1>Not found</h1>", f"<p>{escape(reason)}</p>", f'<p><a href="{root}">Start over</a></p>'],
+    return _page(
+        "target.html.jinja",
+        title=f"{place} for {lens.slug}",
+        root="../" * (place.count("/") + 2),
+        place=place,
+        lens=lens,
+        snapshot=snapshot,
+        projects=projects,
+        listing=listing,
+        lines=install_lines(base, place, lens, project),
+        advice=_advice(base, place, lens, snapshot, project),
     )
+
+
+def person_page(
+    base: str,
+    place: str,
+    lens: Lens,
+    project: str,
+    *,
+    name: str,
+    summary: str,
+    snapshot: str,
+    wheels: Sequence[WheelRow],
+    quarantine: str | None,
+) -> bytes:
+    """The page of one project at ``place``, for people. ``wheels`` are its files, the newest version first."""
+    return _page(
+        "project.html.jinja",
+        title=f"{name}: {place} for {lens.slug}",
+        root="../" * (place.count("/") + 3),
+        place=place,
+        lens=lens,
+        project=project,
+        name=name,
+        summary=summary,
+        wheels=wheels,
+        quarantine=quarantine,
+        url=f"{base}/{place}/{lens.slug}/simple/",
+        pinned=f"{base}/snapshots/{snapshot}/{lens.slug}/simple/" if wheels else "",
+        lines=install_lines(base, place, lens, project),
+    )
+
+
+def snapshots_page(rows: Sequence[SnapshotRow], older: int) -> bytes:
+    """The list of snapshots, the newest first; ``older`` counts those that it leaves out."""
+    return _page("snapshots.html.jinja", title="Snapshots: Armwheels", root="../", rows=rows, older=older)
+
+
+def snapshot_page(
+    base: str, snapshot: Snapshot, *, shown_by: Sequence[str], targets: Sequence[tuple[Target, int]]
+) -> bytes:
+    """The page of one snapshot; ``targets`` have the number of projects that each sees."""
+    lens = Lens(default_target(target for target, _ in targets))
+    return _page(
+        "snapshot.html.jinja",
+        title=f"Snapshot {snapshot.id}: Armwheels",
+        root="../../",
+        snapshot=snapshot,
+        files=sum(ref.files for ref in snapshot.projects.values()),
+        shown_by=shown_by,
+        targets=targets,
+        lines=install_lines(base, f"snapshots/{snapshot.id}", lens, "PROJECT"),
+    )
+
+
+def changes_page(before: str, after: str, every: Sequence[Change]) -> bytes:
+    """What snapshot ``after`` has that ``before`` has not."""
+    return _page(
+        "changes.html.jinja",
+        title=f"{after} since {before}: Armwheels",
+        root="../../../../",
+        before=before,
+        after=after,
+        changes=every,
+        counts={
+            "added": sum(len(one.added) for one in every),
+            "replaced": sum(len(one.replaced) for one in every),
+            "removed": sum(len(one.removed) for one in every),
+        },
+        size=f"{_grown(grown(every))} in all." if every else "",
+        sized=sized,
+        grown=_grown,
+    )
+
+
+def search_page(query: str, found: Sequence[Hit], more: int) -> bytes:
+    """The search for a project, and what it found; ``more`` counts what is left out."""
+    return _page(
+        "search.html.jinja", title="Search: Armwheels", root="../", query=query, found=found, more=more
+    )
+
+
+def cpu_page(
+    base: str, live: str, targets: Sequence[Target], *, text: str, target: Target | None, why: str
+) -> bytes:
+    """The page that finds the target of a CPU. ``why`` says how it was found, or why it was not."""
+    return _page(
+        "cpu.html.jinja",
+        title="Which target is my CPU? Armwheels",
+        root="../",
+        live=live,
+        targets=targets,
+        text=text,
+        target=target,
+        why=why,
+        lines=install_lines(base, live, Lens(target), "PROJECT") if target else (),
+    )
+
+
+def missing_page(reason: str, root: str, links: Sequence[tuple[str, str]] = ()) -> bytes:
+    """The page for 404; ``root`` is the reference to the front page, ``links`` are what may have been meant."""
+    return _message("Not found", reason, root, links, start=True)
 
 
 def away_page(reason: str) -> bytes:
     """The page for 503, while the store does not answer."""
-    return page_of("Not now", ["<h1>Not now</h1>", f"<p>{escape(reason)}</p>"])
+    return _message("Not now", reason)
 
 
 def damaged_page(reason: str) -> bytes:
     """The page for 500, about a damaged object."""
-    return page_of("Damaged", ["<h1>Damaged</h1>", f"<p>{escape(reason)}</p>"])
+    return _message("Damaged", reason)
 
 
 def refused_page(reason: str) -> bytes:
     """The page for 403, about a quarantined file."""
-    return page_of("Kept back", ["<h1>Kept back</h1>", f"<p>{escape(reason)}</p>"])
+    return _message("Kept back", reason)
+
+
+def page_of(title: str, body: Iterable[str], root: str = "/") -> bytes:
+    """A page with this title; ``body`` is HTML, with all values escaped."""
+    return _page("base.html.jinja", title=title, root=root, body=Markup("\n".join(body)))  # noqa: S704 - escaped
 
 
 def install_lines(base: str, place: str, lens: Lens, project: str) -> tuple[str, str]:
@@ -151,46 +293,43 @@ def default_target(targets: Iterable[Target]) -> Target:
     return next((target for target in listed if target.name == "neoverse-v1"), listed[0])
 
 
-def _commands(base: str, place: str, lens: Lens, project: str) -> list[str]:
-    return [f"<pre>{escape(line)}</pre>" for line in install_lines(base, place, lens, project)]
+def sized(count: int) -> str:
+    """A number of bytes in kB or MB."""
+    return f"{count / 1e6:.1f} MB" if count >= 1e6 else f"{count / 1e3:.1f} kB"
 
 
-def _locking(base: str, place: str, lens: Lens, snapshot: str | None, project: str) -> list[str]:
-    """Where to lock from, and how to get a rebuild; nothing on the pages of a snapshot."""
+def _grown(count: int) -> str:
+    return f"{sized(count)} more" if count > 0 else f"{sized(-count)} less" if count < 0 else "the same size"
+
+
+def _advice(base: str, place: str, lens: Lens, snapshot: str | None, project: str) -> _Advice | None:
+    """Advice for a channel; none on the pages of a snapshot."""
     if snapshot is None or place == (fixed := f"snapshots/{snapshot}"):
-        return []
+        return None
     url = f"{base}/{fixed}/{lens.slug}/simple/"
-    lock = f"uv pip compile --generate-hashes --default-index {url} requirements.in -o requirements.txt"
-    update = f"{install_lines(base, place, lens, project)[0]} --upgrade --force-reinstall --no-deps"
-    return [
-        "<h2>Lock and update</h2>",
-        f"<p>The hashes of {escape(place)} change with each rebuild. Lock against its snapshot, which never "
-        "changes, and install the lock file from the same address:</p>",
-        f"<pre>{escape(lock)}</pre>",
-        "<p>A rebuild has the same version, so <code>--upgrade</code> alone keeps the installed build. "
-        "Reinstall to get it:</p>",
-        f"<pre>{escape(update)}</pre>",
-    ]
-
-
-def _channel_row(row: ChannelRow) -> str:
-    cells = (
-        f"<strong>{escape(row.name)}</strong><br><span class=dim>{escape(row.description)}</span>",
-        f'<a href="api/snapshots/{escape(row.snapshot)}">{escape(row.snapshot)}</a>'
-        if row.snapshot
-        else "none yet",
-        escape((row.moved_at or "")[:16].replace("T", " ")),
-        str(row.projects),
+    return _Advice(
+        place,
+        f"uv pip compile --generate-hashes --default-index {url} requirements.in -o requirements.txt",
+        f"{install_lines(base, place, lens, project)[0]} --upgrade --force-reinstall --no-deps",
     )
-    return "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
 
 
-def _target_row(channel: str, target: Target) -> str:
-    link = f'<a href="{escape(channel)}/{escape(target.name)}/">{escape(target.name)}</a>'
-    also = f"<br><span class=dim>also: {escape(', '.join(target.aliases))}</span>" if target.aliases else ""
-    return f"<tr><td>{link}</td><td>{escape(target.description)}{also}</td></tr>"
+def _message(
+    title: str, reason: str, root: str = "/", links: Sequence[tuple[str, str]] = (), *, start: bool = False
+) -> bytes:
+    return _page("message.html.jinja", title=title, reason=reason, root=root, links=links, start=start)
 
 
-def page_of(title: str, body: Iterable[str]) -> bytes:
-    """A page with this title; ``body`` is HTML."""
-    return _PAGE.substitute(title=escape(title), body="\n".join(body)).encode()
+def _page(template: str, **values: Any) -> bytes:
+    return _templates().get_template(template).render(values).encode()
+
+
+@cache
+def _templates() -> Environment:
+    return Environment(
+        loader=PackageLoader("index_server.pages"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )

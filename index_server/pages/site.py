@@ -15,8 +15,9 @@ import math
 import re
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 from urllib.parse import quote
 from weakref import WeakValueDictionary
@@ -36,8 +37,10 @@ from index_server.errors import (
     as_answer,
 )
 from index_server.model import SESSION, DevelopmentRule, Record, Snapshot
+from index_server.names import no_channel
 from index_server.pages import people as landing
 from index_server.pages.address import Proxies, relative, up
+from index_server.pages.browse import Browser
 from index_server.pages.files import Headers, Send, StoredFile, send_bytes, send_file
 from index_server.pages.follow import Followed, Follower
 from index_server.pages.methods import refuse_method
@@ -46,6 +49,7 @@ from index_server.pages.negotiation import (
     JSON,
     TEXT,
     etag_matches,
+    header_fields,
     negotiate_encoding,
     negotiate_type,
     precondition_fails,
@@ -53,6 +57,7 @@ from index_server.pages.negotiation import (
 from index_server.pages.promises import Epoch, Promises, gone_error
 from index_server.pages.simple import Page, project_page, root_page
 from index_server.rules.development import describe, listed_until
+from index_server.rules.gates import Gates
 from index_server.rules.marks import NONE, ProjectMarks
 from index_server.rules.retention import Promise, Terms
 from index_server.rules.views import backends, view, visible
@@ -65,11 +70,11 @@ KEPT_BYTES = 256 << 20  # of rendered pages
 STALE_SECONDS = 3600.0  # for which kept pages are served while the store is away
 _log = logging.getLogger(__name__)
 _SITE_PATHS = RESERVED - {"api", "healthz", "openapi.json", "upload"}
-_FOR_PEOPLE: Headers = [
-    (b"content-type", b"text/html; charset=utf-8"),
+_UNKEPT: Headers = [
     (b"cache-control", b"no-cache"),
     (b"content-security-policy", landing.POLICY.encode()),
 ]
+_FOR_PEOPLE: Headers = [(b"content-type", b"text/html; charset=utf-8"), *_UNKEPT]
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 _FILENAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.!+-]*\.whl(\.metadata)?\Z")
 
@@ -97,10 +102,11 @@ class Redirect:
 
 @dataclass(frozen=True)
 class Text:
-    """A page for people."""
+    """A page for people, or a feed."""
 
     status: int
     body: bytes
+    media: str = "text/html; charset=utf-8"
 
 
 @dataclass(frozen=True)
@@ -125,9 +131,11 @@ class Site:
         terms: Terms | None = None,
         stale_seconds: float = STALE_SECONDS,
         proxies: Proxies | None = None,
+        gates: Mapping[str, Gates] | None = None,
     ) -> None:
         self._catalog = catalog
         self._promises = Promises(catalog, terms or Terms({}))
+        self._browser = Browser(catalog, targets, self._promises, gates or {})
         self._targets = targets
         self._inner = inner
         self._proxies = proxies or Proxies()
@@ -135,6 +143,7 @@ class Site:
         self._follower = Follower(catalog.store.look_every)
         self._kept: OrderedDict[str, Kept] = OrderedDict()
         self._weight = 0
+        self._recorded_size = lru_cache(maxsize=16384)(self._find_recorded_size)
         # A project that two snapshots or channels share has one page in memory.
         self._shared: WeakValueDictionary[PageKey, Page] = WeakValueDictionary()
 
@@ -143,9 +152,9 @@ class Site:
             await self._inner(scope, receive, send)
             return
         if scope["method"] not in ("GET", "HEAD"):
-            headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
+            headers = header_fields(scope["headers"])
             first = _first(scope["path"])
-            known = first in ("", *_SITE_PATHS, *self._catalog.channels)
+            known = first in ("", *_SITE_PATHS - {"simple"}, *self._catalog.channels)
             await refuse_method(send, scope["method"], self._proxies.base(scope, headers), known=known)
             return
         begun = False
@@ -164,7 +173,7 @@ class Site:
             await _send_failure(send, error, head=scope["method"] == "HEAD")
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
+        headers = header_fields(scope["headers"])
         head = scope["method"] == "HEAD"
         stale: float | None = None
         try:
@@ -189,7 +198,8 @@ class Site:
                 send, answer.error.status, problem, orjson.dumps(answer.error.problem()), head=head
             )
         else:
-            await send_bytes(send, answer.status, _FOR_PEOPLE, answer.body, head=head)
+            typed: Headers = [(b"content-type", answer.media.encode()), *_UNKEPT]
+            await send_bytes(send, answer.status, typed, answer.body, head=head)
 
     def _is_inner(self, path: str) -> bool:
         first = _first(path)
@@ -202,7 +212,8 @@ class Site:
             return kept
         base = self._proxies.base(scope, headers)
         begun = time.monotonic()
-        answer = await asyncio.to_thread(self._find, scope["path"], base)
+        query = scope["query_string"].decode("latin-1")
+        answer = await asyncio.to_thread(self._find, scope["path"], base, query)
         if isinstance(answer, Kept) and not answer.private:
             self._keep(scope["path"], replace(answer, rendered=begun))
         return answer
@@ -259,7 +270,7 @@ class Site:
 
     # Paths
 
-    def _find(self, path: str, base: str) -> Answer:
+    def _find(self, path: str, base: str, query: str = "") -> Answer:
         """The answer to a path without a kept page. Reads the store."""
         parts = path.removeprefix("/").split("/")
         slash = parts[-1] == ""
@@ -272,11 +283,15 @@ class Site:
                     return self._file(sha256, filename)
                 case ["staging", session, *rest] if SESSION.match(session) and len(rest) < 3:
                     return self._staging(path, session, rest)
+                case ["cpu" | "search" | "snapshots"] | [_, "feed.atom"] | ["simple", *_] | ["snapshots", _]:
+                    return self._for_people(path, parts, base, query)
+                case ["snapshots", _, "changes", _]:
+                    return self._for_people(path, parts, base, query)
                 case ["snapshots", snapshot_id, lens, *rest] if len(rest) < 3:
                     snapshot = self._catalog.find_snapshot(snapshot_id)
                     return self._place(path, base, f"snapshots/{snapshot_id}", snapshot, lens, rest)
                 case [channel] if channel in self._catalog.channels:
-                    return Redirect("/", 307)
+                    return self._for_people(path, parts, base, query)
                 case [channel, lens, *rest] if channel in self._catalog.channels and len(rest) < 3:
                     move = self._catalog.head(channel)
                     shown = self._catalog.snapshot(move.snapshot) if move else None
@@ -286,7 +301,42 @@ class Site:
                     return answer
         except NotFoundError as error:
             return Text(404, landing.missing_page(str(error), up(path)))
-        return Text(404, landing.missing_page("there is no such page", up(path)))
+        return Text(404, landing.missing_page(self._why_missing(parts), up(path)))
+
+    def _why_missing(self, parts: Sequence[str]) -> str:
+        """Name the channels if the path may begin with a channel. A file such as favicon.ico has a dot."""
+        if "." in parts[0] or parts[0] in ("", *_SITE_PATHS, *self._catalog.channels):
+            return "there is no such page"
+        return f"{no_channel(parts[0], self._catalog.channels)}; an index lies at CHANNEL/TARGET/simple/"
+
+    def _for_people(self, path: str, parts: Sequence[str], base: str, query: str) -> Answer:
+        """Pages that no installer asks for. Each has a slash at its end; the feed has none."""
+        if parts[-1] == "feed.atom":
+            if path.endswith("/") or parts[0] not in self._catalog.channels:
+                raise NotFoundError("there is no such page")
+            return Text(200, self._browser.feed(base, parts[0]), "application/atom+xml; charset=utf-8")
+        if not path.endswith("/"):
+            return Redirect(f"{path}/", 308)
+        match parts:
+            case ["cpu"]:
+                return Text(200, self._browser.cpu(base, query))
+            case ["search"]:
+                return Text(200, self._browser.search(query))
+            case ["snapshots"]:
+                return Text(200, self._browser.snapshots())
+            case ["snapshots", snapshot_id]:
+                return Text(200, self._browser.snapshot(base, snapshot_id))
+            case ["snapshots", after, _, before]:
+                return Text(200, self._browser.changes(after, before))
+            case ["simple", *rest]:
+                return self._rootless(path, rest)
+        return Text(200, self._browser.channel(base, parts[0]))
+
+    def _rootless(self, path: str, rest: Sequence[str]) -> Text:
+        """There is no index at the root: each channel and target has one of its own."""
+        links = self._browser.elsewhere(canonicalize_name(rest[0])) if len(rest) == 1 else []
+        reason = "each channel and target has an index of its own, such as /CHANNEL/TARGET/simple/"
+        return Text(404, landing.missing_page(reason, up(path), links))
 
     def _place(
         self, path: str, base: str, place: str, snapshot: Snapshot | None, spelled: str, rest: Sequence[str]
@@ -296,13 +346,15 @@ class Site:
         if lens is None:
             known = ", ".join(self._targets.by_name)
             raise NotFoundError(f"there is no target {spelled}; there is {known}")
-        if rest and rest[0] != "simple":
+        if rest and rest[0] != "simple" and len(rest) > 1:
             raise NotFoundError("there is no such page; an index lies at simple/")
         refs = snapshot.projects if snapshot else {}
         if lens.backend and lens.backend not in {b for ref in refs.values() for b in backends(ref.offers)}:
             raise NotFoundError(f"nothing here was built with the backend {lens.backend}")
-        project = canonicalize_name(rest[1]) if len(rest) == 2 else None
-        right = "/".join(["", place, lens.slug, *rest[:1], *([project] if project is not None else []), ""])
+        person = canonicalize_name(rest[0]) if rest and rest[0] != "simple" else None
+        project = canonicalize_name(rest[1]) if len(rest) == 2 else person
+        middle = rest[:1] if person is None else ()
+        right = "/".join(["", place, lens.slug, *middle, *([project] if project is not None else []), ""])
         if path != right:
             return Redirect(right, 308 if spelled == lens.slug else 307)
         names = sorted(name for name, ref in refs.items() if visible(ref.offers, lens))
@@ -326,6 +378,8 @@ class Site:
             raise NotFoundError(_why_not(project, place, lens, known=project in refs))
         if snapshot is None:
             raise NotFoundError(f"{place} shows nothing yet")
+        if person is not None:
+            return Text(200, self._browser.project(base, place, snapshot, lens, project, up(path)))
         shard = refs[project].shard
         marked, marks = self._catalog.status.shown(project)
         promised = self._promises.look()
@@ -392,7 +446,19 @@ class Site:
             return Text(403, landing.refused_page(f"{wheel} is under quarantine: {reason}"))
         if filename.endswith(".metadata"):
             return StoredFile(key, size, f'"{sha256}-metadata"', "text/plain; charset=utf-8")
+        recorded = self._recorded_size(project, wheel, sha256)
+        if recorded not in (None, size):  # caches would keep it for ever
+            raise DamagedError(key, f"it has {size} bytes, not {recorded}")
         return StoredFile(key, size, f'"{sha256}"', "application/octet-stream")
+
+    def _find_recorded_size(self, project: str, wheel: str, sha256: str) -> int | None:
+        """The size of a file by its record; None if the record is missing or damaged, which stops no file."""
+        try:
+            record = self._catalog.find_record(project, wheel)
+        except DamagedError as error:
+            _log.error("%s", error)
+            return None
+        return record.size if record is not None and record.sha256 == sha256 else None
 
     def _landing(self, base: str) -> Text:
         rows = []

@@ -5,13 +5,17 @@ Evidence is what a client sent. A report that does not have the builder's form i
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from html import escape
 from typing import NamedTuple, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from index_server.pages.people import page_of
+from index_server.model import Record
+from index_server.pages.chart import ratio_chart
+from index_server.pages.people import page_of, sized
+from index_server.pages.simple import file_url
 
 LEAST_SHOWN = 0.98  # a ratio between this and the limit is neither better nor worse
 _ABOUT = {
@@ -107,9 +111,13 @@ class _Column(NamedTuple):
     """The highest number of threads, where the quantity was measured with several."""
 
 
-def wheel_page(filename: str, sha256: str, evidence: Mapping[str, object]) -> bytes:
-    """The page of a file. ``evidence`` has the newest body of each kind."""
+def wheel_page(
+    filename: str, sha256: str, evidence: Mapping[str, object], record: Record | None = None
+) -> bytes:
+    """The page of a file. ``evidence`` has the newest body of each kind, ``record`` what the index knows of it."""
     body = [f"<h1>{escape(filename)}</h1>", f"<p class=dim>sha256 {escape(sha256)}</p>"]
+    if record is not None:
+        body += _facts(record)
     body += ["<h2>Evidence</h2>", "<table>", *_kinds(sha256, evidence), "</table>"]
     if not evidence:
         body.append("<p>There is no evidence about this file.</p>")
@@ -123,7 +131,31 @@ def wheel_page(filename: str, sha256: str, evidence: Mapping[str, object]) -> by
     counts = [report for report in counts if (_against(report), report.machine.server) not in known]
     body += _tables([*judged, *counts, *times], verdict.limit if verdict is not None else None)
     body += _unreadable(evidence)
-    return page_of(filename, body)
+    return page_of(filename, body, root="../../")
+
+
+def _facts(record: Record) -> Iterator[str]:
+    """What the index knows of a file, and where to get it."""
+    tuned = record.tuned
+    rows = [
+        ("project", f'<a href="../../search/?q={escape(record.project)}">{escape(record.name)}</a>'),
+        ("version", escape(record.version)),
+        ("Python, ABI, platform", escape(f"{record.python_tag}, {record.abi_tag}, {record.platform_tag}")),
+        ("target", escape(tuned.target) if tuned else "every CPU"),
+        *([("backend", escape(tuned.backend))] if tuned else []),
+        ("size", sized(record.size)),
+        ("uploaded", f"{escape(record.uploaded_at[:16].replace('T', ' '))} by {escape(record.uploaded_by)}"),
+        ("file", f'<a href="{file_url(record, "../../")}">download</a>, '
+         f'<a href="{file_url(record, "../../")}.metadata">its metadata</a>'),
+    ]  # fmt: skip
+    yield "<table>"
+    yield from (f"<tr><th scope=row>{name}</th><td>{value}</td></tr>" for name, value in rows)
+    yield "</table>"
+    if tuned:
+        yield (
+            "<p class=dim>Compiler, flags, source and licences are in the file: "
+            "<code>*.dist-info/armwheels.json</code>, and the SBOM in <code>*.dist-info/sboms/</code>.</p>"
+        )
 
 
 def _kinds(sha256: str, evidence: Mapping[str, object]) -> Iterator[str]:
@@ -189,7 +221,25 @@ def _tables(reports: Iterable[_Report], limit: float | None) -> Iterator[str]:
         yield f"<h2>{escape(title)}</h2>"
         if filename:
             yield f"<p class=dim>{escape(filename)}</p>"
+            yield from _charts(group, label, limit)
         yield from _table([column for report in group for column in _columns(report)], limit)
+
+
+def _charts(group: Iterable[_Report], label: str, limit: float | None) -> Iterator[str]:
+    """A chart of the instructions of each emulated machine."""
+    for report in group:
+        if report.machine.emulator is None or report.other is None:
+            continue
+        others = {row.workload: row.count for row in report.other.rows if row.state == "ran"}
+        ratios = [
+            (row.workload, row.count / other)
+            for row in report.own.rows
+            if row.state == "ran" and row.count is not None and (other := others.get(row.workload))
+        ]
+        if ratios:
+            title = f"Instructions of this wheel as a ratio to those of {label}: lower is better"
+            yield f"<p>{escape(title)}</p>"
+            yield ratio_chart(title, ratios, good=LEAST_SHOWN, limit=limit or math.inf)
 
 
 def _columns(report: _Report) -> Iterator[_Column]:
@@ -207,9 +257,9 @@ def _columns(report: _Report) -> Iterator[_Column]:
 
 
 def _table(columns: Sequence[_Column], limit: float | None) -> Iterator[str]:
-    yield "<div class=wide><table class=numbers>"
+    yield "<div class=wide tabindex=0><table class=numbers>"
     heads = "".join(f"<th colspan={_width(column)}>{column.quantity}</th>" for column in columns)
-    yield f"<tr><th></th>{heads}</tr>"
+    yield f"<tr><td></td>{heads}</tr>"
     labels = "".join(f"<th>{label}</th>" for column in columns for label in _labels(column))
     yield f"<tr><th>workload</th>{labels}</tr>"
     names = dict.fromkeys(row.workload for column in columns for row in column.report.own.rows)

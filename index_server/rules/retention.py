@@ -58,14 +58,21 @@ def stays(channel: str, moves: Iterable[tuple[str, str] | None]) -> list[Stay]:
     """The stays of a channel from its moves, which are pairs of snapshot and time, the oldest first.
 
     A move that cannot be read is None; the one before it counts as left when it came.
+
+    A clock that was set back cannot shorten a stay: a snapshot counts as left with the first later move whose time
+    is not before its arrival, and until there is one it counts as shown.
     """
     listed = [(move[0], move[1][:10]) if move else None for move in moves]
     found = []
     for number, arrived in enumerate(listed, 1):
         if arrived is None:
             continue
-        after = listed[number] if number < len(listed) else (None, None)
-        left = arrived[1] if after is None else after[1]  # it left no earlier than it came
+        came = arrived[1]
+        if number < len(listed) and listed[number] is None:
+            left: str | None = came  # it left no earlier than it came
+        else:
+            later = (listed[each] for each in range(number, len(listed)))
+            left = next((move[1] for move in later if move and move[1] >= came), None)
         found.append(Stay(channel, *arrived, left))
     return found
 

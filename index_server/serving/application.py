@@ -20,6 +20,7 @@ from index_server.pages.address import Proxies, is_prefix, networks
 from index_server.policy import load_policy
 from index_server.settings import FORWARDED_ALLOW_IPS, ROOT_PATH, load_settings
 from index_server.store.address import open_store
+from index_server.store.interface import ObjectStore
 
 _log = logging.getLogger(__name__)
 MAKE_APPLICATION = "index_server.serving.application:make_application"  # for uvicorn
@@ -38,15 +39,16 @@ def make_application() -> ASGIApp:
         sys.exit(STARTUP_FAILURE)
 
 
-def from_environment() -> ASGIApp:
-    """Make the application that the environment and the configuration describe.
+def from_environment(store: ObjectStore | None = None) -> ASGIApp:
+    """Make the application that the environment and the configuration describe, over ``store`` if it is open.
 
     Raises:
         ConfigError: a setting is not valid.
         StoreError: the store cannot be used.
     """
     settings = load_settings()
-    return create_app(open_store(settings.store), settings, load_policy(), load_limits(), load_proxies())
+    opened = open_store(settings.store) if store is None else store
+    return create_app(opened, settings, load_policy(), load_limits(), load_proxies())
 
 
 def load_proxies() -> Proxies:

@@ -8,6 +8,7 @@ a header deadline together with a long keep-alive, which proxies need. httptools
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 from collections import OrderedDict
 from http import HTTPStatus
@@ -25,6 +26,9 @@ LINGER_BYTES = 1 << 20  # that are read and discarded after a refusal, so that t
 LINGER_SECONDS = 2.0  # for which they are read
 DISCARDED = 64 << 10  # bytes of a discarded body that must arrive within a deadline to extend it
 _HOST = re.compile(rb"[^\s/?#@\\<>\"]*\Z")  # of RFC 3986 section 3.2.2, without the user part
+# Faults of clients are answered and not logged: otherwise anybody could fill the disk of the log.
+_log = logging.getLogger("uvicorn.error.clients")
+_log.setLevel(logging.ERROR)
 QUIET = 5.0  # seconds without progress after which a request may be dropped for a new connection
 
 
@@ -81,6 +85,7 @@ class LimitedProtocol(HttpToolsProtocol):
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
+        self.logger = _log
         self._limits = config.limits
         self._clients = config.clients
         self._deadline: asyncio.TimerHandle | None = None
@@ -164,6 +169,10 @@ class LimitedProtocol(HttpToolsProtocol):
             self._hosts += 1
             if not _HOST.match(value):
                 raise ValueError("no host")
+        if name.lower() == b"transfer-encoding" and value.strip().lower() != b"chunked":
+            raise ValueError(
+                "unknown transfer coding"
+            )  # RFC 9112 section 6.1; llhttp ignores it before "chunked"
 
     def on_headers_complete(self) -> None:
         if self._hosts > 1 or (self._hosts == 0 and self.parser.get_http_version() == "1.1"):

@@ -10,6 +10,8 @@ It gives the guarantees of :mod:`index_server.store.interface` as follows:
 * If a connection receives nothing for ``ARMWHEELS_STORE_TIMEOUT`` seconds, the request fails. A failed request is
   repeated for at most :data:`PATIENCE` seconds. After that, one call every :data:`PAUSE` seconds tries the store,
   and all other calls fail at once. A slow store that continues to send data is not cut off.
+* An answer without what S3 always sends, such as an ETag, comes from something else: a proxy or a login page that
+  answers everything with 200. It is an error, not an object or an empty listing.
 * Uploads are sent in parts of :data:`PART` bytes, and downloads are read in chunks. So memory use is bounded.
 * An interrupted download continues where it stopped, since objects never change.
 """
@@ -22,6 +24,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
+from http import HTTPStatus
 from pathlib import Path
 from secrets import token_hex
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -31,6 +34,7 @@ import botocore.session
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, FlexibleChecksumError, HTTPClientError
 from botocore.exceptions import ConnectionError as UnconnectedError
+from botocore.parsers import ResponseParserError
 from botocore.utils import parse_timestamp
 
 from index_server.errors import (
@@ -45,6 +49,8 @@ from index_server.store.interface import Staged, check_key, one_by_one
 from index_server.store.scratch import ScratchFolder
 
 if TYPE_CHECKING:
+    from botocore.awsrequest import AWSResponse
+    from botocore.model import OperationModel
     from botocore.response import StreamingBody
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_s3.type_defs import CompletedPartTypeDef
@@ -64,6 +70,13 @@ _TAKEN = frozenset({"412", "PreconditionFailed", "NoSuchUpload"})
 _BUSY = frozenset({"409", "ConditionalRequestConflict", "OperationAborted"})
 _FULL = frozenset({"XMinioStorageFull", "QuotaExceeded", "InsufficientStorage", "507"})
 _AWAY = frozenset({429, 500, 502, 503, 504})
+_ALWAYS = {  # what S3 sends in each answer to an operation
+    **dict.fromkeys(
+        ("HeadObject", "GetObject", "PutObject", "UploadPart", "CompleteMultipartUpload"), "ETag"
+    ),
+    **dict.fromkeys(("ListObjectsV2", "ListMultipartUploads"), "IsTruncated"),
+    "CreateMultipartUpload": "UploadId",
+}
 _BEGUN = "armwheels_begun"  # key in a request's context: the time of its first attempt
 
 
@@ -193,7 +206,8 @@ class S3Store:
                 if not put_if_match(self.client.head_object(Bucket=self._bucket, Key=name)["ETag"]):
                     faults.append("refuses an If-Match that holds")
             finally:
-                self.remove(key)
+                with suppress(StoreAwayError):  # the first error says more
+                    self.remove(key)
         if faults:
             raise UnsafeStoreError(
                 f"{self._place('')} {'; '.join(faults)}: two publishers could overwrite each other there. "
@@ -361,8 +375,15 @@ class S3Store:
         except (HTTPClientError, UnconnectedError) as error:
             self._breaker.failed()
             raise _away(f"the store does not answer: {verb} {self._place(key)}: {error}") from error
+        except (_StrangerError, ResponseParserError) as error:
+            self._breaker.failed()
+            raise _away(f"not S3 answers: {verb} {self._place(key)}: {error}") from error
         except BotoCoreError as error:
             raise StoreError(f"{verb} {self._place(key)}: {error}") from error
+
+
+class _StrangerError(BotoCoreError):
+    fmt = "{operation}: the answer has no {name}"
 
 
 @contextmanager
@@ -402,8 +423,20 @@ def _give_up(request_dict: dict[str, Any], **_: object) -> bool | None:
     return False if time.monotonic() - request_dict["context"][_BEGUN] >= PATIENCE else None
 
 
-def bound_retries(client: S3Client) -> None:
-    """Make a client repeat a request for at most :data:`PATIENCE` seconds."""
+def _refuse_strangers(
+    http_response: AWSResponse, parsed: dict[str, Any], model: OperationModel, **_: object
+) -> None:
+    """Raise an error for a good answer that lacks what S3 always sends."""
+    name = _ALWAYS.get(model.name)
+    if http_response.status_code < HTTPStatus.MULTIPLE_CHOICES and name is not None and name not in parsed:
+        if "Body" in parsed:
+            parsed["Body"].close()
+        raise _StrangerError(operation=model.name, name=name)
+
+
+def prepare(client: S3Client) -> None:
+    """Make a client repeat a request for at most :data:`PATIENCE` seconds, and take answers of S3 alone."""
+    client.meta.events.register("after-call.s3", _refuse_strangers)
     client.meta.events.register("before-call.s3", _begin)
     veto: Any = _give_up  # the stubs have no type for handlers with a return value
     client.meta.events.register_first("needs-retry.s3", veto)
@@ -440,7 +473,7 @@ def open_bucket(bucket: str, prefix: str, *, endpoint: str | None, scratch: Path
     except (BotoCoreError, ValueError) as error:
         raise StoreError(f"s3://{bucket} cannot be opened: {error}") from error
     for each in (client, sender):
-        bound_retries(each)
+        prepare(each)
     store = S3Store(client, bucket, prefix, scratch, sender)
     store.check_bucket()
     store.probe()

@@ -75,14 +75,18 @@ def _chain(catalog: Catalog, name: str, model: type[EntryT]) -> Iterator[tuple[s
     prefix = f"journal/{name}/"
     serials = {serial_of(key) for key in keys(store, prefix)}
     hint = Journal(store, name, model).hinted()
-    last = max(serials | {hint.serial if hint else 0})
+    acknowledged = {hint.serial} if hint else set()
     previous: str | None = GENESIS
-    for serial in range(1, last + 1):
-        key = journal_key(name, serial)
-        if serial not in serials:
-            yield key, f"{key}: is missing"
+    before = 0
+    for serial in sorted(serials | acknowledged):
+        gap = _gap(name, before + 1, serial if serial in serials else serial + 1)
+        if gap:
+            yield journal_key(name, before + 1), gap
             previous = None
+        before = serial
+        if serial not in serials:
             continue
+        key = journal_key(name, serial)
         data = store.get(key)
         if hint and hint.serial == serial and hint.sha256 not in (None, sha256_hex(data)):
             yield key, f"{key}: its bytes have changed"
@@ -97,6 +101,14 @@ def _chain(catalog: Catalog, name: str, model: type[EntryT]) -> Iterator[tuple[s
                 yield key, f"{key}: states the serial {entry.serial}"
             yield key, entry
         previous = sha256_hex(data)
+
+
+def _gap(name: str, first: int, after: int) -> str | None:
+    """Return a fault if entries from ``first`` up to the one before ``after`` are missing."""
+    if first == after:
+        return None
+    key = journal_key(name, first)
+    return f"{key}: is missing" if first + 1 == after else f"{key} to {after - 1}.json: are missing"
 
 
 def _judgement_faults(catalog: Catalog, key: str, move: Move) -> Iterator[str]:

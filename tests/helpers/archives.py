@@ -72,6 +72,28 @@ def with_comment(*, archive_too: bool) -> bytes:
     return buffer.getvalue()
 
 
+def with_extra(extra: bytes, *, local: bool = True, central: bool = True) -> bytes:
+    """The same wheel with extra fields in the headers of each member."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, data in wheel_files(NAME).items():
+            info = member(name)
+            info.extra = extra if local else b""
+            archive.writestr(info, data)
+            info.extra = extra if central else b""
+    return buffer.getvalue()
+
+
+def extra_field(kind: int, data: bytes, length: int | None = None) -> bytes:
+    return struct.pack("<2H", kind, len(data) if length is None else length) + data
+
+
+def in_volume(number: int) -> bytes:
+    data = make_wheel(NAME)
+    at = data.find(b"PK\1\2") + 34
+    return data[:at] + struct.pack("<H", number) + data[at + 2 :]
+
+
 def by_method(method: int) -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
@@ -176,6 +198,27 @@ ARCHIVES: dict[str, tuple[Callable[[], bytes], str]] = {
         lambda: swap(make_wheel(NAME), b"PK\5\6\0\0\0\0\4\0\4\0", b"PK\5\6\0\0\0\0\3\0\3\0"),
         "states 3 members",
     ),
+    "zip64 field of no use": (
+        lambda: with_extra(extra_field(1, struct.pack("<2Q", 999, 999)), central=False),
+        "its ZIP64 field has 16 bytes, and the header refers to 0",
+    ),
+    "zip64 field of no use in the directory": (
+        lambda: with_extra(extra_field(1, struct.pack("<2Q", 999, 999)), local=False),
+        "its ZIP64 field has 16 bytes, and the header refers to 0",
+    ),
+    "a field twice": (
+        lambda: with_extra(extra_field(0x7875, b"") * 2, central=False),
+        "two extra fields have the id 0x7875",
+    ),
+    "a field twice in the directory": (
+        lambda: with_extra(extra_field(0x7875, b"") * 2, local=False),
+        "two extra fields have the id 0x7875",
+    ),
+    "a field cut off": (
+        lambda: with_extra(extra_field(0x5455, b"a", 100), central=False),
+        "an extra field is cut off",
+    ),
+    "another volume": (lambda: in_volume(1), "lies in another volume"),
     "wrong CRC": (
         lambda: make_wheel(NAME).replace(
             struct.pack("<I", zlib.crc32(b"answer = 42\n")), struct.pack("<I", 7)

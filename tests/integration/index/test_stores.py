@@ -19,6 +19,7 @@ import pytest
 
 from builder.index.client import Index
 from index_server.settings import ROOT
+from index_server.store.bucket import PAUSE
 from scripts.seaweed import Seaweed
 from tests.helpers.clients import PURE, twine, uv_publish, write
 from tests.helpers.servers import BIN, Server, run, start, stop
@@ -158,6 +159,7 @@ def test_while_the_store_is_away(seaweed: Seaweed, on_s3: Server) -> None:
     assert (refused.status_code, refused.headers["retry-after"]) == (503, "5")
     assert "cannot reach its store now" in refused.text
     seaweed.start()
+    time.sleep(2 * PAUSE)  # a store that just failed is left alone for a moment
     assert httpx2.get(f"{server.url}/healthz", timeout=60).json()["serials"]["nightly"] == 1
 
 

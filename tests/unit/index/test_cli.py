@@ -48,6 +48,32 @@ def test_a_token_is_printed_alone_and_stored_hashed(home: Path) -> None:
     assert '"name":"nightly"' in stored[0]
 
 
+def test_a_token_for_a_channel_that_is_not_there_is_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = (
+        "token",
+        "--name",
+        "a",
+        "--scope",
+        "move:nightyl",
+        "--scope",
+        "move:stab*",
+        "--scope",
+        "move:zzz",
+    )
+    assert run(monkeypatch, *asked) == 3
+    text = " ".join(capsys.readouterr().err.split())
+    assert (
+        "--scope move:nightyl: there is no channel nightyl; did you mean 'nightly'? the channels are" in text
+    )
+    assert "--scope move:zzz: there is no channel zzz; the channels are nightly, stable" in text
+    assert "stab*" not in text
+    assert run(monkeypatch, "token", "--name", "a", "--scope", "uplod:*") == 3
+    assert "no such scope: uplod:*; did you mean 'upload'?" in " ".join(capsys.readouterr().err.split())
+    assert run(monkeypatch, "token", "--name", "a", "--scope", "move:stab*", "--scope", "move:nightly") == 0
+
+
 def test_an_empty_index_checks_well() -> None:
     answer = runner.invoke(cli.make_app(), ["check", "--deep"])
     assert answer.exit_code == 0

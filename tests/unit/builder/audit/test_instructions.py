@@ -89,6 +89,12 @@ class TestInstructions:
         report = audit.elf(ElfFile(functions=[Function("f", (*words, LDADD, RET))]))
         assert "1 of 5 do not run on generic: lse 1" in failures(report)["instructions"]
 
+    def test_what_bolt_left_of_outline_atomics_is_set_aside(self, audit: Auditor) -> None:
+        """As in torch 2.15's libtorch_cpu.so: adrp x16; add x16, x16, #292; br x16; cbz w16; the atomic; ret."""
+        left = Function("f", (0xB0013250, 0x91049210, 0xD61F0200, 0x34000070, LDADD, RET))
+        report = audit.elf(ElfFile(functions=[left]))
+        assert report.verdict("instructions").data["allowed"] == {"outline atomics": 1}
+
     def test_a_guard_excuses_no_other_extension(self, audit: Auditor) -> None:
         report = audit.elf(ElfFile(functions=[Function("f", (*GUARD, SVE_FADD, RET))]))
         assert "sve 1" in failures(report)["instructions"]

@@ -8,6 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from builder.cli import make_app
+from builder.commands.terminal import _end, make_console
 from builder.errors import ConfigError
 
 
@@ -36,3 +37,13 @@ def test_another_python_than_the_environment_has_is_refused(
     done = CliRunner().invoke(make_app("python"), ["python", "--python", "cp313", "--venv", str(folder)])
     assert isinstance(done.exception, ConfigError)
     assert str(done.exception) == f"the environment {folder} has cp311, not cp313; name another folder"
+
+
+def test_a_message_is_printed_as_it_is(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """rich would read markup in square brackets, and emoji between colons."""
+    monkeypatch.setattr("builder.commands.terminal.err", make_console(stderr=True))
+    with pytest.raises(SystemExit):
+        _end(ConfigError("[red]a:zzz: b"))
+    assert capsys.readouterr().err == "error: [red]a:zzz: b\n"

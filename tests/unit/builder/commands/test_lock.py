@@ -56,3 +56,12 @@ def test_a_python_that_is_not_there_renews_nothing(
 ) -> None:
     assert fault in str(_run(*arguments))
     assert renewed == []
+
+
+def test_parts_that_are_not_there_are_named_with_the_nearest(renewed: list[tuple[str, ...]]) -> None:
+    first, second, known = str(_run("--part", "pyhton-cp313", "--part", "zzzzz")).splitlines()
+    assert first == "no part 'pyhton-cp313'; did you mean 'python-cp313'?"
+    assert second == "no part 'zzzzz'"
+    assert known.startswith("there are ")
+    assert "python-cp313" in known
+    assert renewed == []

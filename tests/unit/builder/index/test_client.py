@@ -66,6 +66,23 @@ def test_an_index_that_is_down_is_named() -> None:
     assert len(asked) == 6
 
 
+@pytest.mark.parametrize(
+    ("name", "part"),
+    [("nightly?x", "nightly%3Fx"), ("../status#", "..%2Fstatus%23"), ("é%2f", "%C3%A9%252f")],
+)
+def test_a_name_is_one_part_of_the_path(name: str, part: str) -> None:
+    index, asked = _index(*(httpx2.Response(404) for _ in range(4)))
+    for ask in (
+        lambda: index.channel(name),
+        lambda: index.moves(name),
+        lambda: index.move(name, "20261123-1", 6, "why"),
+    ):
+        with pytest.raises(PublishError):
+            ask()
+    found = f"/api/channels/{part}"
+    assert [request.url.raw_path.decode() for request in asked] == [found, f"{found}/moves", f"{found}/moves"]
+
+
 def test_an_unknown_build_is_none() -> None:
     index, _ = _index(httpx2.Response(404))
     assert index.find_build("0" * 64, "numpy") is None

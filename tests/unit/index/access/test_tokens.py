@@ -20,7 +20,7 @@ from index_server.access.tokens import (
     revoke_tokens,
 )
 from index_server.api.app import create_app
-from index_server.errors import ConfigError
+from index_server.errors import ConfigError, DamagedError, WrongTokenError
 from index_server.policy import Policy
 from index_server.settings import Settings
 from tests.helpers.stores import MemoryStore
@@ -132,7 +132,7 @@ def test_tokens_are_listed_and_revoked(http: TestClient, store: MemoryStore) -> 
     secret = make_token(store, "ann", 30, ["upload:numpy"])
     make_token(store, "bob", 0)
     again = make_token(store, "ann", None)
-    assert [(each.token.name, each.state) for each in list_tokens(store)] == [
+    assert [(each.name, each.state) for each in list_tokens(store)] == [
         ("ann", "valid"),
         ("bob", "expired"),
         ("ann", "valid"),
@@ -151,6 +151,58 @@ def test_tokens_are_listed_and_revoked(http: TestClient, store: MemoryStore) -> 
     assert {each.state[:7] for each in list_tokens(store)} == {"revoked", "expired"}
     with pytest.raises(ConfigError, match="no token 'eve'"):
         revoke_tokens(store, "eve")
+
+
+@pytest.mark.parametrize(
+    ("name", "days", "reason"),
+    [
+        ("", None, "1 to 100 printable characters"),
+        (" \u200b ", None, "1 to 100 printable characters"),
+        ("a\nb", None, "1 to 100 printable characters"),
+        ("\udcff", None, "1 to 100 printable characters"),
+        ("a" * 101, None, "1 to 100 printable characters"),
+        ("a", 36_501, "in 36500 days at most"),
+        ("a", 10**30, "in 36500 days at most"),
+        ("Armwheels-Index  mirror", None, "is the name of the mirror"),
+    ],
+)
+def test_tokens_that_are_not_made(store: MemoryStore, name: str, days: int | None, reason: str) -> None:
+    with pytest.raises(ConfigError, match=reason):
+        make_token(store, name, days)
+    assert store.objects == {}
+
+
+def test_a_token_of_a_century(store: MemoryStore) -> None:
+    make_token(store, "Zoë Müller " * 9, 36_500)
+    assert [each.state for each in list_tokens(store)] == ["valid"]
+
+
+def test_a_damaged_token_leaves_the_others_alone(store: MemoryStore) -> None:
+    secrets = [make_token(store, name, None) for name in ("ann", "bob")]
+    ann, bob = list_tokens(store)
+    damaged = next(key for key in store.keys("tokens/") if ann.id in key)
+    store.objects[damaged] = b""
+    assert [(each.id, each.name, each.scopes, each.state) for each in list_tokens(store)] == [
+        (ann.id, "", (), "damaged"),
+        (bob.id, "bob", DEFAULT_SCOPES, "valid"),
+    ]
+    assert [each.id for each in revoke_tokens(store, "bob")] == [bob.id]
+    assert [each.id for each in revoke_tokens(store, ann.id)] == [ann.id]
+    assert revoke_tokens(store, ann.id) == []
+    for secret in secrets:
+        with pytest.raises(DamagedError if secret == secrets[0] else WrongTokenError):
+            authenticate(store, f"Bearer {secret}")
+
+
+def test_a_damaged_revocation_revokes(store: MemoryStore) -> None:
+    secret = make_token(store, "ann", None)
+    (ann,) = list_tokens(store)
+    revoke_tokens(store, ann.id)
+    (key,) = store.keys("revocations/")
+    store.objects[key] = b""
+    assert [each.state for each in list_tokens(store)] == ["revoked an unknown time"]
+    with pytest.raises(WrongTokenError, match="was revoked at an unknown time"):
+        authenticate(store, f"Bearer {secret}")
 
 
 def test_reads_need_a_token_where_the_policy_says_so(store: MemoryStore, settings: Settings) -> None:

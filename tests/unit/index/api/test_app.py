@@ -379,7 +379,9 @@ def test_a_target_sees_its_own_wheel(published: Client) -> None:
         ("/nightly/graviton3/simple/Demo", 307, "/nightly/neoverse-v1/simple/demo/"),
         ("/nightly/graviton3/", 307, "/nightly/neoverse-v1/"),
         ("/nightly/graviton3+none/simple/demo/", 307, "/nightly/neoverse-v1+none/simple/demo/"),
-        ("/nightly/", 307, "/"),
+        ("/nightly", 308, "/nightly/"),
+        ("/snapshots", 308, "/snapshots/"),
+        ("/nightly/neoverse-v1/Demo", 308, "/nightly/neoverse-v1/demo/"),
         ("/nightly/generic/simple/a%0d%0ab", 308, "/nightly/generic/simple/a%0D%0Ab/"),
     ],
 )
@@ -394,7 +396,7 @@ def test_other_spellings_redirect(published: Client, path: str, status: int, loc
     [
         "/weekly/generic/simple/", "/nightly/itanium/simple/", "/nightly/generic+/simple/",
         "/nightly/generic+mkl/simple/", "/nightly/generic/simple/none/", "/nightly/generic/other/",
-        "/nightly/generic/simple/demo/more/", "/snapshots/20200101-1/generic/simple/", "/snapshots/",
+        "/nightly/generic/simple/demo/more/", "/snapshots/20200101-1/generic/simple/", "/snapshots/20200101-1/",
         "//example.org/simple/", "/nightly//simple/", "/files/../tokens/x", "/files/" + "0" * 64 + "/x.whl",
         "/files/" + "0" * 64 + "/..%2f..%2ftokens", "/%3Cscript%3E/", "/stable/generic/simple/demo/",
         "/nightly/%3Cscript%3E/simple/",
@@ -405,6 +407,70 @@ def test_a_missing_page_is_404_and_escapes_its_path(published: Client, path: str
     assert answer.status_code == 404
     assert "<script>" not in answer.text
     assert "<h1>Not found</h1>" in answer.text
+
+
+@pytest.mark.parametrize(
+    ("path", "reason"),
+    [
+        (
+            "/nightlyy/generic/simple/",
+            "there is no channel nightlyy; did you mean &#x27;nightly&#x27;? the channels are",
+        ),
+        ("/NIGHTLY/generic/simple/demo/", "did you mean &#x27;nightly&#x27;?"),
+        ("/simple/", "each channel and target has an index of its own"),
+        ("/zzz/", "there is no channel zzz; the channels are nightly, stable;"),
+        ("/favicon.ico", "there is no such page"),
+        ("/snapshots/x/", "there is no snapshot x"),
+        ("/nightly/generic/simple/demo/more/", "there is no such page"),
+    ],
+)
+def test_an_unknown_channel_is_told_from_a_missing_page(published: Client, path: str, reason: str) -> None:
+    answer = published.get(path)
+    assert answer.status_code == 404
+    assert reason in answer.text.replace("&#39;", "&#x27;")
+
+
+def test_an_unknown_channel_of_the_api_names_the_nearest(client: Client) -> None:
+    for path in ("/api/channels/stabel", "/api/channels/stabel/moves"):
+        answer = client.get(path)
+        reason = "there is no channel stabel; did you mean 'stable'? the channels are nightly, stable"
+        assert (answer.status_code, answer.json()["reasons"]) == (404, [reason])
+
+
+@pytest.mark.parametrize("path", ["/api/channels/", "/api/channels/nightly/", "/api/snapshots/"])
+def test_an_api_path_with_a_slash_too_many_leads_nowhere(client: Client, path: str) -> None:
+    """A redirect would name the server's own host, and drop the path below which a proxy serves it."""
+    answer = client.get(path)
+    assert answer.status_code == 404
+    assert "location" not in answer.headers
+
+
+@pytest.mark.parametrize("body", [b"", b"null", b"[]", b'"a"', b"7"])
+def test_a_body_that_is_no_object_says_so(client: Client, body: bytes) -> None:
+    kind = {"Content-Type": "application/json"}
+    for headers in ({**client.auth, **kind}, client.auth):
+        answer = client.http.post("/api/approvals", content=body, headers=headers)
+        assert (answer.status_code, answer.json()["reasons"]) == (
+            400,
+            ["the body must be a JSON object, sent with Content-Type: application/json"],
+        )
+
+
+def test_rules_of_spelling_are_told_in_words(client: Client) -> None:
+    asked = {"session": "mine", "idempotency_key": "k"}
+    assert client.post("/api/snapshots", asked).json()["reasons"] == [
+        "session: must be 22 to 64 letters, digits, dashes and underscores"
+    ]
+    digest = "0" * 64
+    spelled = "letters, digits, and dots, dashes or underscores between them"
+    for path, reason in {
+        "/api/evidence/x": "sha256: must be 64 hexadecimal digits in lower case",
+        "/api/builds/x": "wheel_digest: must be 64 hexadecimal digits in lower case",
+        f"/api/builds/{digest}?project=-": f"project: must be a project's name: {spelled}",
+        f"/api/evidence/{digest}/A": "kind: must be lower-case letters and digits, with single dashes "
+        "between them",
+    }.items():
+        assert client.get(path).json()["reasons"] == [reason]
 
 
 def test_a_backend_of_its_own(client: Client) -> None:
@@ -456,8 +522,10 @@ def test_a_file_and_its_metadata(published: Client) -> None:
     assert "immutable" in answer.headers["cache-control"]
     metadata = published.get(file["url"] + ".metadata")
     assert hashlib.sha256(metadata.content).hexdigest() == file["core-metadata"]["sha256"]
-    head = published.http.head(file["url"])
-    assert (head.content, head.headers["content-length"]) == (b"", str(file["size"]))
+    for headers in ({}, {"range": "bytes=0-9"}):  # ranges are of GET alone
+        head = published.http.head(file["url"], headers=headers)
+        assert (head.status_code, head.content) == (200, b"")
+        assert head.headers["content-length"] == str(file["size"])
     same = published.get(file["url"], if_none_match=answer.headers["etag"])
     assert same.status_code == 304
 
@@ -502,6 +570,6 @@ def test_the_landing_page_shows_commands_and_escapes_the_host(published: Client)
 
 def test_the_page_of_a_target(published: Client) -> None:
     page = published.get("/nightly/neoverse-v1/").text
-    assert 'href="simple/pure-thing/"' in page
+    assert 'href="pure-thing/"' in page
     assert "uv pip install --default-index" in page
     assert "Nothing is published here yet" in published.get("/stable/neoverse-v1/").text

@@ -121,20 +121,27 @@ PAGES = {
     "other": OTHER_PAGE,
     "old demo": "/snapshots/{0}/neoverse-v1/simple/demo/",
     "old other": "/snapshots/{0}/neoverse-v1/simple/other/",
+    "person's list": "/nightly/neoverse-v1/",
+    "person's demo": "/nightly/neoverse-v1/demo/",
+    "moves": "/nightly/",
+    "snapshot": "/snapshots/{1}/",
+    "all snapshots": "/snapshots/",
+    "search": "/search/?q=demo",
+    "cpu": "/cpu/",
     "health": "/healthz",
     "snapshots": "/api/snapshots",
     "channel": "/api/channels/stable",
 }
-NIGHTLY = {"list", "demo", "other"}
+NIGHTLY = {"list", "demo", "other", "person's list", "person's demo", "moves"}
 OLD = {"old demo", "old other"}
 DAMAGE: dict[str, set[str]] = {  # the key, and the pages that need it
     r"journal/nightly/1\.": set(),
     r"journal/nightly/2\.": NIGHTLY,
     r"journal/_leases/1\.": set(),
-    r"journal/_status/1\.": {"demo", "old demo"},
+    r"journal/_status/1\.": {"demo", "old demo", "person's demo"},
     r"snapshots/.*-1\.": OLD,
-    r"snapshots/.*-2\.": NIGHTLY,
-    r"shards/DEMO\.": {"demo", "old demo"},
+    r"snapshots/.*-2\.": NIGHTLY | {"snapshot"},
+    r"shards/DEMO\.": {"demo", "old demo", "person's demo"},
     r"shards/OTHER\.": {"other"},
     r"records/demo/": set(),
     r"evidence/": set(),
@@ -163,7 +170,7 @@ def test_a_damaged_object_stops_what_needs_it_alone(index: Index, pattern: str) 
         if answer.status_code == 500:
             failed.add(name)
             assert f"damaged: {key}; the operator should run" in answer.text
-            assert "nput" not in answer.text  # no word of what is in the object
+            assert "nput should" not in answer.text  # no word of what is in the object
     assert failed == DAMAGE[pattern]
     assert any(key in fault for fault in index.faults())
 
@@ -204,6 +211,41 @@ def test_nothing_is_written_over_entries_that_were_lost(index: Index, name: str)
     assert answer.status_code in (200, 201), answer.text
 
 
+def test_an_older_entry_in_place_of_the_last_one_is_not_believed(index: Index) -> None:
+    index.store.objects["journal/nightly/2.json"] = index.store.objects["journal/nightly/1.json"]
+    index.restart()
+    answer = index.http.get(OTHER_PAGE)
+    assert (answer.status_code, "damaged: journal/nightly/2.json" in answer.text) == (500, True)
+    assert index.http.get(f"/snapshots/{index.snapshots[1]}/neoverse-v1/simple/other/").status_code == 200
+    with pytest.raises(DamagedError, match=r"journal/nightly/2\.json"):
+        Collector(index.catalog(), Terms({"nightly": 1, "stable": None})).run()
+
+
+@pytest.mark.parametrize(
+    ("serial", "fault"),
+    [
+        ("3", "journal/nightly/3.json: is missing"),
+        ("9", "journal/nightly/3.json to 9.json: are missing"),
+        (str(10**30), f"journal/nightly/3.json to {10**30}.json: are missing"),
+    ],
+)
+def test_a_hint_far_ahead_costs_one_line(index: Index, serial: str, fault: str) -> None:
+    index.store.objects["channels/nightly.json"] = f'{{"serial":{serial},"sha256":null}}'.encode()
+    assert index.faults() == [fault]
+
+
+def test_a_hint_that_cannot_be_is_damaged_and_stops_nothing(index: Index) -> None:
+    index.store.objects["channels/nightly.json"] = b'{"serial":-1,"sha256":null}'
+    (fault,) = index.faults()
+    assert fault.startswith("channels/nightly.json: damaged")
+    index.restart()
+    index.call(
+        "POST",
+        "/api/channels/nightly/moves",
+        {"snapshot": index.snapshots[0], "expected_serial": 2, "nonce": "z"},
+    )
+
+
 def test_a_changed_byte_in_the_last_entry_is_found_and_not_built_on(index: Index) -> None:
     for key, old, new in (
         ("journal/nightly/2.json", b'"by":"ann"', b'"by":"bob"'),
@@ -235,6 +277,37 @@ def test_a_changed_byte_is_found(index: Index, pattern: str, old: bytes, new: by
     assert old in index.store.objects[key]
     index.store.objects[key] = index.store.objects[key].replace(old, new, 1)
     assert any(key in fault for fault in index.faults())
+
+
+def test_a_file_that_was_cut_off_is_never_sent_as_whole(index: Index) -> None:
+    url = index.urls["demo"][0]["url"]
+    key = index.key("files/.*/demo.*whl$")
+    whole = index.store.objects[key]
+    for left in (whole[:-7], b""):
+        index.store.objects[key] = left
+        for answer in (index.http.get(url), index.http.get(url, headers={"range": "bytes=0-4"})):
+            assert (answer.status_code, f"damaged: {key}" in answer.text) == (500, True)
+            assert answer.headers["cache-control"] == "no-cache"
+        assert index.http.head(url).status_code == 500
+    index.store.objects[key] = whole
+    assert index.http.get(url).content == whole
+
+
+def test_a_file_that_ends_early_breaks_off(
+    index: Index, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its size is right, and fewer bytes come: the answer must be shorter than its stated length."""
+    url = index.urls["demo"][0]["url"]
+    key = index.key("files/.*/demo.*whl$")
+    whole = index.store.objects[key]
+    read = index.store.read
+    monkeypatch.setattr(index.store, "read", lambda name, start, stop: read(name, start, stop - 7))
+    answer = index.http.get(url)
+    assert (answer.content, answer.headers["content-length"]) == (whole[:-7], str(len(whole)))
+    assert f"breaks off: {key}: damaged: 7 bytes are missing at its end" in caplog.text.replace(url, "")
+    monkeypatch.setattr(index.store, "read", lambda *_: iter(()))
+    answer = index.http.get(url)
+    assert (answer.status_code, f"damaged: {key}" in answer.text) == (500, True)
 
 
 def test_a_file_of_no_snapshot_is_read_too(index: Index) -> None:

@@ -97,8 +97,8 @@ COSTLY: dict[str, tuple[Callable[[], bytes], str]] = {
         lambda: metadata(f"Requires-Python: >={DIGITS}"),
         "requires-python has 5002",
     ),
-    "fewer digits": (lambda: metadata("Requires-Python: >=" + "9" * 900), "number of more than 40 digits"),
-    "digits of a requirement": (lambda: metadata("Requires-Dist: a>=" + "9" * 900), "more than 40 digits"),
+    "fewer digits": (lambda: metadata("Requires-Python: >=" + "9" * 900), "number of more than 18 digits"),
+    "digits of a requirement": (lambda: metadata("Requires-Dist: a>=" + "9" * 900), "more than 18 digits"),
     "digits of a marker": (
         lambda: metadata(f'Requires-Dist: a; python_version > "{"9" * 900}"'),
         "number of more than 40 digits",

@@ -110,7 +110,7 @@ def test_what_ends_a_worker_is_a_reason(
 def test_cpu_is_limited_by_the_kernel(start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pools, "CPU_SECONDS", 0)
     monkeypatch.setattr(pools, "CPU_SECONDS_PER_MB", 0)
-    data = make_wheel(NAME, files={f"demo/f{number}": b"" for number in range(60_000)})
+    data = make_wheel(NAME, files={f"demo/f{number}": b"" for number in range(150_000)})
     (line,) = check(start(), tmp_path, data).faults
     assert "seconds of CPU" in line
 

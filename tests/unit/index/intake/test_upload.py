@@ -23,7 +23,7 @@ from index_server.intake.upload import Check, Upload, examine, receive
 from index_server.intake.wheel import read_wheel
 from index_server.model import Record
 from index_server.settings import Settings
-from tests.helpers.archives import ARCHIVES, NAME, swap, with_zip64_end
+from tests.helpers.archives import ARCHIVES, NAME, extra_field, swap, with_extra, with_zip64_end
 from tests.helpers.wheels import (
     make_passport,
     make_wheel,
@@ -118,6 +118,7 @@ def test_a_tuned_wheel_is_taken_with_its_passport(take: Take) -> None:
         "Demo.Thing-1.0.post1-2-py2.py3-none-any.whl",
         "demo-1!2.0rc1-cp311-abi3-manylinux_2_17_aarch64.manylinux2014_aarch64.whl",
         "demo_x-2024.1-py3-none-any.whl",
+        "demo-1.0-18446744073709551615-py3-none-any.whl",
     ],
 )
 def test_odd_but_legal_names_are_taken(take: Take, name: str) -> None:
@@ -144,6 +145,57 @@ def test_zip64_that_is_not_needed_is_taken(take: Take) -> None:
             with archive.open(member(name), "w", force_zip64=True) as file:
                 file.write(data)
     assert take(with_zip64_end(buffer.getvalue())).filename == NAME
+
+
+def test_sizes_that_a_local_header_states_twice_are_taken(take: Take) -> None:
+    """As in protobuf 7.36.2, which pip and uv install."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
+        for name, data in wheel_files(NAME).items():
+            info = zipfile.ZipInfo(name)
+            info.extra = extra_field(1, struct.pack("<2Q", len(data), len(data)))
+            archive.writestr(info, data)
+            info.extra = b""
+    assert take(buffer.getvalue()).filename == NAME
+
+
+def test_extra_fields_that_readers_agree_on_are_taken(take: Take) -> None:
+    times = extra_field(0x5455, b"\1" + bytes(4))
+    owner = extra_field(0x7875, b"\1\4" + bytes(4) + b"\4" + bytes(4))
+    assert take(with_extra(times + owner)).filename == NAME
+
+
+NUMBERED = [
+    "version 1.{}",
+    "version {}!1.0",
+    "version 1.0.post{}",
+    "requires-dist a>={}",
+    "requires-python !={}",
+]
+
+
+def numbered(place: str, number: str) -> tuple[bytes, str]:
+    """A wheel with a number in one field, and its file name."""
+    field, text = place.format(number).split(" ")
+    version, more = (text, "") if field == "version" else ("1.0", f"{field}: {text}")
+    name = f"demo-{version}-py3-none-any.whl"
+    return make_wheel(name, metadata=more), name
+
+
+@pytest.mark.parametrize("place", NUMBERED)
+def test_numbers_that_pip_and_uv_read_alike(take: Take, place: str) -> None:
+    """uv skips a version beyond 64 bits, so that pip and uv would install different ones."""
+    data, name = numbered(place, "9" * 18)
+    assert take(data, name).filename == name
+    assert "number of more than 18 digits" in reasons(take, *numbered(place, "9" * 19))
+
+
+@pytest.mark.parametrize(
+    "more",
+    ["Requires-Dist: a @ https://x/" + "1" * 30, 'Requires-Dist: a; platform_release < "' + "1" * 30 + '"'],
+)
+def test_longer_numbers_that_are_no_versions_are_taken(take: Take, more: str) -> None:
+    assert take(make_wheel(NAME, metadata=more)).filename == NAME
 
 
 # The archive
@@ -301,6 +353,18 @@ def test_all_reasons_come_together(take: Take) -> None:
 )
 def test_names_that_cannot_be_taken(take: Take, name: str, reason: str) -> None:
     assert reason in reasons(take, make_wheel(NAME), name).lower()
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("demo-1.0-18446744073709551616-py3-none-any.whl", "build number in the file name is larger than"),
+        ("demo-1.0-PY3-none-any.whl", "tags in the file name are not in lower case"),
+        ("demo-1.0-py3-none-Any.whl", "tags in the file name are not in lower case"),
+    ],
+)
+def test_names_that_uv_does_not_see(take: Take, name: str, reason: str) -> None:
+    assert reason in reasons(take, make_wheel(name), name)
 
 
 def test_a_wheel_under_the_name_of_another(take: Take) -> None:

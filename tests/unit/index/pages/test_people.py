@@ -13,7 +13,7 @@ BASE = "https://wheels.example"
 
 
 def commands(page: bytes) -> list[str]:
-    return [unescape(text) for text in re.findall(r"<pre>(.*?)</pre>", page.decode())]
+    return [unescape(text) for text in re.findall(r"<pre[^>]*>(.*?)</pre>", page.decode())]
 
 
 def of_target(place: str, snapshot: str | None = "20261127-1", listing: str = "") -> bytes:

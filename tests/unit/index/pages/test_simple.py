@@ -13,7 +13,15 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from index_server.model import Record
-from index_server.pages.negotiation import HTML, JSON, TEXT, etag_matches, negotiate_encoding, negotiate_type
+from index_server.pages.negotiation import (
+    HTML,
+    JSON,
+    TEXT,
+    etag_matches,
+    header_fields,
+    negotiate_encoding,
+    negotiate_type,
+)
 from index_server.pages.simple import Page, project_page, root_page
 from tests.helpers.records import any_record, make_record
 
@@ -138,6 +146,18 @@ def test_the_accept_header_chooses_the_form(accept: str | None, media: str | Non
 )
 def test_the_accept_encoding_header_chooses_the_encoding(accept: str | None, encoding: str) -> None:
     assert negotiate_encoding(accept) == encoding
+
+
+@pytest.mark.parametrize("quality", ["nan", "-nan", "NaN", "x", "", "-1"])
+def test_a_quality_that_is_no_number_counts_as_none(quality: str) -> None:
+    assert negotiate_type(f"text/html;q={quality}") is None
+    for accept in (f"text/html, text/html;q={quality}", f"text/html;q={quality}, text/html"):
+        assert negotiate_type(accept) == TEXT
+
+
+def test_lines_of_one_name_are_one_list() -> None:
+    lines = [(b"accept", b"text/plain"), (b"host", b"a"), (b"accept", JSON.encode())]
+    assert header_fields(lines) == {b"accept": f"text/plain, {JSON}", b"host": "a"}
 
 
 @given(st.text(max_size=60))

@@ -9,6 +9,7 @@ import orjson
 from hypothesis import given
 from hypothesis import strategies as st
 
+from index_server.pages.chart import ratio_chart
 from index_server.pages.wheel import _short, _short_seconds, wheel_page
 
 SHA256 = "a" * 64
@@ -185,3 +186,18 @@ def test_any_numbers_make_a_page_without_markup_of_the_client(
     page = wheel_page("<i>.whl", SHA256, {"bench": orjson.loads(orjson.dumps(body))}).decode()
     assert "<script>" not in page
     assert "<i>" not in page
+
+
+def test_a_chart_has_a_bar_for_each_workload_the_best_first() -> None:
+    chart = ratio_chart("t", [("sort", 1.69), ("exp", 0.25), ("a<b", 1.0)], good=0.98, limit=1.02)
+    assert re.findall(r'text-anchor="end">([^<]*)<', chart) == ["exp", "a&lt;b", "sort"]
+    assert re.findall(r"var\(--(good|dim|bad)\)", chart) == ["good", "dim", "bad"]
+    widths = [float(width) for width in re.findall(r'<rect [^>]*width="([\d.]+)"', chart)]
+    assert widths[0] == 70.0
+    assert widths[2] == 420.0, "a bar ends at the right side of the chart"
+
+
+def test_the_page_shows_the_chart_beside_the_other_wheel() -> None:
+    page = wheel_page(NAME, SHA256, {"bench": verdict()}).decode()
+    assert page.count("<svg") == 1
+    assert "Instructions of this wheel as a ratio to those of PyPI: lower is better" in page

@@ -77,6 +77,28 @@ def test_a_move_never_shortens_a_promise(
         assert after.until(snapshot) >= before.until(snapshot)
 
 
+def test_a_clock_that_was_set_back_shortens_no_promise() -> None:
+    first, second, third, fourth = SNAPSHOTS
+    moves = [(first, spell(0)), (second, "2000-01-01")]
+    here = RetentionState(TERMS, stays("nightly", moves))
+    assert here.until(first) == spell(DAYS)  # as its page promised before the move
+    assert here.kept(first, "2999-01-01")  # nobody knows yet when it left
+    moves += [(third, "2000-01-02"), (fourth, spell(9))]
+    here = RetentionState(TERMS, stays("nightly", moves))
+    assert here.until(first) == here.until(third) == spell(9 + DAYS)
+    assert here.kept(first, spell(9 + DAYS))
+    assert not here.kept(first, spell(9 + DAYS + 1))
+
+
+def test_a_clock_that_was_set_ahead_keeps_what_it_showed_alone() -> None:
+    first, second, third, _ = SNAPSHOTS
+    here = RetentionState(
+        TERMS, stays("nightly", [(first, "2099-01-01"), (second, spell(5)), (third, spell(8))])
+    )
+    assert here.kept(first, spell(2000))
+    assert here.until(second) == spell(8 + DAYS)
+
+
 def test_what_is_promised_of_a_snapshot() -> None:
     first, second, third, fourth = SNAPSHOTS
     moves = [(first, spell(0)), (second, spell(5)), (third, spell(8))]

@@ -97,9 +97,10 @@ def closes(client: socket.socket) -> bool:
 
 
 @contextmanager
-def serving(limits: Limits) -> Iterator[Running]:
+def serving(limits: Limits, log_level: str = "critical") -> Iterator[Running]:
     listener = listen("127.0.0.1", 0, limits.send_seconds)
-    server = uvicorn.Server(LimitedConfig(app, limits, log_level="critical", access_log=False))
+    config = LimitedConfig(app, limits, log_level=log_level, access_log=False, log_config=None)
+    server = uvicorn.Server(config)
     server.config.load()
     thread = threading.Thread(target=lambda: asyncio.run(server._serve([listener])))
     thread.start()
@@ -140,6 +141,8 @@ def until(condition: Callable[[], bool]) -> None:
         (b"GET / HTTP/1.1\r\nHost: u@b\r\n\r\n", 400),
         (b"nonsense\r\n\r\n", 400),
         (b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n", 400),
+        (b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: Chunked\r\n\r\n0\r\n\r\n", 200),
+        (b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n", 400),
     ],
 )
 def test_host_and_syntax(running: Running, request_bytes: bytes, status: int) -> None:
@@ -165,6 +168,23 @@ def test_a_header_too_large_is_431(
 ) -> None:
     assert running.status(request_bytes) == 431
     assert caplog.records == []  # no fault of ours that the loop caught
+
+
+@pytest.mark.parametrize(
+    ("request_bytes", "status"),
+    [
+        (b"nonsense\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade, close\r\n\r\n", 200),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"a" * 5000 + b"\r\n\r\n", 431),
+    ],
+)
+def test_faults_of_clients_are_not_logged(
+    request_bytes: bytes, status: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Otherwise anybody could fill the disk of the log."""
+    with serving(LIMITS, log_level="warning") as server:
+        assert server.status(request_bytes) == status
+    assert caplog.records == []
 
 
 def test_limits_are_of_each_request(running: Running) -> None:

@@ -283,6 +283,37 @@ def test_each_answer_of_s3_is_an_error_of_its_kind(
         assert not isinstance(caught.value, MissingObjectError)
 
 
+@pytest.mark.parametrize("body", [b"<html>Log in</html>", b"<html><br>Log in", b""])
+def test_what_answers_everything_is_neither_an_object_nor_an_empty_store(store: S3Store, body: bytes) -> None:
+    """As a proxy's login page does: status 200, and nothing of S3."""
+    assert store.create("journal/a/1.json", b"mine")
+    s3.prepare(store.client)
+
+    def stranger(request: AWSRequest, **_: Any) -> AWSResponse:
+        return AWSResponse(request.url, 200, {"content-type": "text/html"}, MockRawResponse(body))
+
+    events = store.client.meta.events
+    events.register_first("before-send.s3", stranger)
+    for act in (
+        lambda: store.create("a", b""),
+        lambda: write(store, "files/f", LARGE),
+        lambda: store.put_hint("a", b""),
+        lambda: store.get("a"),
+        lambda: store.size("a"),
+        lambda: store.version("a"),
+        lambda: store.written_at("a"),
+        lambda: list(store.keys("journal/")),
+        store.sweep,
+        store.probe,
+    ):
+        store._breaker.succeeded()
+        with pytest.raises(StoreAwayError, match=r"not S3 answers|the store fails"):
+            act()
+    events.unregister("before-send.s3", stranger)
+    store._breaker.succeeded()
+    assert list(store.keys("journal/")) == ["journal/a/1.json"]
+
+
 def test_a_store_that_is_away_is_not_named_to_clients(store: S3Store) -> None:
     def refuse(request: AWSRequest, **_: Any) -> None:
         raise EndpointConnectionError(endpoint_url=request.url)
@@ -298,7 +329,7 @@ def test_a_silent_store_is_asked_for_a_bounded_time_and_then_left_alone(
     store: S3Store, monkeypatch: pytest.MonkeyPatch, patience: float, sent: int
 ) -> None:
     monkeypatch.setattr(s3, "PATIENCE", patience)
-    s3.bound_retries(store.client)
+    s3.prepare(store.client)
     requests = []
 
     def silent(request: AWSRequest, **_: Any) -> None:
