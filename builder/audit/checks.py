@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import PurePosixPath
 
 from builder.audit.archive import WheelFile
-from builder.audit.elf import Elf
+from builder.audit.elf import Elf, MalformedElfError
 from builder.audit.verdicts import Verdict, counted, failed, not_applicable, passed, sized
 
 # Linux on Arm uses pages of 4, 16 or 64 KiB. Only files aligned to 64 KiB load with all of them.
@@ -20,7 +20,7 @@ _SHOWN = 5
 
 
 def check_machine(wheel: WheelFile, elves: Iterable[Elf], malformed: Mapping[str, str]) -> Verdict:
-    """Check that every ELF file is 64-bit little-endian Arm with a section table.
+    """Check that every ELF file is 64-bit little-endian Arm, with a section table that tells where code is.
 
     A wheel with the platform ``any`` must have no ELF file. Any other must have a shared library or a program.
     """
@@ -34,6 +34,8 @@ def check_machine(wheel: WheelFile, elves: Iterable[Elf], malformed: Mapping[str
             faults.append(f"{one.member}: {one.bits}-bit {order}-endian {machine}, not 64-bit Arm")
         elif not one.has_sections:
             faults.append(f"{one.member}: no section table, so that code and data cannot be distinguished")
+        elif one.is_loadable and (fault := _unjudged(one)):
+            faults.append(fault)
     shared = [one.member for one in everything if one.is_loadable]
     if wheel.is_pure and (everything or malformed):
         faults.append(
@@ -134,6 +136,17 @@ def check_size(wheel: WheelFile, elves: Iterable[Elf], limit: int | None) -> Ver
     if wheel.size > limit:
         return failed(check, f"{summary}, over the limit of {sized(limit)}", bytes=wheel.size, limit=limit)
     return passed(check, f"{summary} of {sized(limit)}", bytes=wheel.size, limit=limit)
+
+
+def _unjudged(one: Elf) -> str | None:
+    try:
+        names = one.unjudged_functions()
+    except MalformedElfError as error:
+        return f"{one.member}: damaged: {error}"
+    if not names:
+        return None
+    shown = ", ".join(names[:_SHOWN])
+    return f"{one.member}: {counted(len(names), 'function')} in no section of code, so not judged: {shown}"
 
 
 def _path_fault(member: str, entry: str) -> str | None:

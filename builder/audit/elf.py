@@ -29,6 +29,7 @@ _SYMBOL = np.dtype(
 )
 _STT_NOTYPE, _STT_FUNC, _STT_FILE, _STT_GNU_IFUNC = 0, 2, 4, 10
 _STT_MASK = 0xF
+_SHN_LORESERVE = 0xFF00
 _STB_LOCAL, _STB_GLOBAL = 0, 1
 _VER_NDX_GLOBAL = 1
 _DF_STATIC_TLS = 0x10
@@ -166,6 +167,17 @@ class Elf:
         """Whether the dynamic loader can load the file. Objects of static archives are only linked."""
         return self.kind in {"ET_DYN", "ET_EXEC"}
 
+    def names_any(self, names: Iterable[str]) -> bool:
+        """Whether ``.symtab`` has one of these names, defined or not.
+
+        Raises:
+            MalformedElfError: the table extends beyond the file.
+        """
+        with parsing(self.member):
+            table = symbol_table(ELFFile(io.BytesIO(self.image)), self.image, ".symtab")
+        offsets = [offset for name in names for offset in table.offsets_of(name.encode())]
+        return bool(np.isin(table.entries["name"], np.array(offsets, dtype=np.uint32)).any())
+
     def code(self) -> tuple[Code, ...]:
         """Return the executable sections, with the words that ``$d`` mapping symbols mark as data.
 
@@ -188,6 +200,32 @@ class Elf:
         address = section["sh_addr"] if linked else index << _OBJECT_SECTION_SHIFT
         data = _data_mask(table, index, section["sh_addr"] if linked else 0, len(words))
         return Code(section.name, address, section["sh_offset"], words, data)
+
+    def unjudged_functions(self) -> tuple[str, ...]:
+        """Return the functions in executable segments that lie in no executable section.
+
+        Raises:
+            MalformedElfError: a table or a section extends beyond the file.
+        """
+        with parsing(self.member):
+            elf = ELFFile(io.BytesIO(self.image))
+            table = symbol_table(elf, self.image, ".symtab")
+            if not len(table.entries):
+                table = symbol_table(elf, self.image, ".dynsym")
+            entries = table.entries
+            kinds = entries["info"] & _STT_MASK
+            functions = (kinds == _STT_FUNC) | (kinds == _STT_GNU_IFUNC)
+            entries = entries[functions & (entries["section"] != 0) & (entries["section"] < _SHN_LORESERVE)]
+            runs = np.zeros(len(entries), dtype=np.bool_)
+            for one in elf.iter_segments():
+                if one["p_type"] == "PT_LOAD" and one["p_flags"] & P_FLAGS.PF_X:
+                    start, end = one["p_vaddr"], one["p_vaddr"] + one["p_filesz"]
+                    runs |= (entries["value"] >= start) & (entries["value"] < end)
+            for section in elf.iter_sections():
+                if section["sh_flags"] & SH_FLAGS.SHF_EXECINSTR:
+                    start, end = section["sh_addr"], section["sh_addr"] + section["sh_size"]
+                    runs &= (entries["value"] < start) | (entries["value"] >= end)
+        return tuple(table.name(int(offset)) for offset in entries["name"][runs])
 
     @cached_property
     def symbols(self) -> Symbols:
@@ -241,7 +279,17 @@ def parsing(member: str) -> Iterator[None]:
     """Convert exceptions of the parser into a :class:`MalformedElfError` that names the member."""
     try:
         yield
-    except (ELFError, ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
+    except (
+        ELFError,
+        ValueError,
+        KeyError,
+        IndexError,
+        TypeError,
+        AttributeError,
+        AssertionError,
+        OverflowError,  # an offset beyond 2**63
+        ZeroDivisionError,  # rows of 0 bytes
+    ) as error:
         raise MalformedElfError(f"{member}: {error}") from error
 
 

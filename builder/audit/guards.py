@@ -19,6 +19,8 @@ from typing import NamedTuple
 from builder.audit.decode import Words
 
 _CALL_CLOBBERED = range(19)  # AAPCS64, section 6.1.1
+_ARGUMENTS = range(9)  # with x8, where a result lies that is no register's size
+_MADE_BY = 16  # words that may have made a plain value; what has more of them is not followed
 _XZR = 31
 _SP = 31
 
@@ -27,14 +29,18 @@ _SP = 31
 class Examined:
     """What :func:`examine` found in one function.
 
-    ``guarded`` are the addresses behind a guard. ``written`` are those of the bytes of variables, ``taken`` all
-    that the function makes. ``returns_answer`` says whether it returns an answer of the CPU.
+    ``guarded`` are the addresses behind a guard. ``written`` are those of the bytes of variables that may keep an
+    answer of the CPU, ``taken`` all that the function makes, and ``passed`` those that it hands to a call.
+    ``returns_answer`` says whether it returns an answer of the CPU, and ``may_answer`` whether what it returns may
+    depend on one: not if it is a constant or the result of another call, that no guard chose.
     """
 
     guarded: frozenset[int]
     written: frozenset[int]
     taken: frozenset[int]
+    passed: frozenset[int]
     returns_answer: bool
+    may_answer: bool
 
 
 def examine(
@@ -43,14 +49,19 @@ def examine(
     *,
     variables: Collection[int] = (),
     answers: Callable[[int], bool] = lambda _place: False,
+    fills: Callable[[int], bool] = lambda _place: False,
     pointer_at: Callable[[int], int | None] = lambda _slot: None,
+    resolves: bool = False,
 ) -> Examined:
     """Examine the function whose ``words`` begin at address ``start``.
 
-    ``variables`` are addresses that hold answers of the CPU, ``answers`` tells of the address of a call whether its
-    result is one, and ``pointer_at`` returns what the loader writes at an address.
+    ``variables`` are addresses that hold answers of the CPU. ``answers`` tells of the address of a call whether its
+    result is one, and ``fills`` whether it may write answers where its arguments point. ``pointer_at`` returns what
+    the loader writes at an address. A resolver of an IFUNC is given an answer by the loader (``resolves``).
     """
-    scan = _Scan(variables, answers, pointer_at)
+    scan = _Scan(variables, answers, fills, pointer_at)
+    if resolves:
+        scan.given_an_answer()
     code: list[int] = words.tolist()
     for index, word in enumerate(code):
         scan.arrive(index)
@@ -61,12 +72,17 @@ def examine(
         way = ways_of(word, index)
         if way is not None:
             scan.branch(index, way)
-    guarded = _behind(code, scan.guards) if scan.guards else []
+            # A tail call returns what the other function does.
+            scan.returns_answer |= any(not 0 <= aim < len(code) for aim in way) and answers(start + 4 * index)
+    guarded = frozenset(_behind(code, scan.guards) if scan.guards else [])
+    chosen = [one for made, one in scan.written_plain if not guarded.isdisjoint(made)]
     return Examined(
-        frozenset(start + 4 * index for index in guarded),
-        frozenset(scan.written),
-        frozenset(scan.taken),
-        scan.returns_answer,
+        guarded=frozenset(start + 4 * index for index in guarded),
+        written=frozenset(scan.written.union(*chosen)),
+        taken=frozenset(scan.taken),
+        passed=frozenset(scan.passed),
+        returns_answer=scan.returns_answer,
+        may_answer=scan.returns_answer or scan.returns_unknown or not guarded.isdisjoint(scan.returned_plain),
     )
 
 
@@ -76,7 +92,7 @@ def unreached(start: int, words: Words) -> frozenset[int]:
     A function with a jump through a register may lead anywhere, so that nothing of it is returned.
     """
     code: list[int] = words.tolist()
-    if not code or any(_jumps(word) for word in code):
+    if not code or any(_jumps(code, index) for index in range(len(code))):
         return frozenset()
     blocks, following = _blocks(code)
     rest = set(range(len(blocks))) - set(_order(following))
@@ -84,28 +100,50 @@ def unreached(start: int, words: Words) -> frozenset[int]:
 
 
 class _Scan:
-    """What is known of the registers at one point: addresses, and answers of the CPU."""
+    """What is known of the registers at one point: addresses, answers of the CPU, and what is plainly none.
+
+    Plain are constants, results of calls that do not answer for the CPU, and what is made of these: by the indexes
+    of the words that may have made them.
+    """
 
     def __init__(
         self,
         variables: Collection[int],
         answers: Callable[[int], bool],
+        fills: Callable[[int], bool],
         pointer_at: Callable[[int], int | None],
     ) -> None:
         self._variables, self._answers, self._pointer_at = variables, answers, pointer_at
+        self._fills = fills
         self._known: dict[int, int] = {}
         self._asked: set[int] = set()
+        self._plain: dict[int, frozenset[int]] = {}
+        self._in_frame: dict[int, int] = {}  # registers that hold an address on the stack
+        self._answered_from: int | None = (
+            None  # a call that asks was given an object on the stack, from here on
+        )
         self._flags = False
+        self._plain_flags: frozenset[int] | None = None
         self._saved: dict[int, tuple[int | None, bool]] = {}  # on the stack, by the offset
-        self._left: dict[int, tuple[dict[int, int], set[int], bool]] = {}
+        self._left: dict[int, tuple[dict[int, int], set[int], dict[int, frozenset[int]], bool]] = {}
         self._falls_through = True
         self.written: set[int] = set()
+        self.written_plain: list[tuple[frozenset[int], range]] = []
         self.taken: set[int] = set()
+        self.passed: set[int] = set()
         self.guards: list[int] = []
         self.returns_answer = False
+        self.returns_unknown = False
+        self.returned_plain: set[int] = set()
+
+    def given_an_answer(self) -> None:
+        """Start with the kernel's word for the CPU in x0 (glibc, sysdeps/aarch64/dl-irel.h)."""
+        self._asked.add(0)
 
     def _set(self, register: int, address: int | None = None, *, asked: bool = False) -> None:
         self._known.pop(register, None)
+        self._plain.pop(register, None)
+        self._in_frame.pop(register, None)
         self._asked.discard(register)
         if register == _XZR:
             return
@@ -117,16 +155,26 @@ class _Scan:
     def arrive(self, index: int) -> None:
         """Come to a word. Behind an unconditional branch, what is known is what the first branch to it knew."""
         left = self._left.pop(index, None)
-        if not self._falls_through and left is not None:
-            self._known, self._asked, self._flags = left
+        if left is not None:
+            plain = left[2]
+            if self._falls_through:
+                self._plain = _merged(self._plain, plain)
+            else:
+                self._known, self._asked, self._plain, self._flags = left
+            self._plain_flags = None
         self._falls_through = True
 
     def branch(self, index: int, way: tuple[int, ...]) -> None:
         """Leave a word by its branch; an earlier aim was passed already."""
         self._falls_through = index + 1 in way
         for aim in way:
-            if aim > index + 1 and aim not in self._left:
-                self._left[aim] = (dict(self._known), set(self._asked), self._flags)
+            if aim <= index + 1:
+                continue
+            if aim in self._left:
+                known, asked, plain, flags = self._left[aim]
+                self._left[aim] = (known, asked, _merged(plain, self._plain), flags)
+            else:
+                self._left[aim] = (dict(self._known), set(self._asked), dict(self._plain), self._flags)
 
     def page(self, word: int, place: int, _index: int) -> None:
         self._set(word & 31, (place & ~0xFFF) + _immediate21(word) * 4096)
@@ -139,6 +187,8 @@ class _Scan:
         base, asked = self._known.get(word >> 5 & 31), word >> 5 & 31 in self._asked
         address = None if base is None else base + ((word >> 10 & 0xFFF) << (12 if word & 0x400000 else 0))
         self._set(word & 31, address, asked=asked)
+        if word >> 5 & 31 == _SP and word & 31 != _SP:
+            self._in_frame[word & 31] = word >> 10 & 0xFFF
         if address is not None:
             self.taken.add(address)
 
@@ -147,7 +197,9 @@ class _Scan:
         if size == 3 and word >> 22 & 3 == 2:  # prefetch
             return
         if word >> 5 & 31 == _SP:
-            address, asked = self._saved.get((word >> 10 & 0xFFF) << size, (None, False))
+            offset = (word >> 10 & 0xFFF) << size
+            answered = self._answered_from is not None and offset >= self._answered_from
+            address, asked = self._saved.get(offset, (None, answered))
             self._set(word & 31, address, asked=asked)
             return
         address = None if base is None else base + ((word >> 10 & 0xFFF) << size)
@@ -176,32 +228,45 @@ class _Scan:
             for number, register in enumerate((word & 31, word >> 10 & 31)):
                 self._saved[(offset + number) * size] = self._known.get(register), register in self._asked
 
-    def store(self, word: int, _place: int, _index: int) -> None:
+    def store(self, word: int, _place: int, index: int) -> None:
         base, offset = self._known.get(word >> 5 & 31), (word >> 10 & 0xFFF) << (word >> 30)
         if word >> 5 & 31 == _SP:
             self._saved[offset] = self._known.get(word & 31), word & 31 in self._asked
         elif base is not None:
             # Each byte: a test of bit 8 may load the second one alone.
-            self.written.update(range(base + offset, base + offset + (1 << (word >> 30))))
+            self._write(word & 31, range(base + offset, base + offset + (1 << (word >> 30))), index)
 
     def acquire(self, word: int, _place: int, _index: int) -> None:
         base = self._known.get(word >> 5 & 31)
         self._set(word & 31, asked=base in self._variables)
 
-    def release(self, word: int, _place: int, _index: int) -> None:
+    def release(self, word: int, _place: int, index: int) -> None:
         base = self._known.get(word >> 5 & 31)
         if base is not None:
-            self.written.add(base)
+            self._write(word & 31, range(base, base + 1), index)
+
+    def _write(self, register: int, bytes_of_variable: range, index: int) -> None:
+        """Keep what a register holds. A plain value, such as 1 for "done", is an answer only behind a guard."""
+        if made := self._made(index, register):
+            self.written_plain.append((made, bytes_of_variable))
+        else:
+            self.written.update(bytes_of_variable)
 
     def identify(self, word: int, _place: int, _index: int) -> None:
         self._set(word & 31, asked=True)
 
-    def call(self, _word: int, place: int, _index: int) -> None:
+    def call(self, word: int, place: int, index: int) -> None:
+        given = [self._in_frame[register] for register in _ARGUMENTS if register in self._in_frame]
+        self.passed.update(self._known[register] for register in _ARGUMENTS if register in self._known)
         for register in _CALL_CLOBBERED:
             self._set(register)
-        self._flags = False
+        self._flags, self._plain_flags = False, None
         if self._answers(place):
             self._asked.add(0)
+        elif word >> 26 == 0x25:  # bl; a pointer may lead to a function that asks
+            self._plain[0] = frozenset({index})
+        if given and self._fills(place):
+            self._answered_from = min(given)
 
     def branch_on_register(self, word: int, _place: int, index: int) -> None:
         if word & 31 in self._asked:
@@ -211,25 +276,45 @@ class _Scan:
         if self._flags:
             self.guards.append(index)
 
-    def compute(self, word: int, _place: int, _index: int) -> None:
+    def compute(self, word: int, _place: int, index: int) -> None:
         """One or two sources: logic, sums, shifts and bit fields; some set the flags."""
         registers = word & 0x0E000000 == 0x0A000000
         rd, rn, rm = word & 31, word >> 5 & 31, word >> 16 & 31
         asked = rn in self._asked or (registers and rm in self._asked)
-        copied = self._known.get(rm) if word & 0xFFE0FFE0 == 0xAA0003E0 else None  # mov
+        is_copy = word & 0x7FE0FFE0 == 0x2A0003E0  # mov
+        copied = self._known.get(rm) if is_copy and word >> 31 else None
+        made = self._made(index, *((rm,) if is_copy else (rn, rm) if registers else (rn,)))
         if _sets_flags(word):
-            self._flags = asked
+            self._flags, self._plain_flags = asked, made
         self._set(rd, copied, asked=asked)
+        if made and rd != _XZR:
+            self._plain[rd] = made
 
-    def move(self, word: int, _place: int, _index: int) -> None:
+    def _made(self, index: int, *registers: int) -> frozenset[int] | None:
+        """Return the words that may have made a value of plain registers; None if one of them is not plain."""
+        sources = [self._plain.get(one) for one in registers if one != _XZR]
+        if None in sources:
+            return None
+        made = frozenset({index}).union(*(one for one in sources if one))
+        return made if len(made) <= _MADE_BY else None
+
+    def move(self, word: int, _place: int, index: int) -> None:
         self._set(word & 31)
+        self._plain[word & 31] = frozenset({index})
 
-    def select(self, word: int, _place: int, _index: int) -> None:
-        chosen = {word >> 5 & 31, word >> 16 & 31} & self._asked
-        self._set(word & 31, asked=self._flags or bool(chosen))
+    def select(self, word: int, _place: int, index: int) -> None:
+        rn, rm = word >> 5 & 31, word >> 16 & 31
+        made = self._made(index, rn, rm) if self._plain_flags else None
+        self._set(word & 31, asked=self._flags or rn in self._asked or rm in self._asked)
+        if made and self._plain_flags and word & 31 != _XZR:
+            self._plain[word & 31] = made | self._plain_flags
 
     def leave(self, _word: int, _place: int, _index: int) -> None:
         self.returns_answer |= 0 in self._asked
+        if 0 in self._plain:
+            self.returned_plain |= self._plain[0]
+        else:
+            self.returns_unknown = True
 
 
 class _Step(NamedTuple):
@@ -276,6 +361,11 @@ def _steps() -> tuple[tuple[_Step, ...], ...]:
         tuple(one for one in _TABLE if (high << 24) & one.mask & 0xFF000000 == one.value & 0xFF000000)
         for high in range(256)
     )
+
+
+def _merged(one: dict[int, frozenset[int]], other: dict[int, frozenset[int]]) -> dict[int, frozenset[int]]:
+    """Return what is plain on both of two ways."""
+    return {register: one[register] | other[register] for register in one.keys() & other.keys()}
 
 
 def _sets_flags(word: int) -> bool:
@@ -360,14 +450,29 @@ def _blocks(code: list[int]) -> tuple[list[tuple[int, int]], list[tuple[int, ...
     led = {0, *(one for each in following for one in each)}
     aims = tuple(position for position in range(len(ranges)) if position not in led)
     for position, (_, last) in enumerate(ranges):
-        if _jumps(code[last - 1]):
+        if _jumps(code, last - 1):
             following[position] = aims
     return ranges, following
 
 
-def _jumps(word: int) -> bool:
-    """Whether a word is a jump through a register."""
-    return word & 0xFFFFFC1F == 0xD61F0000
+def _jumps(code: list[int], index: int) -> bool:
+    """Whether a word is a jump through a register, to an address that the two words before do not make."""
+    return code[index] & 0xFFFFFC1F == 0xD61F0000 and not is_far_jump(*code[max(index - 2, 0) : index + 1])
+
+
+def is_far_jump(*words: int) -> bool:
+    """Whether three words are ``adrp``, ``add`` and ``br`` of one register: a jump beyond the reach of ``b``.
+
+    Linkers write them between far sections, and BOLT where a function began that it moved.
+    """
+    if len(words) < 3:
+        return False
+    register = words[2] >> 5 & 31
+    return (
+        words[2] & 0xFFFFFC1F == 0xD61F0000
+        and words[1] & 0xFFC003FF == 0x91000000 | register << 5 | register
+        and words[0] & 0x9F00001F == 0x90000000 | register
+    )
 
 
 def ways_of(word: int, index: int) -> tuple[int, ...] | None:

@@ -68,7 +68,10 @@ def _has_symbol(elf: Elf, dynamic: frozenset[str], names: Sequence[str]) -> bool
 
 
 def _version(image: bytes, marker: str) -> str | None:
-    """Return the version in a printable string of the file that has ``marker``."""
+    """Return the version behind ``marker`` in the file, or else in a printable string that has the marker."""
+    name = re.escape(marker.encode().rstrip(b"0123456789."))
+    if behind := re.search(name + rb"v?(\d+(?:\.\d+)+[a-z]?)", image):
+        return behind[1].decode()
     at = -1
     while (at := image.find(marker.encode(), at + 1)) >= 0:
         first, last = at, at

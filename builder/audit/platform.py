@@ -20,7 +20,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
 from builder.audit.archive import WheelFile
-from builder.audit.elf import Elf, without_definitions
+from builder.audit.elf import Elf, MalformedElfError, without_definitions
 from builder.audit.flow import Flow
 from builder.audit.verdicts import Verdict, failed, not_applicable, passed
 from builder.model.expectations import Supplied
@@ -30,7 +30,19 @@ _TAG = re.compile(r"^(manylinux|musllinux)_(\d+)_(\d+)_aarch64$")
 _LEGACY = {"manylinux2014_aarch64": "manylinux_2_17_aarch64"}
 _VERSIONED = ("GLIBC", "GLIBCXX", "CXXABI", "GCC")
 # Exceptions that auditwheel raises for malformed wheels.
-_CANNOT = (AuditwheelError, ELFError, RuntimeError, ValueError, AssertionError, LookupError, OSError)
+_CANNOT = (
+    AuditwheelError,
+    ELFError,
+    MalformedElfError,
+    RuntimeError,
+    ValueError,
+    AssertionError,
+    AttributeError,
+    TypeError,
+    ArithmeticError,
+    LookupError,
+    OSError,
+)
 _DUAL_ABI, _DUAL_ABI_NAME = "3.4.21", "7__cxx11"
 _NUMBERS = re.compile(r"\d+")
 

@@ -24,9 +24,13 @@ _ASKING = ("getauxval", "__getauxval", "elf_aux_info", "__init_cpu_features_reso
 _ASKING_TEXTS = (b"/proc/cpuinfo", b"/proc/self/auxv")
 # A longer function is not examined: all its calls count.
 _EXAMINED_WORDS = 20_000
-_ACCESSOR_WORDS = 64
+_ACCESSOR_WORDS, _TELLING_WORDS = 64, 512
+_LONGEST_CHAIN = 4  # of functions that hand on an answer
 _PROBE_WORDS, _RET = 3, 0xD65F03C0  # bti c, the instruction, ret
-_CATCHING = frozenset({"sigaction", "signal"})
+_CATCHING = frozenset({"sigaction", "signal", "sigsetjmp", "__sigsetjmp", "_setjmp", "setjmp"})
+# mov x0, #AT_HWCAP; ubfx of the bit of LSE; strb: init_have_lse_atomics of libgcc and compiler-rt.
+_OUTLINE_WORDS = 24
+_ASKS_FOR_LSE = ((0x7FFFFFFF, 0x52800200), (0x7FBFFC00, 0x53082000), (0xFFC00000, 0x39000000))
 # A library most of whose functions need the extension was compiled for it, whatever it asks.
 _COMPILED_FOR_IT = 0.5
 
@@ -59,18 +63,24 @@ class Reach:
 
     def __init__(self, elves: Iterable[Elf], illegal: dict[str, Addresses]) -> None:
         self._illegal = illegal
-        self._members = [_Member(elf, illegal.get(elf.member)) for elf in elves if elf.is_loadable]
+        every = list(elves)
+        self._members = [_Member(elf, illegal.get(elf.member)) for elf in every if elf.is_loadable]
+        objects = [elf for elf in every if not elf.is_loadable]
+        self._asking_archives = {_archive_name(elf.member) for elf in objects if _object_asks(elf)}
         first = 0
         for member in self._members:
             member.first = first
             first += len(member.flow.starts)
         self._count = first
+        for member in self._members:
+            member.answers_elsewhere = self._answers_elsewhere
 
     def rank(self, member: str, addresses: Addresses) -> list[Reached]:
         """Return when the instructions at ``addresses`` of one member run."""
         own = next((one for one in self._members if one.name == member), None)
         if own is None:  # an object of a static archive, which is only linked
-            return [Reached(Rank.CALLED, None, None)] * len(addresses)
+            chosen = _archive_name(member) in self._asking_archives
+            return [Reached(Rank.CHOSEN if chosen else Rank.CALLED, None, None)] * len(addresses)
         functions = own.flow.function_of(addresses).tolist()
         plain = {function: self._reached(own, function) for function in set(functions)}
         behind = {
@@ -128,6 +138,17 @@ class Reach:
         ]
         return self._closure(roots)
 
+    def _answers_elsewhere(self, name: str) -> bool:
+        """Whether a function of this name, in a file of the wheel, says what the CPU has.
+
+        FFmpeg has such a function for all its libraries.
+        """
+        node = self._exported.get(name)
+        if node is None:
+            return False
+        other = next(one for one in reversed(self._members) if one.first <= node)
+        return other.alone.answers(node - other.first)
+
     def _nodes(self, member: _Member, addresses: Addresses) -> Indexes:
         found = member.flow.function_of(addresses)
         return found[found >= 0] + member.first
@@ -140,7 +161,8 @@ class Reach:
             names = list(member.flow.exports)
             nodes = member.flow.function_of(np.array(list(member.flow.exports.values()), dtype=np.uint64))
             for name, node in zip(names, nodes.tolist(), strict=True):
-                found.setdefault(name, member.first + node)
+                if node >= 0:  # otherwise the symbol is of no code
+                    found.setdefault(name, member.first + node)
         return found
 
     @cached_property
@@ -210,8 +232,16 @@ class _Member:
         self._illegal = illegal
         self.flow = Flow(elf)
         self.first = 0
+        self.answers_elsewhere: Callable[[str], bool] = lambda _name: False
         self._examined: dict[int, Examined] = {}
         self._answering: dict[int, bool] = {}
+
+    @cached_property
+    def alone(self) -> _Member:
+        """The same file, without what others of the wheel answer for the CPU."""
+        other = _Member(self.flow.elf, self._illegal)
+        other.flow = self.flow
+        return other
 
     @cached_property
     def is_module(self) -> bool:
@@ -219,25 +249,35 @@ class _Member:
 
     @cached_property
     def import_roots(self) -> Addresses:
-        return np.concatenate([self.flow.constructors, self.flow.module_functions])
+        return np.concatenate([self.flow.constructors, self.flow.resolvers, self.flow.module_functions])
 
     @cached_property
     def method_roots(self) -> Addresses:
-        """Methods; in a program, all that its entry hands on, such as ``main``."""
+        """Methods and destructors; in a program, all that its entry hands on, such as ``main``."""
+        called = np.concatenate([self.flow.methods, self.flow.destructors])
         if not self.flow.is_program:
-            return self.flow.methods
+            return called
         taken = [
             address
             for function in self.flow.function_of(self.flow.constructors).tolist()
             for address in self.examined(function).taken
         ]
         found = np.array(sorted(taken), dtype=np.uint64)
-        return np.concatenate([self.flow.methods, found[self.flow.is_code(found)]])
+        return np.concatenate([called, found[self.flow.is_code(found)]])
 
     def caller_of_root(self, function: int) -> str:
         """Return who calls a function that no code of the wheel calls."""
         address = self.flow.starts[function]
-        return "the loader, as a constructor" if address in self.flow.constructors else "Python"
+        by_loader = {
+            "a constructor": self.flow.constructors,
+            "a resolver of an IFUNC": self.flow.resolvers,
+            "a destructor": self.flow.destructors,
+        }
+        kind = next((kind for kind, found in by_loader.items() if address in found), None)
+        if kind:
+            return f"the loader, as {kind}"
+        by_python = address in self.flow.module_functions or address in self.flow.methods
+        return "Python" if by_python else "users of the library"
 
     @cached_property
     def asks(self) -> bool:
@@ -267,7 +307,7 @@ class _Member:
     def examined(self, function: int) -> Examined:
         """Return what one function does, by its guards."""
         if function not in self._examined:
-            self._examined[function] = self._examine(function, self._variables, self._answers)
+            self._examined[function] = self._examine(function, self._variables, self._answers, self._fills)
         return self._examined[function]
 
     def unreached(self, function: int) -> frozenset[int]:
@@ -277,23 +317,32 @@ class _Member:
         return unreached(start, words) if len(words) <= _EXAMINED_WORDS else frozenset()
 
     def is_probe(self, function: int) -> bool:
-        """Whether a function is one instruction and a return, in a file that catches signals.
+        """Whether a function is one instruction and a return, and only functions that catch signals call it.
 
         OpenSSL tries so what the CPU has (``crypto/armcap.c``).
         """
         start = int(self.flow.starts[function])
         words = self.flow.text.slice(start, start + 4 * _PROBE_WORDS).tolist()
-        return _RET in words and self.catches_signals
+        if _RET not in words or not self._catching:
+            return False
+        calls = self.flow.calls
+        return self._catching.issuperset(calls.sources[calls.targets == function].tolist())
 
     @cached_property
-    def catches_signals(self) -> bool:
-        return not _CATCHING.isdisjoint(self.flow.names)
+    def _catching(self) -> frozenset[int]:
+        """The functions that catch signals, or come back to where they were when one arrived."""
+        calls = self.flow.calls
+        imports = [index for index, name in enumerate(self.flow.names) if name in _CATCHING]
+        defined = self.flow.function_of(self._functions.named(_CATCHING))
+        found = calls.sources[np.isin(calls.imports, imports) | np.isin(calls.targets, defined[defined >= 0])]
+        return frozenset(found.tolist())
 
     def _examine(
         self,
         function: int,
         variables: frozenset[int] = frozenset(),
         answers: Callable[[int], bool] = lambda _place: False,
+        fills: Callable[[int], bool] = lambda _place: False,
     ) -> Examined:
         start, end = int(self.flow.starts[function]), self.flow.end_of(function)
         words = self.flow.text.slice(start, end)
@@ -302,20 +351,74 @@ class _Member:
             words[:_EXAMINED_WORDS],
             variables=variables,
             answers=answers,
+            fills=fills,
             pointer_at=self.flow.pointer_at,
+            resolves=start in self._resolvers,
         )
 
     @cached_property
     def _asking(self) -> frozenset[int]:
-        """The functions that ask the CPU."""
+        """The functions that ask the CPU, and those that return what they say."""
+        return self._first_asking | self._telling
+
+    @cached_property
+    def _telling(self) -> frozenset[int]:
+        """The functions that ask none but others of the file, and return the answer."""
+        found: frozenset[int] = frozenset()
+        new = self._first_asking
+        calls = self.flow.calls
+        for _ in range(_LONGEST_CHAIN):
+            callers = set(calls.sources[np.isin(calls.targets, sorted(new))].tolist())
+            callers -= self._first_asking | found
+
+            def tells(place: int, found: frozenset[int] = found) -> bool:
+                target = self._call_at(place)[1]
+                return target in found or (target in self._first_asking and self._first_returns_it(target))
+
+            new = frozenset(
+                one
+                for one in callers
+                if one >= 0
+                and self._words_of(one) <= _TELLING_WORDS
+                and self._examine(one, answers=tells).returns_answer
+            )
+            found |= new
+        return found
+
+    @cached_property
+    def _first_asking(self) -> frozenset[int]:
+        """The functions that ask the kernel, the C library or an identification register."""
         text = self.flow.text
         reads = text.addresses(text.matching(0xFFFFF000, 0xD5380000))
         calls = self.flow.calls
         called = calls.sources[np.isin(calls.imports, sorted(self._asking_imports))]
-        defined = self.flow.function_of(self._functions.named(_ASKING))
-        callers = calls.sources[np.isin(calls.targets, defined)]
-        found = np.unique(np.concatenate([self.flow.function_of(reads), called, callers]))
+        callers = calls.sources[np.isin(calls.targets, sorted(self._defined_asking))]
+        resolvers = self.flow.function_of(self.flow.resolvers)
+        found = np.unique(np.concatenate([self.flow.function_of(reads), called, callers, resolvers]))
+        return frozenset(
+            one for one in found.tolist() if one >= 0 and not self._asks_for_outline_atomics(one)
+        )
+
+    @cached_property
+    def _defined_asking(self) -> frozenset[int]:
+        """The functions of the C library that answer for the CPU, in a file that has them: a static program."""
+        found = self.flow.function_of(self._functions.named(_ASKING))
         return frozenset(found[found >= 0].tolist())
+
+    def _asks_for_outline_atomics(self, function: int) -> bool:
+        """Whether a function is the constructor that compilers link in for outline atomics.
+
+        It asks for LSE, keeps that bit for the functions ``__aarch64_*`` alone, and chooses nothing else.
+        """
+        start = int(self.flow.starts[function])
+        if start not in self.flow.constructors:
+            return False
+        words = self.flow.text.slice(start, min(self.flow.end_of(function), start + 4 * _OUTLINE_WORDS))
+        return all(bool(np.any(words & np.uint32(mask) == np.uint32(value))) for mask, value in _ASKS_FOR_LSE)
+
+    @cached_property
+    def _resolvers(self) -> frozenset[int]:
+        return frozenset(self.flow.resolvers.tolist())
 
     @cached_property
     def _asking_imports(self) -> frozenset[int]:
@@ -323,7 +426,7 @@ class _Member:
         return frozenset(
             index
             for index, name in enumerate(self.flow.names)
-            if name in _ASKING or name.startswith("cpuinfo_")
+            if name in _ASKING or name.startswith("cpuinfo_") or self.answers_elsewhere(name)
         )
 
     @cached_property
@@ -333,31 +436,78 @@ class _Member:
         near = self._asking | set(calls.sources[np.isin(calls.targets, sorted(self._asking))].tolist())
         found: set[int] = set()
         for function in near:
-            own = self._examine(function)
-            found |= own.written | {one for one in own.taken if self._is_variable(one)}
+            own = self._examine(function, answers=self._answers_first)
+            # A caller hands out where the answer goes, or keeps it; it has other variables, too.
+            taken = own.taken if function in self._asking else own.passed
+            found |= own.written | {one for one in taken if self._is_variable(one)}
         return frozenset(found)
 
     def _answers(self, place: int) -> bool:
         """Whether the result of the call at ``place`` is an answer of the CPU."""
+        imported, target = self._call_at(place)
+        if imported in self._asking_imports:
+            return True
+        return self.answers(target)
+
+    def answers(self, function: int) -> bool:
+        """Whether a function returns an answer of the CPU."""
+        if function not in self._answering:
+            self._answering[function] = function >= 0 and (
+                function in self._defined_asking or self._returns_it(function) or self._is_accessor(function)
+            )
+        return self._answering[function]
+
+    def _answers_first(self, place: int) -> bool:
+        """Whether the result of the call at ``place`` is an answer of the CPU that no variable kept before."""
+        imported, target = self._call_at(place)
+        return imported in self._asking_imports or target in self._defined_asking or self._returns_it(target)
+
+    def _fills(self, place: int) -> bool:
+        """Whether the call at ``place`` is one of a function that asks."""
+        return self._call_at(place)[1] in self._asking
+
+    def _call_at(self, place: int) -> tuple[int, int]:
+        """Return the imported symbol and the function that the call at ``place`` leads to; -1 for none."""
         calls = self.flow.calls
         index = int(np.searchsorted(calls.places, np.uint64(place)))
         if index >= len(calls.places) or int(calls.places[index]) != place:
-            return False
-        if int(calls.imports[index]) in self._asking_imports:
-            return True
-        target = int(calls.targets[index])
-        if target not in self._answering:
-            self._answering[target] = target >= 0 and (target in self._asking or self._is_accessor(target))
-        return self._answering[target]
+            return -1, -1
+        return int(calls.imports[index]), int(calls.targets[index])
+
+    def _returns_it(self, function: int) -> bool:
+        """Whether a function that asks may return the answer, and not whether it succeeded."""
+        if function in self._first_asking:
+            return self._first_returns_it(function)
+        return function in self._telling
+
+    def _first_returns_it(self, function: int) -> bool:
+        return self._examine(function, answers=self._is_first).may_answer
+
+    def _is_first(self, place: int) -> bool:
+        imported, target = self._call_at(place)
+        return imported in self._asking_imports or target in self._defined_asking
 
     def _is_accessor(self, function: int) -> bool:
         """Whether a short function returns a variable that holds an answer."""
-        if self.flow.end_of(function) - int(self.flow.starts[function]) > 4 * _ACCESSOR_WORDS:
+        if self._words_of(function) > _ACCESSOR_WORDS:
             return False
         return self._examine(function, self._variables).returns_answer
 
+    def _words_of(self, function: int) -> int:
+        return (self.flow.end_of(function) - int(self.flow.starts[function])) // 4
+
     def _is_variable(self, address: int) -> bool:
         return any(start <= address < end for start, end in self.flow.writable)
+
+
+def _object_asks(elf: Elf) -> bool:
+    """Whether an object of a static archive asks what the CPU has."""
+    return elf.names_any(_ASKING) or any(text in elf.image for text in _ASKING_TEXTS)
+
+
+def _archive_name(member: str) -> str:
+    """Return the archive of a member such as ``libm.a(m.o)``."""
+    return member.partition("(")[0]
 
 
 def _spread(start: Indexes, sources: Numbers, targets: Numbers, count: int) -> NDArray[np.bool_]:

@@ -8,7 +8,7 @@ from pydantic import ConfigDict, Field
 
 from builder.model.base import Frozen
 
-AUDIT_VERSION = 4
+AUDIT_VERSION = 5
 """Raise this by hand to audit all wheels again. It enters no digest of a wheel."""
 Outcome = Literal["pass", "fail", "not-applicable"]
 SchemaVersion = Literal[1]

@@ -11,7 +11,16 @@ from builder.audit import elf
 from builder.audit.libraries import embedded, known_libraries
 from builder.model.expectations import DispatchLibrary
 from tests.helpers.auditor import SO, Auditor, failures
-from tests.helpers.elf_builder import LDADD, RET, SVE_FADD, ElfFile, Function, make_wheel
+from tests.helpers.elf_builder import (
+    ET_REL,
+    LDADD,
+    RET,
+    SVE_FADD,
+    ElfFile,
+    Function,
+    make_wheel,
+    static_archive,
+)
 
 BLAS = DispatchLibrary(
     name="OpenBLAS",
@@ -81,3 +90,40 @@ def test_the_rules_of_the_project_are_sound() -> None:
 def test_a_rule_with_a_fault_is_refused(change: dict[str, object], message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         DispatchLibrary.model_validate(BLAS.model_dump() | change)
+
+
+@pytest.mark.parametrize(
+    ("library", "function"),
+    [
+        ("OpenSSL", "aes_gcm_enc_256_kernel"),
+        ("OpenSSL", "unroll8_eor3_aes_gcm_dec_128_kernel"),
+        ("OpenSSL", "_vpsm4_ex_enc_8blks"),
+        ("Mbed TLS", "mbedtls_aesce_crypt_ecb"),
+    ],
+)
+def test_the_rules_know_functions_of_node(library: str, function: str) -> None:
+    """Playwright's wheel has Node.js, with its symbols."""
+    rule = next(one for one in known_libraries() if one.name == library)
+    assert rule.chooses(function, "aes")
+    assert not rule.chooses(function, "lse")
+    assert not rule.chooses("main", "aes")
+
+
+@pytest.mark.parametrize(("text", "fails"), [(b"\0/proc/cpuinfo\0", False), (b"", True)])
+def test_an_object_of_an_archive_counts_with_the_others(
+    audit: Auditor, tmp_path: Path, text: bytes, fails: bool
+) -> None:
+    """blosc2's wheel has libblosc2.a, with zlib-ng's objects: one asks, and another has the kernel."""
+    objects = {
+        "kernel.o": ElfFile(functions=[Function("f", (LDADD, RET))], kind=ET_REL).build(),
+        "asks.o": ElfFile(functions=[Function("g", (RET,))], kind=ET_REL).build() + text,
+    }
+    wheel = make_wheel(tmp_path, {SO: ElfFile().build(), "m/libm.a": static_archive(objects)})
+    assert ("instructions" in failures(audit.path(wheel))) is fails
+
+
+def test_the_version_is_that_behind_the_name() -> None:
+    """libcurl has a table of versions of others in one string with OpenSSL's name."""
+    openssl = next(one for one in known_libraries() if one.name == "OpenSSL")
+    image = ElfFile().build() + b"\0libssh 9.42 OpenSSL 3.x\0OpenSSL 3.5.1 1 Jul 2025\0"
+    assert [str(one) for one in embedded(read(image), [openssl])] == ["OpenSSL 3.5.1"]

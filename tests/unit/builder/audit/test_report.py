@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import io
 import json
 import zipfile
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from elftools.elf.elffile import ELFFile
 
 from builder.audit import AuditReport, observed_flags, open_wheel, passport_target
 from builder.errors import AuditError
@@ -426,3 +428,13 @@ class TestUnreadable:
         path = make_wheel(tmp_path, {"INFO/armwheels.json": b"{"})
         with pytest.raises(AuditError, match="passport is not JSON"):
             passport_target(open_wheel(path))
+
+
+def test_a_table_of_versions_of_another_type_is_no_verdict_of_auditwheel(audit: Auditor) -> None:
+    whole = bytearray(PLAIN.build())
+    parsed = ELFFile(io.BytesIO(whole))
+    index = parsed.get_section_index(".gnu.version_r")
+    type_at = parsed["e_shoff"] + index * parsed["e_shentsize"] + 4  # sh_type of Elf64_Shdr
+    whole[type_at : type_at + 4] = (1).to_bytes(4, "little")  # SHT_PROGBITS
+    found = failures(audit.path(make_wheel(audit.folder, {SO: bytes(whole)})))
+    assert "auditwheel cannot analyse it" in found["symbols"]
