@@ -184,6 +184,10 @@ class Elf:
         Raises:
             MalformedElfError: a section extends beyond the file.
         """
+        return self._sections_of_code
+
+    @cached_property
+    def _sections_of_code(self) -> tuple[Code, ...]:
         with parsing(self.member):
             elf = ELFFile(io.BytesIO(self.image))
             table = symbol_table(elf, self.image, ".symtab")
@@ -424,7 +428,6 @@ def _units(table: SymbolTable, chosen: NDArray[np.intp]) -> Words:
 
 def _data_mask(table: SymbolTable, section: int, base: int, count: int) -> NDArray[np.bool_]:
     """Return which words of a section lie between a ``$d`` mapping symbol and the next ``$x`` (AAELF64)."""
-    mask = np.zeros(count, dtype=np.bool_)
     entries = table.entries
     own = entries[(entries["section"] == section) & (entries["info"] & _STT_MASK == _STT_NOTYPE)]
     marks = sorted(
@@ -432,6 +435,9 @@ def _data_mask(table: SymbolTable, section: int, base: int, count: int) -> NDArr
         for entry in own
         if (mark := table.name(int(entry["name"]))[:2]) in {"$d", "$x"}
     )
+    if not any(kind == "d" for _, kind in marks):
+        return np.broadcast_to(np.False_, count)  # without memory for each word
+    mask = np.zeros(count, dtype=np.bool_)
     for position, (offset, kind) in enumerate(marks):
         if kind == "d":
             end = marks[position + 1][0] if position + 1 < len(marks) else count * 4

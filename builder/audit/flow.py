@@ -154,9 +154,9 @@ class Flow:
     def calls(self) -> Calls:
         """The direct calls, and branches from one function into another."""
         places, aims = self._branches
+        del self.__dict__["_branches"]  # a large library has five million, and nothing else needs them
         sources = self.function_of(places).astype(np.int32)
         targets = self.function_of(aims).astype(np.int32)
-        del self.__dict__["_branches"]  # a large library has five million, and nothing else needs them
         imports = np.full(len(places), -1, dtype=np.int32)
         at = np.searchsorted(self._stubs[0], aims)
         if len(self._stubs[0]):

@@ -84,7 +84,7 @@ class Reach:
         functions = own.flow.function_of(addresses).tolist()
         plain = {function: self._reached(own, function) for function in set(functions)}
         behind = {
-            function: own.examined(function).guarded
+            function: set(own.guarded(function).tolist())
             for function, reached in plain.items()
             if reached.rank is not Rank.CHOSEN and function >= 0
         }
@@ -168,13 +168,18 @@ class Reach:
     @cached_property
     def _edges(self) -> tuple[Numbers, Numbers]:
         """All calls whose function is known, as numbers over the wheel, sorted by caller."""
-        sources, targets = [np.zeros(0, dtype=np.int32)], [np.zeros(0, dtype=np.int32)]
+        most = sum(len(member.flow.calls.sources) for member in self._members)
+        # Filled in place: a large wheel has five million.
+        sources, targets, count = np.empty(most, np.int32), np.empty(most, np.int32), 0
         for member in self._members:
             aims = self._aims(member, slice(None))
+            known = aims >= 0
+            end = count + int(known.sum())
             # Places grow, and so do the functions that they lie in.
-            sources.append(member.flow.calls.sources[aims >= 0] + np.int32(member.first))
-            targets.append(aims[aims >= 0])
-        return np.concatenate(sources), np.concatenate(targets)
+            np.add(member.flow.calls.sources[known], np.int32(member.first), out=sources[count:end])
+            targets[count:end] = aims[known]
+            count = end
+        return sources[:count], targets[:count]
 
     def _aims(self, member: _Member, chosen: slice) -> Numbers:
         """Return for some calls of a file where they go, as numbers over the wheel; -1 if that is not known."""
@@ -201,7 +206,7 @@ class Reach:
             member = next(one for one in reversed(self._members) if one.first <= node)
             function = node - member.first
             calls = slice(*np.searchsorted(member.flow.calls.sources, [function, function + 1]).tolist())
-            guarded = member.examined(function).guarded
+            guarded = set(member.guarded(function).tolist())
             places = member.flow.calls.places[calls].tolist()
             for target, place in zip(self._aims(member, calls).tolist(), places, strict=True):
                 if target >= 0 and relevant[target] and target not in reached and place not in guarded:
@@ -233,7 +238,7 @@ class _Member:
         self.flow = Flow(elf)
         self.first = 0
         self.answers_elsewhere: Callable[[str], bool] = lambda _name: False
-        self._examined: dict[int, Examined] = {}
+        self._guarded: dict[int, Addresses] = {}
         self._answering: dict[int, bool] = {}
 
     @cached_property
@@ -260,7 +265,7 @@ class _Member:
         taken = [
             address
             for function in self.flow.function_of(self.flow.constructors).tolist()
-            for address in self.examined(function).taken
+            for address in self._examine(function).taken
         ]
         found = np.array(sorted(taken), dtype=np.uint64)
         return np.concatenate([called, found[self.flow.is_code(found)]])
@@ -304,11 +309,12 @@ class _Member:
     def _labels(self) -> Indexes:
         return self._functions.at(self.flow.starts)
 
-    def examined(self, function: int) -> Examined:
-        """Return what one function does, by its guards."""
-        if function not in self._examined:
-            self._examined[function] = self._examine(function, self._variables, self._answers, self._fills)
-        return self._examined[function]
+    def guarded(self, function: int) -> Addresses:
+        """Return the addresses of a function that stand behind a guard; they are kept in little memory."""
+        if function not in self._guarded:
+            examined = self._examine(function, self._variables, self._answers, self._fills)
+            self._guarded[function] = np.array(sorted(examined.guarded), dtype=np.uint64)
+        return self._guarded[function]
 
     def unreached(self, function: int) -> frozenset[int]:
         """Return the addresses of a function that no branch leads to."""
