@@ -158,16 +158,21 @@ class Flow:
         sources = self.function_of(places).astype(np.int32)
         targets = self.function_of(aims).astype(np.int32)
         imports = np.full(len(places), -1, dtype=np.int32)
-        at = np.searchsorted(self._stubs[0], aims)
-        if len(self._stubs[0]):
-            inside = (at < len(self._stubs[0])) & (
-                self._stubs[0][np.minimum(at, len(self._stubs[0]) - 1)] == aims
-            )
-            numbers = self._stubs[1][at[inside]]
-            imports[inside] = numbers
-            targets[inside] = [self._defined(self.names[number]) for number in numbers]
+        stubs, imported = self._stubs
+        if len(stubs):
+            near = np.flatnonzero((aims >= stubs[0]) & (aims <= stubs[-1]))
+            at = np.searchsorted(stubs, aims[near])
+            inside = stubs[at] == aims[near]
+            numbers = imported[at[inside]]
+            imports[near[inside]] = numbers
+            targets[near[inside]] = [self._defined(self.names[number]) for number in numbers]
+        del aims
         crossing = (sources >= 0) & ((targets != sources) | (imports >= 0))
-        direct = Calls(places[crossing], sources[crossing], targets[crossing], imports[crossing])
+        # One after the other, so that both lengths of one array alone are in memory.
+        places = places[crossing]
+        sources = sources[crossing]
+        targets = targets[crossing]
+        direct = Calls(places, sources, targets, imports[crossing])
         return direct.with_others(self._calls_by_table)
 
     @cached_property

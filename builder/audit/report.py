@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import ctypes
 import json
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -133,17 +131,10 @@ def _code_verdicts(
         return none, not_applicable("tuned-code", "no Arm code")
     try:
         found = survey(arm, target, expectations.allow, decoder, known_libraries())
-        _give_back_memory()
         every = places(found, arm)
     except MalformedElfError as error:
         return failed("instructions", str(error)), failed("tuned-code", str(error))
     return check_instructions(found, every, target, strict=strict), check_tuned(found, expectations.promises)
-
-
-def _give_back_memory() -> None:
-    """Give back freed memory, which glibc keeps (malloc_trim(3)). Other C libraries have no such call."""
-    with suppress(OSError, AttributeError):
-        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _promised_flags(expectations: Expectations, passport: dict[str, Any]) -> tuple[str, ...] | None:
