@@ -98,7 +98,7 @@ def patched(wheel: Path, word: int, folder: Path) -> Path:
 def _starts(binaries: Iterator[tuple[str, bytes]]) -> Iterator[tuple[str, int]]:
     for member, data in binaries:
         one: Elf = elf.read(member, data)
-        for address in Flow(one).module_functions.tolist():
+        for address in Flow(one).python.module_functions.tolist():
             [code] = [
                 part for part in one.code() if part.address <= address < part.address + 4 * len(part.words)
             ]

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from builder.audit.elf import Elf
-from builder.audit.flow import Flow
+from builder.audit.loaded import Loaded
 from builder.model.expectations import DispatchFile, DispatchLibrary
 from builder.settings import configs_dir, load_toml
 
@@ -53,7 +53,7 @@ def rules_digest() -> str:
 
 def embedded(elf: Elf, known: Sequence[DispatchLibrary]) -> tuple[Embedded, ...]:
     """Return the known libraries that a file has, in the order of the data."""
-    dynamic = Flow(elf).names if elf.is_loadable else ()
+    dynamic = Loaded(elf).names if elf.is_loadable else ()
     found = []
     for one in known:
         texts = [text for text in one.strings if elf.image.find(text.encode()) >= 0]

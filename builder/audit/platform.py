@@ -21,7 +21,7 @@ from packaging.utils import canonicalize_name
 
 from builder.audit.archive import WheelFile
 from builder.audit.elf import Elf, MalformedElfError, without_definitions
-from builder.audit.flow import Flow
+from builder.audit.loaded import Loaded
 from builder.audit.verdicts import Verdict, failed, not_applicable, passed
 from builder.model.expectations import Supplied
 
@@ -209,7 +209,7 @@ def _lacking(lowest: Claim, info: WheelAbIInfo, elves: list[Elf]) -> str | None:
     }
     if not any(wanted.values()):
         return None
-    supplied = {name for one in elves if one.is_loadable for name in Flow(one).exports}
+    supplied = {name for one in elves if one.is_loadable for name in Loaded(one).exports}
     for member, names in wanted.items():
         left = [name for name in names if name not in supplied]
         if left:

@@ -132,7 +132,7 @@ class Reach:
         linked = {name for one in self._members for name in one.flow.elf.needed}
         roots = [self._nodes(one, one.method_roots) for one in self._members]
         roots += [
-            self._nodes(one, np.array(sorted(one.flow.exports.values()), dtype=np.uint64))
+            self._nodes(one, np.array(sorted(one.flow.loaded.exports.values()), dtype=np.uint64))
             for one in self._members
             if not one.is_module and one.name.rpartition("/")[2] not in linked
         ]
@@ -158,8 +158,10 @@ class Reach:
         """The exported functions of all files and their numbers over the wheel; the first file of a name wins."""
         found: dict[str, int] = {}
         for member in self._members:
-            names = list(member.flow.exports)
-            nodes = member.flow.function_of(np.array(list(member.flow.exports.values()), dtype=np.uint64))
+            names = list(member.flow.loaded.exports)
+            nodes = member.flow.function_of(
+                np.array(list(member.flow.loaded.exports.values()), dtype=np.uint64)
+            )
             for name, node in zip(names, nodes.tolist(), strict=True):
                 if node >= 0:  # otherwise the symbol is of no code
                     found.setdefault(name, member.first + node)
@@ -187,7 +189,7 @@ class Reach:
         targets, imports = calls.targets[chosen], calls.imports[chosen]
         aims = np.where(targets >= 0, targets + np.int32(member.first), np.int32(-1))
         for index in np.flatnonzero((targets < 0) & (imports >= 0)).tolist():
-            aims[index] = self._exported.get(member.flow.names[int(imports[index])], -1)
+            aims[index] = self._exported.get(member.flow.loaded.names[int(imports[index])], -1)
         return aims
 
     def _closure(self, roots: Sequence[Indexes]) -> tuple[set[int], dict[int, int]]:
@@ -250,38 +252,40 @@ class _Member:
 
     @cached_property
     def is_module(self) -> bool:
-        return any(name.startswith(("PyInit_", "PyModExport_")) for name in self.flow.exports)
+        return any(name.startswith(("PyInit_", "PyModExport_")) for name in self.flow.loaded.exports)
 
     @cached_property
     def import_roots(self) -> Addresses:
-        return np.concatenate([self.flow.constructors, self.flow.resolvers, self.flow.module_functions])
+        return np.concatenate(
+            [self.flow.loaded.constructors, self.flow.loaded.resolvers, self.flow.python.module_functions]
+        )
 
     @cached_property
     def method_roots(self) -> Addresses:
         """Methods and destructors; in a program, all that its entry hands on, such as ``main``."""
-        called = np.concatenate([self.flow.methods, self.flow.destructors])
-        if not self.flow.is_program:
+        called = np.concatenate([self.flow.python.methods, self.flow.loaded.destructors])
+        if not self.flow.loaded.is_program:
             return called
         taken = [
             address
-            for function in self.flow.function_of(self.flow.constructors).tolist()
+            for function in self.flow.function_of(self.flow.loaded.constructors).tolist()
             for address in self._examine(function).taken
         ]
         found = np.array(sorted(taken), dtype=np.uint64)
-        return np.concatenate([called, found[self.flow.is_code(found)]])
+        return np.concatenate([called, found[self.flow.loaded.is_code(found)]])
 
     def caller_of_root(self, function: int) -> str:
         """Return who calls a function that no code of the wheel calls."""
         address = self.flow.starts[function]
         by_loader = {
-            "a constructor": self.flow.constructors,
-            "a resolver of an IFUNC": self.flow.resolvers,
-            "a destructor": self.flow.destructors,
+            "a constructor": self.flow.loaded.constructors,
+            "a resolver of an IFUNC": self.flow.loaded.resolvers,
+            "a destructor": self.flow.loaded.destructors,
         }
         kind = next((kind for kind, found in by_loader.items() if address in found), None)
         if kind:
             return f"the loader, as {kind}"
-        by_python = address in self.flow.module_functions or address in self.flow.methods
+        by_python = address in self.flow.python.module_functions or address in self.flow.python.methods
         return "Python" if by_python else "users of the library"
 
     @cached_property
@@ -338,7 +342,7 @@ class _Member:
     def _catching(self) -> frozenset[int]:
         """The functions that catch signals, or come back to where they were when one arrived."""
         calls = self.flow.calls
-        imports = [index for index, name in enumerate(self.flow.names) if name in _CATCHING]
+        imports = [index for index, name in enumerate(self.flow.loaded.names) if name in _CATCHING]
         defined = self.flow.function_of(self._functions.named(_CATCHING))
         found = calls.sources[np.isin(calls.imports, imports) | np.isin(calls.targets, defined[defined >= 0])]
         return frozenset(found.tolist())
@@ -358,7 +362,7 @@ class _Member:
             variables=variables,
             answers=answers,
             fills=fills,
-            pointer_at=self.flow.pointer_at,
+            pointer_at=self.flow.loaded.pointer_at,
             resolves=start in self._resolvers,
         )
 
@@ -399,7 +403,7 @@ class _Member:
         calls = self.flow.calls
         called = calls.sources[np.isin(calls.imports, sorted(self._asking_imports))]
         callers = calls.sources[np.isin(calls.targets, sorted(self._defined_asking))]
-        resolvers = self.flow.function_of(self.flow.resolvers)
+        resolvers = self.flow.function_of(self.flow.loaded.resolvers)
         found = np.unique(np.concatenate([self.flow.function_of(reads), called, callers, resolvers]))
         return frozenset(
             one for one in found.tolist() if one >= 0 and not self._asks_for_outline_atomics(one)
@@ -417,21 +421,21 @@ class _Member:
         It asks for LSE, keeps that bit for the functions ``__aarch64_*`` alone, and chooses nothing else.
         """
         start = int(self.flow.starts[function])
-        if start not in self.flow.constructors:
+        if start not in self.flow.loaded.constructors:
             return False
         words = self.flow.text.slice(start, min(self.flow.end_of(function), start + 4 * _OUTLINE_WORDS))
         return all(bool(np.any(words & np.uint32(mask) == np.uint32(value))) for mask, value in _ASKS_FOR_LSE)
 
     @cached_property
     def _resolvers(self) -> frozenset[int]:
-        return frozenset(self.flow.resolvers.tolist())
+        return frozenset(self.flow.loaded.resolvers.tolist())
 
     @cached_property
     def _asking_imports(self) -> frozenset[int]:
         """The dynamic symbols of functions that answer for the CPU."""
         return frozenset(
             index
-            for index, name in enumerate(self.flow.names)
+            for index, name in enumerate(self.flow.loaded.names)
             if name in _ASKING or name.startswith("cpuinfo_") or self.answers_elsewhere(name)
         )
 
@@ -503,7 +507,7 @@ class _Member:
         return (self.flow.end_of(function) - int(self.flow.starts[function])) // 4
 
     def _is_variable(self, address: int) -> bool:
-        return any(start <= address < end for start, end in self.flow.writable)
+        return any(start <= address < end for start, end in self.flow.loaded.writable)
 
 
 def _object_asks(elf: Elf) -> bool:
