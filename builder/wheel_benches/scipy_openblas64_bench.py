@@ -23,19 +23,18 @@ _VECTOR = 65536
 _int = ctypes.c_int64
 
 
-def _library() -> ctypes.CDLL:
+def _function(name: str) -> "ctypes._NamedFuncPointer":
     found = importlib.util.find_spec("scipy_openblas64")
     if found is None or found.origin is None:
         raise kit.Unavailable("scipy_openblas64 is not installed")
-    [path] = Path(found.origin).parent.glob("lib/libscipy_openblas64_.so")
-    return ctypes.CDLL(str(path))
-
-
-def _function(name: str) -> "ctypes._NamedFuncPointer":
-    try:
-        function: ctypes._NamedFuncPointer = getattr(_library(), f"scipy_cblas_{name}64_")
-    except AttributeError:
-        raise kit.Unavailable(f"this OpenBLAS has no cblas_{name}") from None
+    # Debian's OpenBLAS has the plain names. Its integers have 32 bits: of an argument in a register, or of a
+    # little-endian slot of the stack, it reads the lower half.
+    [path] = Path(found.origin).parent.glob("lib/lib*openblas*.so*")
+    library = ctypes.CDLL(str(path))
+    function: ctypes._NamedFuncPointer | None = getattr(library, f"scipy_cblas_{name}64_", None)
+    function = function or getattr(library, f"cblas_{name}", None)
+    if function is None:
+        raise kit.Unavailable(f"this OpenBLAS has no cblas_{name}")
     return function
 
 
