@@ -20,7 +20,10 @@ from index_server.errors import ConfigError
 from index_server.reasons import did_you_mean
 
 RESERVED = frozenset(
-    {"api", "cpu", "files", "healthz", "openapi.json", "search", "simple", "snapshots", "staging", "upload"}
+    {
+        *("api", "cpu", "files", "healthz", "livez", "metrics", "openapi.json", "readyz", "search", "simple"),
+        *("snapshots", "staging", "upload"),
+    }
 )
 """First path segments that the server uses itself; no channel may have such a name."""
 

@@ -10,7 +10,10 @@ from index_server import settings
 from index_server.errors import ConfigError
 from index_server.settings import Variable
 
-SPARE = 16  # connections above the limit; these get /healthz, and 503 for everything else
+PROBES = frozenset({"/healthz", "/livez", "/readyz", "/metrics"})
+"""Paths for those who watch the server. They are answered above the limit of connections, and are not logged."""
+
+SPARE = 16  # connections above the limit; these get PROBES, and 503 for everything else
 MOST = 1_000_000  # of any limit
 _RESERVED = 128  # descriptors for the store, the threads and the logs
 

@@ -9,11 +9,20 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from index_server.configs import CellsTable, Configs, load_configs
 from index_server.rules.gates import Cell, Gates
 from index_server.rules.retention import Terms
-from index_server.settings import configs_folder, reads_need_token, stale_seconds, uploads_per_second
+from index_server.settings import (
+    access_log,
+    configs_folder,
+    file_cache,
+    metrics_are_open,
+    reads_need_token,
+    stale_seconds,
+    uploads_per_second,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +35,9 @@ class Policy:
     uploads_per_second: float = 20.0  # of one token, on average
     uploads_at_once: int = 500  # of one token
     stale_seconds: float = 3600.0  # for which pages in memory are served while the store is away
+    file_cache: tuple[Path, int] | None = None  # folder and bytes
+    metrics_are_open: bool = False
+    access_log: bool = False
 
 
 def load_policy() -> Policy:
@@ -41,6 +53,9 @@ def load_policy() -> Policy:
         reads_need_token=reads_need_token(),
         uploads_per_second=uploads_per_second(),
         stale_seconds=stale_seconds(),
+        file_cache=file_cache(),
+        metrics_are_open=metrics_are_open(),
+        access_log=access_log(),
     )
 
 

@@ -84,6 +84,22 @@ STALE_SECONDS = Variable(
     "Seconds for which pages in memory are served while the store is away; `0` is never.",
     "`3600`",
 )
+FILE_CACHE = Variable(
+    "ARMWHEELS_FILE_CACHE",
+    "Folder that keeps files of the store which were sent; they are sent from there, also while the store is away.",
+    "none is kept",
+)
+FILE_CACHE_BYTES = Variable(
+    "ARMWHEELS_FILE_CACHE_BYTES", "Bytes that this folder holds, at most.", "`10000000000`"
+)
+METRICS = Variable(
+    "ARMWHEELS_METRICS",
+    "`token`: `/metrics` needs a token with the scope `metrics`. `open`: everybody may read it.",
+    "`token`",
+)
+ACCESS_LOG = Variable(
+    "ARMWHEELS_ACCESS_LOG", "`json`: a line for each request on standard output. `off`: none.", "`off`"
+)
 VARIABLES = (
     HOME,
     CONFIGS,
@@ -92,6 +108,10 @@ VARIABLES = (
     STORE_ID,
     STORE_TIMEOUT,
     STALE_SECONDS,
+    FILE_CACHE,
+    FILE_CACHE_BYTES,
+    METRICS,
+    ACCESS_LOG,
     READS,
     UPLOADS_PER_SECOND,
     ROOT_PATH,
@@ -180,6 +200,46 @@ def stale_seconds() -> float:
     return _seconds(STALE_SECONDS, 3600.0, least=0.0)
 
 
+def file_cache() -> tuple[Path, int] | None:
+    """The folder that keeps files, and its limit in bytes; None where files are not kept.
+
+    Raises:
+        ConfigError: the limit is no number of bytes.
+    """
+    folder, spelled = FILE_CACHE.value(), FILE_CACHE_BYTES.value() or "10000000000"
+    if not spelled.isdecimal() or not 1 << 20 <= int(spelled) < 1 << 60:
+        raise ConfigError(
+            f"{FILE_CACHE_BYTES.name} is {spelled!r}; it is a number of bytes, {1 << 20} at least"
+        )
+    return (Path(folder).resolve(), int(spelled)) if folder else None
+
+
+def _one_of(variable: Variable, default: str, *others: str) -> str:
+    value = variable.value() or default
+    if value not in (default, *others):
+        known = " or ".join(f"'{each}'" for each in (default, *others))
+        raise ConfigError(f"{variable.name} is {value!r}; it is {known}")
+    return value
+
+
+def metrics_are_open() -> bool:
+    """Whether everybody may read ``/metrics``.
+
+    Raises:
+        ConfigError: the variable has another value.
+    """
+    return _one_of(METRICS, "token", "open") == "open"
+
+
+def access_log() -> bool:
+    """Whether each request is logged.
+
+    Raises:
+        ConfigError: the variable has another value.
+    """
+    return _one_of(ACCESS_LOG, "off", "json") == "json"
+
+
 def _seconds(variable: Variable, default: float, *, least: float) -> float:
     spelled = variable.value() or str(default)
     try:
@@ -219,10 +279,7 @@ def reads_need_token() -> bool:
     Raises:
         ConfigError: the variable is neither ``open`` nor ``token``.
     """
-    reads = READS.value() or "open"
-    if reads not in ("open", "token"):
-        raise ConfigError(f"{READS.name} is {reads!r}; it is either 'open' or 'token'")
-    return reads == "token"
+    return _one_of(READS, "open", "token") == "token"
 
 
 def uploads_per_second() -> float:

@@ -260,6 +260,7 @@ Reads need no token, unless the server runs with `ARMWHEELS_READS=token`. Every 
 | `yank` | yanks and quarantines |
 | `cache` | reading and writing the compile cache |
 | `read` | reading, and nothing else |
+| `metrics` | reading `/metrics` |
 | `admin` | everything |
 
 `PROJECT` and `CHANNEL` may hold `*` and `?`. A token made without a scope has `upload:*`, `evidence`, `move:*`."""

@@ -11,8 +11,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from index_server.access.tokens import RecentTokens
 from index_server.errors import StoreAwayError, StoreError, UnauthorizedError, as_answer
+from index_server.limits import PROBES
 
-OPEN = frozenset({"/healthz"})  # tells nothing but serials, and watchers have no token
+OPEN = PROBES  # they tell nothing but serials, and watchers have no token; /metrics asks for one itself
 
 
 class ReadGate:

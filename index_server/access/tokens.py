@@ -34,8 +34,8 @@ MIRROR = "armwheels-index mirror"  # uploader of mirrored wheels; no token may h
 MAX_NAME = 100  # characters
 MAX_DAYS = 36_500  # a century; dates stay within what datetime can hold
 DEFAULT_SCOPES = ("upload:*", "evidence", "move:*")  # what publishing needs
-SCOPES = "upload:PROJECT, evidence, move:CHANNEL, lease, yank, read, cache, admin"
-_SCOPE = re.compile(r"(upload|move):[a-z0-9*?-]+\Z|(evidence|lease|yank|read|cache|admin)\Z")
+SCOPES = "upload:PROJECT, evidence, move:CHANNEL, lease, yank, read, cache, metrics, admin"
+_SCOPE = re.compile(r"(upload|move):[a-z0-9*?-]+\Z|(evidence|lease|yank|read|cache|metrics|admin)\Z")
 UNKNOWN_TIME = "an unknown time"  # of a revocation that is damaged
 _READ_AGAIN = 2.0  # seconds for which a token is not read again
 

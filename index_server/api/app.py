@@ -35,7 +35,9 @@ from index_server.intake.pool import shared_pool
 from index_server.limits import Limits
 from index_server.middleware.address import BelowPath, HeadAsGet, NoTokenInAddress
 from index_server.middleware.bodies import BodyPace
+from index_server.middleware.observe import Metrics, Observe, to_standard_output
 from index_server.pages.address import Proxies
+from index_server.pages.filecache import FileCache
 from index_server.pages.site import Site
 from index_server.policy import Policy
 from index_server.settings import Settings
@@ -54,6 +56,7 @@ def create_app(
     """The application over a store. Without a policy, channels have no gates and reads are open."""
     policy = policy or Policy()
     limits = limits or Limits()
+    metrics = Metrics()
     catalog = Catalog(store, settings.channels, development=settings.development)
     api = FastAPI(
         title="Armwheels index",
@@ -65,6 +68,8 @@ def create_app(
     )
     api.state.catalog = catalog
     api.state.settings = settings
+    api.state.metrics = metrics
+    api.state.has_read = False
     api.state.policy = policy
     api.state.own_sessions = OwnSessions(catalog.sessions)
     api.state.uploads = taken = uploads.Uploads(
@@ -81,11 +86,19 @@ def create_app(
     api.add_exception_handler(HTTPException, _http_error)
     inner = uploads.UploadsFirst(HeadAsGet(api, own=("/api/cache/",)), taken)
     site = Site(
-        catalog, settings.targets, inner, policy.retention, policy.stale_seconds, proxies, policy.gates
+        catalog,
+        settings.targets,
+        inner,
+        policy.retention,
+        policy.stale_seconds,
+        proxies,
+        policy.gates,
+        FileCache(*policy.file_cache) if policy.file_cache else None,
     )
     gated = ReadGate(site, RecentTokens(store)) if policy.reads_need_token else site
     app: ASGIApp = NoTokenInAddress(BodyPace(gated, limits.body_seconds))
-    return BelowPath(app, proxies.root_path) if proxies and proxies.root_path else app
+    below = BelowPath(app, proxies.root_path) if proxies and proxies.root_path else app
+    return Observe(below, metrics, to_standard_output if policy.access_log else None)
 
 
 def _problem(document: dict[str, object], status: int) -> Response:

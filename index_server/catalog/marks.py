@@ -31,6 +31,11 @@ class StatusBook:
         self._store = store
         self._subjects: dict[int, frozenset[str]] = {}  # of damaged entries
 
+    @property
+    def last_read(self) -> Marks:
+        """The yanks and quarantines as they were last read. Asks nothing of the store."""
+        return self._marks
+
     def marks(self) -> Marks:
         """The current yanks and quarantines. Costs one request to the store if nothing changed."""
         if self._marks.serial != self.journal.serial:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from contextlib import suppress
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -14,6 +16,7 @@ from rich.markup import escape
 from index_server.catalog.catalog import Catalog
 from index_server.errors import StoreError
 from index_server.limits import load_limits
+from index_server.middleware.observe import MULTIPROCESS
 from index_server.pages import people as landing
 from index_server.rules.views import visible
 from index_server.serving.application import MAKE_APPLICATION, from_environment
@@ -59,6 +62,22 @@ def serve(
     for variable, value in ((ROOT_PATH, root_path), (FORWARDED_ALLOW_IPS, forwarded_allow_ips)):
         if value is not None:
             os.environ[variable.name] = value  # where the server processes read it
+    with _shared_numbers(workers):
+        _serve(host, port, ready_file, workers)
+
+
+@contextmanager
+def _shared_numbers(workers: int) -> Iterator[None]:
+    """Several processes add up their metrics in files, whose folder must be known before they are made."""
+    if workers == 1 or MULTIPROCESS in os.environ:
+        yield
+        return
+    with tempfile.TemporaryDirectory(prefix="armwheels-metrics-") as folder:
+        os.environ[MULTIPROCESS] = folder
+        yield
+
+
+def _serve(host: str, port: int, ready_file: Path | None, workers: int) -> None:
     settings = load_settings()
     store = open_store(settings.store)
     app = from_environment(store)  # also reports faults before anything starts

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import logging
-import math
 from dataclasses import dataclass
 
 from index_server.errors import RequestError, StoreAwayError, StoreError, as_answer
 from index_server.pages import people as landing
-from index_server.pages.files import Headers, Send, StoredFile, send_bytes
+from index_server.pages.files import Headers, Send, StoredFile, send_bytes, staleness
 from index_server.pages.negotiation import (
     HTML,
     JSON,
@@ -86,13 +85,12 @@ async def send_page(
     send: Send, kept: Kept, headers: dict[bytes, str], stale: float | None, *, head: bool
 ) -> None:
     """Negotiate, revalidate, answer (PEP 691: an Accept that nothing matches is 406)."""
-    seconds = b"" if stale is None else str(math.ceil(stale)).encode()
     media = negotiate_type(headers.get(b"accept"))
     common: Headers = [
         (b"vary", b"Accept, Accept-Encoding"),
         (b"cache-control", b"no-store" if kept.private else b"no-cache"),
         *([(b"x-robots-tag", b"noindex")] if kept.private else []),
-        *([(b"age", seconds), (b"x-armwheels-stale", seconds)] if seconds else []),
+        *staleness(stale),
     ]
     if media is None:
         offered = f"this page comes as {JSON}, {HTML} or {TEXT}\n"

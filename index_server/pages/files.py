@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import re
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
 from index_server.errors import DamagedError
+from index_server.pages.filecache import Reader
 from index_server.pages.negotiation import etag_matches, precondition_fails
-from index_server.store.interface import ObjectStore
 
 Headers = list[tuple[bytes, bytes]]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -26,6 +27,13 @@ class StoredFile:
     size: int  # bytes
     etag: str  # strong
     media: str
+    name: tuple[str, str]  # sha256 of the wheel, and the file's name
+
+
+def staleness(stale: float | None) -> Headers:
+    """The headers of an answer that was right so many seconds ago (RFC 9111 section 5.1)."""
+    seconds = b"" if stale is None else str(math.ceil(stale)).encode()
+    return [(b"age", seconds), (b"x-armwheels-stale", seconds)] if seconds else []
 
 
 async def send_bytes(send: Send, status: int, headers: Headers, body: bytes | None, *, head: bool) -> None:
@@ -39,18 +47,23 @@ async def send_bytes(send: Send, status: int, headers: Headers, body: bytes | No
 async def send_file(
     receive: Receive,
     send: Send,
-    store: ObjectStore,
+    store: Reader,
     file: StoredFile,
     headers: dict[bytes, str],
+    stale: float | None = None,
     *,
     head: bool,
 ) -> None:
-    """Send a file, or the one range of it that was requested. Several ranges are answered with the whole file."""
+    """Send a file, or the one range of it that was requested. Several ranges are answered with the whole file.
+
+    ``stale`` has the seconds since the store was last read, if it is away.
+    """
     common: Headers = [
         (b"etag", file.etag.encode()),
         (b"cache-control", b"public, max-age=31536000, immutable"),
         (b"accept-ranges", b"bytes"),
         (b"x-content-type-options", b"nosniff"),
+        *staleness(stale),
     ]
     if precondition_fails(headers.get(b"if-match"), file.etag):
         await send_bytes(send, 412, common, b"", head=head)

@@ -4,7 +4,8 @@ Pages are rendered on the first request and kept by path. A kept page of a chann
 Moves through other servers are followed too (see :mod:`index_server.pages.follow`).
 
 While the store is away, a kept page that was right when the store was last seen is served with its staleness in
-``X-Armwheels-Stale`` and ``Age`` (RFC 9111 section 5.1), both in seconds, for ``stale_seconds`` at most.
+``X-Armwheels-Stale`` and ``Age`` (RFC 9111 section 5.1), both in seconds, for ``stale_seconds`` at most. So are
+files that are kept on the local disk (:mod:`index_server.pages.filecache`).
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
+from math import inf
 from typing import Any
 from urllib.parse import quote
 from weakref import WeakValueDictionary
@@ -41,6 +43,7 @@ from index_server.pages import people as landing
 from index_server.pages.address import Proxies, relative, up
 from index_server.pages.answers import UNKEPT, Answer, Kept, Problem, Redirect, Text, send_failure, send_page
 from index_server.pages.browse import Browser
+from index_server.pages.filecache import FileCache, Reader
 from index_server.pages.files import Headers, Send, StoredFile, send_bytes, send_file
 from index_server.pages.follow import Followed, Follower
 from index_server.pages.lock import Locks
@@ -63,7 +66,7 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 KEPT_BYTES = 256 << 20  # of rendered pages
 STALE_SECONDS = 3600.0  # for which kept pages are served while the store is away
 _log = logging.getLogger(__name__)
-_SITE_PATHS = RESERVED - {"api", "healthz", "openapi.json", "upload"}
+_SITE_PATHS = RESERVED - {"api", "healthz", "livez", "metrics", "openapi.json", "readyz", "upload"}
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 _FILENAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.!+-]*\.whl(\.metadata)?\Z")
 
@@ -83,8 +86,11 @@ class Site:
         stale_seconds: float = STALE_SECONDS,
         proxies: Proxies | None = None,
         gates: Mapping[str, Gates] | None = None,
+        files: FileCache | None = None,
     ) -> None:
         self._catalog = catalog
+        self._files = files
+        self._marks_seen = -inf  # when yanks and quarantines were last read for a file
         self._promises = Promises(catalog, terms or Terms({}))
         self._browser = Browser(catalog, targets, self._promises, gates or {})
         self._locks = Locks(catalog)
@@ -135,7 +141,7 @@ class Site:
         if isinstance(answer, Kept):
             await send_page(send, answer, headers, stale, head=head)
         elif isinstance(answer, StoredFile):
-            await send_file(receive, send, self._catalog.store, answer, headers, head=head)
+            await send_file(receive, send, self._reader(answer), answer, headers, stale, head=head)
         elif isinstance(answer, Redirect):
             query = scope["query_string"].decode("latin-1")
             raw = scope["raw_path"].decode("latin-1")  # what the client resolves the reference against
@@ -172,15 +178,22 @@ class Site:
 
     # Kept pages
 
-    def _last_known(self, path: str, error: StoreError) -> tuple[Kept, float]:
+    def _last_known(self, path: str, error: StoreError) -> tuple[Kept | StoredFile, float]:
         """While the store is away, the kept page that it last confirmed, and how many seconds ago that was.
+
+        Files that are kept on the disk are sent, too.
 
         Raises:
             StoreError: ``error``, where there is no such page, or the store failed otherwise.
         """
-        kept = self._kept.get(path)
-        if kept is None or not isinstance(as_answer(error), StoreAwayError):
+        if not isinstance(as_answer(error), StoreAwayError):
             raise error
+        kept = self._kept.get(path)
+        if kept is None:
+            file = self._kept_file(path)
+            if file is None:
+                raise error
+            return file, time.monotonic() - self._marks_seen
         journals: list[tuple[Followed, int]] = [(self._catalog.status.journal, kept.marked)]
         if kept.channel is not None:
             journals.append((self._catalog.journal(kept.channel), kept.serial))
@@ -189,6 +202,26 @@ class Site:
         if stale > self._stale_seconds or any(journal.known_serial != at for journal, at in journals):
             raise error
         return kept, stale
+
+    def _kept_file(self, path: str) -> StoredFile | None:
+        """A file on the local disk that was under no quarantine when the store was last read."""
+        match path.split("/"):
+            case ["", "files", sha256, filename] if _SHA256.match(sha256) and _FILENAME.match(filename):
+                pass
+            case _:
+                return None
+        size = self._files.size(sha256, filename) if self._files is not None else None
+        if size is None or time.monotonic() - self._marks_seen > self._stale_seconds:
+            return None
+        wheel = filename.removesuffix(".metadata")
+        marks = self._catalog.status.last_read.of(canonicalize_name(wheel.partition("-")[0]))
+        if marks.quarantine_reason(wheel) is not None:
+            return None
+        return _stored(f"{sha256}/{filename}", size, sha256, filename)
+
+    def _reader(self, file: StoredFile) -> Reader:
+        store = self._catalog.store
+        return store if self._files is None else self._files.reader(store, *file.name, file.size)
 
     async def _fresh(self, path: str) -> Kept | None:
         kept = self._kept.get(path)
@@ -404,16 +437,18 @@ class Site:
         if size is None:
             raise NotFoundError("there is no such file")
         project = canonicalize_name(wheel.partition("-")[0])
+        begun = time.monotonic()
         _, marks = self._catalog.status.shown(project)
+        self._marks_seen = begun
         reason = marks.quarantine_reason(wheel)
         if reason is not None:
             return Text(403, landing.refused_page(f"{wheel} is under quarantine: {reason}"))
         if filename.endswith(".metadata"):
-            return StoredFile(key, size, f'"{sha256}-metadata"', "text/plain; charset=utf-8")
+            return _stored(key, size, sha256, filename)
         recorded = self._recorded_size(project, wheel, sha256)
         if recorded not in (None, size):  # caches would keep it for ever
             raise DamagedError(key, f"it has {size} bytes, not {recorded}")
-        return StoredFile(key, size, f'"{sha256}"', "application/octet-stream")
+        return _stored(key, size, sha256, filename)
 
     def _find_recorded_size(self, project: str, wheel: str, sha256: str) -> int | None:
         """The size of a file by its record; None if the record is missing or damaged, which stops no file."""
@@ -423,6 +458,12 @@ class Site:
             _log.error("%s", error)
             return None
         return record.size if record is not None and record.sha256 == sha256 else None
+
+
+def _stored(key: str, size: int, sha256: str, filename: str) -> StoredFile:
+    if filename.endswith(".metadata"):
+        return StoredFile(key, size, f'"{sha256}-metadata"', "text/plain; charset=utf-8", (sha256, filename))
+    return StoredFile(key, size, f'"{sha256}"', "application/octet-stream", (sha256, filename))
 
 
 def _by_filename(record: Record) -> str:

@@ -20,7 +20,7 @@ from uvicorn._types import Scope as UvicornScope
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from index_server.limits import SPARE, Limits
+from index_server.limits import PROBES, SPARE, Limits
 
 LINGER_BYTES = 1 << 20  # that are read and discarded after a refusal, so that the client can read the answer
 LINGER_SECONDS = 2.0  # for which they are read
@@ -269,10 +269,10 @@ class LimitedProtocol(HttpToolsProtocol):
 
 
 def _only_health(app: ASGI3Application) -> ASGI3Application:
-    """Return an app for connections above the limit. It answers ``/healthz``, and 503 for all other paths."""
+    """Return an app for connections above the limit. It answers probes, and 503 for all other paths."""
 
     async def answer(scope: UvicornScope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
-        if scope["type"] == "http" and scope["path"] == "/healthz":
+        if scope["type"] == "http" and scope["path"] in PROBES:
             await app(scope, receive, send)
             return
         body = b"too many connections; ask again in 5 seconds\n"

@@ -133,3 +133,67 @@ def test_private_reads_wait_for_the_store(disk: Disk, settings: Settings) -> Non
     disk.unmount()
     answer = http.get("/", headers=token)
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
+
+
+def test_a_file_that_was_sent_is_sent_again_from_the_disk(
+    disk: Disk, settings: Settings, tmp_path: Path
+) -> None:
+    client = Client(disk.store, settings)
+    snapshot = client.publish((PURE, make_wheel(PURE)))
+    http = TestClient(create_app(disk.store, settings, Policy(file_cache=(tmp_path / "kept", 1 << 20))))
+    url = next(path for path in paths(client, snapshot) if path.endswith(".whl") and "0" * 64 not in path)
+    before, metadata = http.get(url), http.get(f"{url}.metadata")
+    assert before.status_code == metadata.status_code == 200
+    disk.unmount()
+    after = http.get(url)
+    assert (after.status_code, after.content) == (200, before.content)
+    assert int(after.headers["x-armwheels-stale"]) >= 0
+    assert http.get(f"{url}.metadata").content == metadata.content
+    part = http.get(url, headers={"range": "bytes=2-5"})
+    assert (part.status_code, part.content) == (206, before.content[2:6])
+    assert http.get(f"/files/{'0' * 64}/{PURE}").status_code == 503
+    disk.mount()
+    assert "x-armwheels-stale" not in http.get(url).headers
+
+
+def test_a_file_under_quarantine_is_not_sent_from_the_disk(
+    disk: Disk, settings: Settings, tmp_path: Path
+) -> None:
+    client = Client(disk.store, settings)
+    snapshot = client.publish((PURE, make_wheel(PURE)))
+    http = TestClient(create_app(disk.store, settings, Policy(file_cache=(tmp_path / "kept", 1 << 20))))
+    url = next(path for path in paths(client, snapshot) if path.endswith(".whl") and "0" * 64 not in path)
+    assert http.get(url).status_code == 200
+    body = {
+        "kind": "quarantine",
+        "filename": PURE,
+        "reason": "malware",
+        "nonce": "n" * 8,
+    }
+    warden = {"authorization": f"Bearer {make_token(disk.store, 'warden', None, ['yank'])}"}
+    assert client.http.post("/api/status", json=body, headers=warden).status_code == 201
+    assert http.get(url).status_code == 403
+    disk.unmount()
+    assert http.get(url).status_code == 503
+
+
+def test_a_file_is_not_sent_from_the_disk_for_ever(disk: Disk, settings: Settings, tmp_path: Path) -> None:
+    client = Client(disk.store, settings)
+    snapshot = client.publish((PURE, make_wheel(PURE)))
+    policy = Policy(file_cache=(tmp_path / "kept", 1 << 20), stale_seconds=0)
+    http = TestClient(create_app(disk.store, settings, policy))
+    url = next(path for path in paths(client, snapshot) if path.endswith(".whl") and "0" * 64 not in path)
+    assert http.get(url).status_code == 200
+    disk.unmount()
+    assert http.get(url).status_code == 503
+
+
+def test_a_server_stays_ready_while_the_store_is_away(disk: Disk, settings: Settings) -> None:
+    started_without, started_with = (TestClient(create_app(disk.store, settings)) for _ in range(2))
+    assert started_with.get("/readyz").status_code == 200
+    disk.unmount()
+    assert [http.get("/livez").status_code for http in (started_without, started_with)] == [200, 200]
+    assert [http.get("/readyz").status_code for http in (started_without, started_with)] == [503, 200]
+    assert started_with.get("/healthz").status_code == 503
+    disk.mount()
+    assert started_without.get("/readyz").status_code == 200
