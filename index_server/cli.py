@@ -21,6 +21,8 @@ COMMANDS: Mapping[
     "revoke": ("tokens", "nightly"),
     "check": ("check", "--deep"),
     "collect": ("upkeep", "--dry-run"),
+    "backup": ("copies", "file:/mnt/backup"),
+    "restore": ("copies", "file:/mnt/backup"),
     "mirror": ("upkeep", "pandas --target neoverse-v1 --python cp313"),
 }
 err = Console(stderr=True, emoji=False)
