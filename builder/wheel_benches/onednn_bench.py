@@ -235,7 +235,7 @@ def _elementwise(name: str, kind: str) -> kit.Run:
     values, plain = _numbers(shape, 3), _dense(shape, kind)
     made = _made(
         "dnnl_eltwise_forward_primitive_desc_create",
-        *(_engine(), _INFERENCE, algorithm, plain, plain, ctypes.c_float(1), ctypes.c_float(0), None),
+        *(_engine(), _INFERENCE, algorithm, plain, plain, ctypes.c_float(0), ctypes.c_float(0), None),
     )
     result = _memory(plain)
     run = _runner(made, {_SOURCE: _tensor(shape, kind, values), _RESULT: result})
