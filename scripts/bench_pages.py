@@ -20,7 +20,7 @@ import sys
 import tempfile
 import time
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -88,9 +88,13 @@ def publish(home: Path, folder: Path, count: int) -> None:
 
 
 @contextmanager
-def running(command: list[str], url: str) -> Iterator[psutil.Process]:
+def running(
+    command: list[str], url: str, environment: Mapping[str, str] | None = None
+) -> Iterator[psutil.Process]:
     """Run a server until the context ends. Wait until it answers at ``url``."""
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+    with subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment
+    ) as process:
         try:
             while True:
                 try:
