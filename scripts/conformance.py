@@ -86,7 +86,7 @@ def wheel(name: str, version: str, *lines: str, file_version: str = "") -> tuple
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         for path, data in {**files, f"{info}/RECORD": "\n".join(record).encode()}.items():
-            archive.writestr(path, data)
+            archive.writestr(zipfile.ZipInfo(path), data)  # the same bytes each time
     return f"{spelled}-{file_version or version}-py3-none-any.whl", buffer.getvalue()
 
 
@@ -106,6 +106,11 @@ class Trial:
     @property
     def beta(self) -> str:
         return f"{self.prefix}-beta-two"
+
+    @property
+    def gamma(self) -> str:
+        """What is uploaded to be refused. An index that takes it keeps the other projects as they are."""
+        return f"{self.prefix}-gamma"
 
     def wheels(self) -> dict[str, bytes]:
         return dict(
@@ -129,7 +134,8 @@ class Trial:
         environment |= {
             "HOME": str(home),
             "PIP_CONFIG_FILE": os.devnull,
-            "UV_NO_CONFIG": "1",
+            "XDG_CONFIG_HOME": str(home),
+            "XDG_CONFIG_DIRS": str(home),
             "UV_CACHE_DIR": str(self.folder / "uv-cache"),
             "POETRY_VIRTUALENVS_IN_PROJECT": "true",
             "PYTHON_KEYRING_BACKEND": "keyring.backends.null.Keyring",
@@ -148,7 +154,7 @@ class Trial:
     def succeeds(self, *command: object, cwd: Path | None = None) -> str:
         done = self.run(*command, cwd=cwd)
         lines = (done.stderr + done.stdout).strip().splitlines() or [""]
-        need(done.returncode == 0, f"exit code {done.returncode}: {lines[-1][:200]}")
+        need(done.returncode == 0, f"exit code {done.returncode}: {lines[-1].strip()[:100]}")
         return done.stdout
 
     def tool(self, requirement: str, program: str) -> list[object]:
@@ -249,31 +255,31 @@ def other_bytes(trial: Trial) -> None:
 
 
 def wrong_digest(trial: Trial) -> None:
-    name, data = wheel(trial.alpha, "3.0")
-    fields = {"name": trial.alpha, "version": "3.0", "metadata_version": "2.4", "filetype": "bdist_wheel"}
+    name, data = wheel(trial.gamma, "3.0")
+    fields = {"name": trial.gamma, "version": "3.0", "metadata_version": "2.4", "filetype": "bdist_wheel"}
     answer = trial.post(name, data, **fields, sha256_digest="0" * 64)
     need(400 <= answer.status_code < 500, f"it answers {answer.status_code}")
 
 
 def broken_archive(trial: Trial) -> None:
-    name, data = wheel(trial.alpha, "4.0")
-    fields = {"name": trial.alpha, "version": "4.0", "metadata_version": "2.4", "filetype": "bdist_wheel"}
+    name, data = wheel(trial.gamma, "4.0")
+    fields = {"name": trial.gamma, "version": "4.0", "metadata_version": "2.4", "filetype": "bdist_wheel"}
     answer = trial.post(name, data[:-40], **fields)
     need(400 <= answer.status_code < 500, f"it answers {answer.status_code}")
 
 
 def version_unlike_name(trial: Trial) -> None:
-    name, data = wheel(trial.alpha, "5.0", file_version="6.0")
-    fields = {"name": trial.alpha, "version": "6.0", "metadata_version": "2.4", "filetype": "bdist_wheel"}
+    name, data = wheel(trial.gamma, "5.0", file_version="6.0")
+    fields = {"name": trial.gamma, "version": "6.0", "metadata_version": "2.4", "filetype": "bdist_wheel"}
     answer = trial.post(name, data, **fields)
     need(400 <= answer.status_code < 500, f"it answers {answer.status_code}")
 
 
 def upload_without_credentials(trial: Trial) -> None:
-    name, data = wheel(trial.alpha, "7.0")
+    name, data = wheel(trial.gamma, "7.0")
     answer = trial.http.post(
         trial.peer.upload,
-        data={":action": "file_upload", "name": trial.alpha},
+        data={":action": "file_upload", "name": trial.gamma},
         files={"content": (name, data)},
     )
     need(answer.status_code in (401, 403), f"it answers {answer.status_code}")
@@ -546,7 +552,7 @@ def results(trial: Trial, progress: Callable[[str], None]) -> dict[str, str]:
         except Failed as fault:
             found[check.name] = str(fault)
         except (httpx2.HTTPError, subprocess.TimeoutExpired, LookupError, ValueError) as error:
-            found[check.name] = f"{type(error).__name__}: {str(error)[:200]}"
+            found[check.name] = f"{type(error).__name__}: {str(error)[:100]}"
     return found
 
 
