@@ -460,7 +460,7 @@ def _project(trial: Trial, name: str, *tables: str) -> Path:
     folder.mkdir()
     version = f"{sys.version_info[0]}.{sys.version_info[1]}"
     text = (
-        f'[project]\nname = "trial"\nversion = "1"\nrequires-python = ">={version},<4"\n'
+        f'[project]\nname = "trial"\nversion = "1"\nrequires-python = "=={version}.*"\n'
         f'dependencies = ["{trial.beta}"]\n\n' + "\n".join(tables)
     )
     (folder / "pyproject.toml").write_text(text, encoding="utf-8")
