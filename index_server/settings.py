@@ -100,6 +100,12 @@ METRICS = Variable(
 ACCESS_LOG = Variable(
     "ARMWHEELS_ACCESS_LOG", "`json`: a line for each request on standard output. `off`: none.", "`off`"
 )
+TUF_KEYS = Variable(
+    "ARMWHEELS_TUF_KEYS",
+    "Key files, apart by `:`, with which the server signs moves and yanks (`armwheels-index tuf`).",
+    "nothing is signed",
+)
+KEY_PIN = Variable("ARMWHEELS_KEY_PIN", "The PIN of a key in a PKCS#11 token.", "none")
 VARIABLES = (
     HOME,
     CONFIGS,
@@ -113,6 +119,8 @@ VARIABLES = (
     METRICS,
     ACCESS_LOG,
     READS,
+    TUF_KEYS,
+    KEY_PIN,
     UPLOADS_PER_SECOND,
     ROOT_PATH,
     FORWARDED_ALLOW_IPS,
@@ -271,6 +279,11 @@ def s3_endpoint() -> str | None:
     if endpoint and not re.match(r"https?://[^/\s]+", endpoint):
         raise ConfigError(f"{S3_ENDPOINT.name} is {endpoint!r}; write http://HOST:PORT or https://HOST")
     return endpoint
+
+
+def tuf_keys() -> tuple[Path, ...]:
+    """The key files with which the server signs."""
+    return tuple(Path(part) for part in (TUF_KEYS.value() or "").split(":") if part)
 
 
 def reads_need_token() -> bool:

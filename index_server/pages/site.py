@@ -52,6 +52,7 @@ from index_server.pages.negotiation import (
     header_fields,
 )
 from index_server.pages.promises import Promises, gone_error
+from index_server.pages.signed import Signed
 from index_server.pages.simple import Page, project_page, root_page
 from index_server.rules.development import describe, listed_until
 from index_server.rules.gates import Gates
@@ -59,6 +60,7 @@ from index_server.rules.marks import NONE, ProjectMarks
 from index_server.rules.retention import Promise, Terms
 from index_server.rules.views import backends, view, visible
 from index_server.targets import Lens, Targets
+from index_server.trust.repository import Repository
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -87,10 +89,12 @@ class Site:
         proxies: Proxies | None = None,
         gates: Mapping[str, Gates] | None = None,
         files: FileCache | None = None,
+        repository: Repository | None = None,
     ) -> None:
         self._catalog = catalog
         self._files = files
         self._marks_seen = -inf  # when yanks and quarantines were last read for a file
+        self._signed = Signed(catalog, repository or Repository(catalog))
         self._promises = Promises(catalog, terms or Terms({}))
         self._browser = Browser(catalog, targets, self._promises, gates or {})
         self._locks = Locks(catalog)
@@ -266,11 +270,17 @@ class Site:
                     return Text(200, self._browser.landing(base))
                 case ["files", sha256, filename] if not slash:
                     return self._file(sha256, filename)
+                case ["tuf", *rest] if not slash:
+                    return self._signed.find(rest)
                 case ["staging", session, *rest] if SESSION.match(session) and len(rest) < 3:
                     return self._staging(path, session, rest)
-                case ["cpu" | "search" | "snapshots"] | [_, "feed.atom"] | ["simple", *_] | ["snapshots", _]:
-                    return self._for_people(path, parts, base, query)
-                case ["snapshots", _, "changes", _]:
+                case (
+                    ["cpu" | "search" | "snapshots"]
+                    | [_, "feed.atom"]
+                    | ["simple", *_]
+                    | ["snapshots", _]
+                    | ["snapshots", _, "changes", _]
+                ):
                     return self._for_people(path, parts, base, query)
                 case ["snapshots", snapshot_id, lens, "pylock.toml"] if not slash:
                     return self._lock(base, snapshot_id, lens, query)

@@ -27,6 +27,7 @@ _LAYOUT = {
     "shards": rf"{_SHA256}\.json",
     "snapshots": rf"{_SNAPSHOT}\.json",
     "tokens": rf"{_SHA256}\.json",
+    "tuf": rf"({_NAME}/[1-9][0-9]*|policies/{_SHA256})\.json",
     "verdicts": rf"{_NAME}/{_SHA256}\.{_NAME}\.[1-9][0-9]*\.(passed|failed)",
 }
 _KEY = re.compile("|".join([r"store\.json", *(f"{top}/(?:{rest})" for top, rest in _LAYOUT.items())]))
