@@ -199,10 +199,16 @@ class Ledger:
         kept = self._state / f"journal-{name}.ndjson"
         known = kept.read_bytes().splitlines() if kept.is_file() else []
         serial = int(target.custom["serial"]) if target is not None else 0
-        lines = self._lines(name, 1 if self._whole else len(known) + 1, serial)
-        lines = lines if self._whole else [*known, *lines]
-        entries = _chained(name, lines)
-        ends_as_signed(name, lines, target)
+        lines: list[bytes] = []
+        if known and not self._whole:
+            try:
+                lines = [*known, *self._lines(name, len(known) + 1, serial)]
+                entries = _checked(name, lines, target)
+            except RefusedError:
+                lines = []  # read it from its beginning, which tells why
+        if not lines:
+            lines = self._lines(name, 1, serial)
+            entries = _checked(name, lines, target)
         goes_on(name, known, lines)
         kept.write_bytes(b"".join(line + b"\n" for line in lines))
         return entries
@@ -249,6 +255,12 @@ def goes_on(name: str, known: list[bytes], lines: list[bytes]) -> None:
 def continues(entry: Mapping[str, Any], number: int, before: str) -> bool:
     """Whether an entry has this number and the hash of the one before it."""
     return bool(entry["serial"] == number and entry["previous_hash"] == before)
+
+
+def _checked(name: str, lines: list[bytes], target: TargetFile | None) -> list[dict[str, Any]]:
+    entries = _chained(name, lines)
+    ends_as_signed(name, lines, target)
+    return entries
 
 
 def _chained(name: str, lines: list[bytes]) -> list[dict[str, Any]]:

@@ -67,11 +67,7 @@ def _check(source: Source, found: Found, policy: Policy, kind: str) -> Statement
     except FileNotFoundError:
         raise RefusedError("the index lists the statement and does not have it") from None
     payload, builder = _opened(data, policy)
-    until = policy.builders[builder].until
-    if until is not None and found.uploaded_at > until:
-        raise RefusedError(
-            f"the key {builder[:8]} ended on {until}, before the file was uploaded: expired key"
-        )
+    in_time(found, policy.builders[builder])
     try:
         return _read(source, found, kind, builder, json.loads(payload))
     except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
