@@ -84,6 +84,15 @@ def sealed(statement: bytes, signer: Signer) -> dict[str, Any]:
     return made
 
 
+def is_sealed(envelope: Mapping[str, Any], statement: bytes, keyid: str) -> bool:
+    """Whether an envelope holds this statement, with a signature of this key."""
+    try:
+        found = Envelope.from_dict(json.loads(json.dumps(envelope)))
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return False
+    return found.payload == statement and keyid in found.signatures
+
+
 def _statement(filename: str, sha256: str, predicate_type: str, predicate: dict[str, Any]) -> bytes:
     subject = ResourceDescriptor(name=filename, digest={"sha256": sha256})
     statement = Statement([subject.pb], predicate_type, predicate)
