@@ -83,6 +83,7 @@ class Record(Stored):
     uploaded_at: str  # PEP 700 `upload-time`
     uploaded_by: str
     tuned: Tuned | None  # None without a passport: the file is for every target
+    provenance_sha256: Sha256 | None = None  # of the provenance object (PEP 740), its key below attestations/
 
 
 class SessionFile(Stored):

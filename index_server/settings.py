@@ -100,6 +100,11 @@ METRICS = Variable(
 ACCESS_LOG = Variable(
     "ARMWHEELS_ACCESS_LOG", "`json`: a line for each request on standard output. `off`: none.", "`off`"
 )
+ATTESTATION_AUTHORITIES = Variable(
+    "ARMWHEELS_ATTESTATION_AUTHORITIES",
+    "PEM file of the authorities whose certificates attestations (PEP 740) may have.",
+    "every certificate is taken",
+)
 TUF_KEYS = Variable(
     "ARMWHEELS_TUF_KEYS",
     "Key files, apart by `:`, with which the server signs moves and yanks (`armwheels-index tuf`).",
@@ -119,6 +124,7 @@ VARIABLES = (
     METRICS,
     ACCESS_LOG,
     READS,
+    ATTESTATION_AUTHORITIES,
     TUF_KEYS,
     KEY_PIN,
     UPLOADS_PER_SECOND,
@@ -279,6 +285,12 @@ def s3_endpoint() -> str | None:
     if endpoint and not re.match(r"https?://[^/\s]+", endpoint):
         raise ConfigError(f"{S3_ENDPOINT.name} is {endpoint!r}; write http://HOST:PORT or https://HOST")
     return endpoint
+
+
+def attestation_authorities() -> Path | None:
+    """The PEM file of authorities, if one is named."""
+    named = ATTESTATION_AUTHORITIES.value()
+    return Path(named) if named else None
 
 
 def tuf_keys() -> tuple[Path, ...]:

@@ -87,6 +87,7 @@ def create_app(
         api.state.own_sessions,
         shared_pool(settings.targets, settings.passport),
         Buckets(policy.uploads_per_second, policy.uploads_at_once),
+        policy.authorities,
     )
     for routes in (uploads, snapshots, evidence, channels, leases, cache, health):
         api.include_router(routes.router)

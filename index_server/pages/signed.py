@@ -1,4 +1,4 @@
-"""Answers what is below ``/tuf/``: signed documents, and the journals and shards that they lead to.
+"""Answers what is below ``/tuf/`` and ``/integrity/``: signed documents, and what they lead to.
 
 ``timestamp.json`` is made anew where a journal went on or the document lives no longer than half of its time. All
 other documents have a version or a hash in their names and never change.
@@ -9,10 +9,14 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from packaging.utils import canonicalize_name
+
 from index_server.catalog.catalog import Catalog
 from index_server.catalog.journal import Journal, journal_key
 from index_server.catalog.marks import STATUS as STATUS_JOURNAL
+from index_server.catalog.recording import provenance_key
 from index_server.errors import DamagedError, MissingObjectError, NotFoundError
+from index_server.intake.attestations import MEDIA as INTEGRITY
 from index_server.model import EntryT, sha256_hex
 from index_server.pages.answers import Text
 from index_server.pages.files import StoredFile
@@ -24,6 +28,7 @@ _JSON, _LINES = "application/json", "application/x-ndjson"
 _DOCUMENT = re.compile(r"([1-9][0-9]{0,9})\.([a-z0-9]+(?:-[a-z0-9]+)*)\.json\Z")
 _HASHED = re.compile(r"([0-9a-f]{64})\.(.+)\.json\Z")
 _RANGE = re.compile(r"([1-9][0-9]{0,9})-([1-9][0-9]{0,9})\Z")
+_WHEEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.!+-]*\.whl\Z")
 _SHARD = re.compile(r"([0-9a-f]{64})\.json\Z")
 
 
@@ -69,11 +74,24 @@ class Signed:
                 return self._stored(f"shards/{name}")
         raise NotFoundError("there is no such document")
 
-    def _stored(self, key: str) -> StoredFile:
+    def provenance(self, parts: Sequence[str]) -> StoredFile:
+        """The provenance object of a file (:pep:`740`), by ``PROJECT/VERSION/FILENAME/provenance``.
+
+        Raises:
+            NotFoundError: there is none.
+        """
+        match parts:
+            case [project, version, filename, "provenance"] if _WHEEL.match(filename):
+                record = self._catalog.find_record(canonicalize_name(project), filename)
+                if record is not None and record.version == version and record.provenance_sha256 is not None:
+                    return self._stored(provenance_key(record.provenance_sha256), INTEGRITY)
+        raise NotFoundError("there is no provenance of such a file")
+
+    def _stored(self, key: str, media: str = _JSON) -> StoredFile:
         size = self._catalog.store.size(key)
         if size is None:
             raise NotFoundError("there is no such document")
-        return StoredFile(key, size, f'"{sha256_hex(key.encode())[:32]}"', _JSON)
+        return StoredFile(key, size, f'"{sha256_hex(key.encode())[:32]}"', media)
 
     def _last(self, journal: Journal[EntryT], sha256: str) -> Text:
         """The entry of this hash, which is one of the last of its journal."""
