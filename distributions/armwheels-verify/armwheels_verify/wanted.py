@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import shlex
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel
 from armwheels_verify.errors import UsageError
 
 CHUNK = 1 << 20  # bytes
+_OPTION = re.compile(r"(--?[a-z-]+)[= ]?(.*)")
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 
 
@@ -74,20 +74,18 @@ def _requirements(text: str, folder: Path) -> Iterator[Wanted]:
     """``requirements.txt`` with hashes, as `pip` and `uv pip compile --generate-hashes` write it."""
     index = ""
     for line in re.sub(r"\\\r?\n", " ", text).splitlines():
-        words = shlex.split(line, comments=True)
-        if not words:
+        line = re.sub(r"(^|\s)#.*", "", line).strip()
+        if not line:
             continue
-        option, _, value = words[0].partition("=")
-        if option in ("-i", "--index-url"):
-            index = value or words[1]
+        if found := _OPTION.match(line):
+            option, value = found.groups()
+            if option in ("-i", "--index-url"):
+                index = value
+            elif option in ("-r", "--requirement"):
+                yield from read_wanted(folder / value)
             continue
-        if option in ("-r", "--requirement"):
-            yield from read_wanted(folder / (value or words[1]))
-            continue
-        if option.startswith("-"):
-            continue
-        hashes = [word.removeprefix("--hash=sha256:") for word in words if word.startswith("--hash=sha256:")]
-        spelled = " ".join(word for word in words if not word.startswith("--"))
+        hashes = re.findall(r"\s--hash[= ]sha256:([0-9a-zA-Z]+)", line)
+        spelled = re.split(r"\s--", line, maxsplit=1)[0]
         try:
             project = canonicalize_name(Requirement(spelled).name)
         except InvalidRequirement as error:
