@@ -23,6 +23,7 @@ COMMANDS: Mapping[
     "collect": ("upkeep", "--dry-run"),
     "backup": ("copies", "file:/mnt/backup"),
     "restore": ("copies", "file:/mnt/backup"),
+    "leases": ("upkeep", "--days 1"),
     "mirror": ("upkeep", "pandas --target neoverse-v1 --python cp313"),
     "tuf": ("tuf", "status"),
 }
