@@ -91,7 +91,8 @@ class Signed:
         size = self._catalog.store.size(key)
         if size is None:
             raise NotFoundError("there is no such document")
-        return StoredFile(key, size, f'"{sha256_hex(key.encode())[:32]}"', media)
+        digest = sha256_hex(key.encode())  # of the key, whose bytes never change
+        return StoredFile(key, size, f'"{digest[:32]}"', media, (digest, key.rpartition("/")[2]))
 
     def _last(self, journal: Journal[EntryT], sha256: str) -> Text:
         """The entry of this hash, which is one of the last of its journal."""
