@@ -23,6 +23,7 @@ from index_server.pages.files import StoredFile
 from index_server.trust.repository import Repository, document_key, policy_key
 from index_server.trust.roles import STATUS
 
+LOOK_EVERY = 1.0  # seconds between looks whether there is something to sign
 MOST_ENTRIES = 10_000  # of one answer
 _JSON, _LINES = "application/json", "application/x-ndjson"
 _DOCUMENT = re.compile(r"([1-9][0-9]{0,9})\.([a-z0-9]+(?:-[a-z0-9]+)*)\.json\Z")
@@ -47,7 +48,7 @@ class Signed:
         """
         match parts:
             case ["timestamp.json"]:
-                self._repository.refresh_quietly()
+                self._repository.refresh_quietly(LOOK_EVERY)
                 newest = self._repository.newest("timestamp")
                 if not newest:
                     raise NotFoundError("this index signs nothing")

@@ -12,6 +12,7 @@ or whose entries do not chain, is refused: the store was changed by somebody els
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -88,6 +89,7 @@ class Repository:
         self._newest: dict[str, int] = {}
         self._roots: list[Metadata[Root]] = []
         self._lock = Lock()
+        self._refreshed = float("-inf")  # by the monotonic clock
 
     @property
     def signs(self) -> bool:
@@ -231,9 +233,13 @@ class Repository:
                 if done is not None:
                     return done
 
-    def refresh_quietly(self) -> None:
-        """:meth:`refresh` beside a request that has succeeded already: a refusal is logged."""
-        if self.signs:
+    def refresh_quietly(self, every: float = 0.0) -> None:
+        """:meth:`refresh` beside a request that has succeeded already: a refusal is logged.
+
+        It does nothing if it was done less than ``every`` seconds ago.
+        """
+        if self.signs and time.monotonic() - self._refreshed >= every:
+            self._refreshed = time.monotonic()
             try:
                 self.refresh()
             except (NotSignedError, StoreError) as error:

@@ -22,6 +22,7 @@ from index_server.pages.signed import Signed
 from index_server.store.interface import ObjectStore
 from index_server.trust import ceremony
 from index_server.trust.repository import Repository
+from index_server.upkeep.check import journal_faults, signature_faults
 from tests.helpers.records import make_record
 from tests.helpers.signed import People
 from tests.helpers.stores import DyingStore, KilledError, MemoryStore
@@ -336,3 +337,28 @@ def test_a_changed_policy_is_not_read(house: House) -> None:
     change(house, key, house.store.get(key) + b" ")
     with pytest.raises(DamagedError, match="its bytes have changed"):
         house.repository().policy(state.targets.signed)
+
+
+def test_check_tells_what_is_wrong_with_signed_documents_and_snapshots(house: House) -> None:
+    house.move()
+    house.repository().refresh()
+    assert list(signature_faults(house.catalog())) == []
+    assert list(journal_faults(house.catalog(), "nightly")) == []
+    [snapshot] = house.store.keys("snapshots/")
+    change(house, snapshot, house.store.get(snapshot).replace(b'"parent":null', b'"parent":"20260101-1"'))
+    [fault] = journal_faults(house.catalog(), "nightly")
+    assert "whose bytes have changed" in fault
+    change(house, "tuf/channel-nightly/2.json", None)
+    [fault] = signature_faults(house.catalog())
+    assert "tuf/channel-nightly/2.json" in fault
+
+
+def test_a_client_that_asks_often_makes_the_server_look_once_a_second(house: House) -> None:
+    house.move()
+    repository = house.repository()
+    signed = Signed(house.catalog(), repository)
+    first = signed.find(["timestamp.json"])
+    house.move()
+    assert signed.find(["timestamp.json"]) == first
+    repository.refresh_quietly()
+    assert signed.find(["timestamp.json"]) != first
