@@ -10,19 +10,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from armwheels_verify.errors import RefusedError
 from armwheels_verify.ledger import Ledger
 from securesystemslib.signer import CryptoSigner
 from tuf.api.metadata import Metadata, Root
 
 from index_server.catalog.catalog import Catalog
 from index_server.errors import ConfigError, DamagedError, NotFoundError, NotSignedError
-from index_server.model import sha256_hex
+from index_server.model import StoreMark, sha256_hex
 from index_server.pages.files import StoredFile
 from index_server.pages.signed import Signed
 from index_server.store.interface import ObjectStore
 from index_server.trust import ceremony
 from index_server.trust.repository import Repository
 from index_server.upkeep.check import journal_faults, signature_faults
+from index_server.upkeep.copy import copy_store
 from tests.helpers.records import make_record
 from tests.helpers.signed import People
 from tests.helpers.stores import DyingStore, KilledError, MemoryStore
@@ -362,3 +364,28 @@ def test_a_client_that_asks_often_makes_the_server_look_once_a_second(house: Hou
     assert signed.find(["timestamp.json"]) == first
     repository.refresh_quietly()
     assert signed.find(["timestamp.json"]) != first
+
+
+def test_a_backup_that_is_made_while_a_channel_moves_can_be_signed_on(house: House) -> None:
+    house.store.create("store.json", StoreMark(id="a" * 32, at="2026-11-28T00:00:00Z").encode())
+    house.move()
+    house.repository().refresh()
+
+    class Busy(DyingStore):
+        """A store whose channel moves when the copy looks for everything else."""
+
+        def keys(self, prefix: str) -> Iterator[str]:
+            if prefix == "":
+                house.move()
+                house.repository().refresh()
+            return super().keys(prefix)
+
+    copy = MemoryStore()
+    copy_store(Busy(house.store), copy)
+    restored = House(copy, house.folder)
+    restored.people = house.people
+    assert len(restored.read("newcomer").journals["nightly"]) == 1
+    assert not restored.repository().refresh()
+    house.read()  # a client of the index has seen the second move
+    with pytest.raises(RefusedError, match="rollback"):
+        restored.read()
