@@ -170,7 +170,7 @@ class Site:
     async def _current(self, scope: Scope, headers: dict[bytes, str]) -> Answer:
         """The answer as it is now."""
         kept = await self._fresh(scope["path"])
-        if kept is not None and kept.base in (None, self._proxies.base(scope, headers)):
+        if kept is not None and (kept.base is None or kept.base == self._proxies.base(scope, headers)):
             return kept
         base = self._proxies.base(scope, headers)
         begun = time.monotonic()
