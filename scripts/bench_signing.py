@@ -22,6 +22,7 @@ from armwheels_verify.judge import Judge
 from armwheels_verify.ledger import Ledger
 from armwheels_verify.wanted import Wanted
 from securesystemslib.signer import CryptoSigner
+from tuf.api.metadata import Metadata, TargetFile, Targets
 
 from index_server.catalog.catalog import Catalog
 from index_server.catalog.recording import CheckedFile
@@ -77,6 +78,11 @@ def move(catalog: Catalog, session: str) -> None:
     catalog.move("nightly", snapshot_id=made.id, expected_serial=serial, nonce=session, by="bench")
 
 
+def usual_target(each: Record) -> TargetFile:
+    """A wheel as a target of TUF."""
+    return TargetFile(each.size, {"sha256": each.sha256}, f"{each.sha256}/{each.filename}")
+
+
 def signed_sizes(folder: Path) -> dict[str, int]:
     """The bytes of each document below ``tuf/``."""
     return {str(path.relative_to(folder)): path.stat().st_size for path in folder.glob("tuf/*/*.json")}
@@ -122,6 +128,15 @@ def measure(files: int, moves: int, folder: Path) -> None:
         f"{min(seconds) * 1e3:.1f} to {max(seconds) * 1e3:.1f}; {max(written)} bytes at most"
     )
     print(f"  documents that count now: {whole} bytes in {len(newest)}")
+    head, usual = catalog.head("nightly"), {each.filename: usual_target(each) for each in records}
+    assert head is not None  # noqa: S101 - it was just moved
+    one = Metadata(Targets(expires=datetime.now(UTC).replace(microsecond=0), targets=usual))
+    one.sign(online)
+    print(
+        f"  an entry of the journal: {store.size(f'journal/nightly/{head.serial}.json')} bytes; "
+        f"the snapshot: {store.size(f'snapshots/{head.snapshot}.json')} bytes; "
+        f"all wheels as targets of one role would be {len(one.to_bytes())} bytes"
+    )
     root, state = store.get("tuf/root/1.json"), folder / "state"
     wanted = [
         Wanted(each.project, each.sha256, each.filename) for each in records[:: max(files // LOCKED, 1)]
