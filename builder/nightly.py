@@ -15,6 +15,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from securesystemslib.signer import Signer
+
 from builder.compile import Progress
 from builder.compile.processes import end_children
 from builder.errors import ArmwheelsError, StoppedError, as_disk_error
@@ -74,8 +76,9 @@ def run_nightly(
     progress_for: Callable[[Build], Progress],
     on_plan: Callable[[tuple[Step, ...]], None],
     on_cell: Callable[[Cell], None],
+    signer: Signer | None = None,
 ) -> NightlyReport:
-    """Build the wheels that the index does not have, then publish them.
+    """Build the wheels that the index does not have, then publish them. ``signer`` signs statements about them.
 
     Raises:
         ConfigError: a build holds a library that is licensed to its user alone.
@@ -100,7 +103,7 @@ def run_nightly(
                 cells.append(pending[0].result())
                 pending.popleft()
                 on_cell(cells[-1])
-    snapshot, moved, detail = _publish(matrix, tuple(cells), workshop, index, channel)
+    snapshot, moved, detail = _publish(matrix, tuple(cells), workshop, index, channel, signer)
     return NightlyReport(
         matrix=matrix,
         channel=channel,
@@ -208,7 +211,12 @@ def _failed(build: Build, workshop: Workshop, error: Exception) -> Cell:
 
 
 def _publish(
-    matrix: str, cells: tuple[Cell, ...], workshop: Workshop, index: Index, channel: str
+    matrix: str,
+    cells: tuple[Cell, ...],
+    workshop: Workshop,
+    index: Index,
+    channel: str,
+    signer: Signer | None,
 ) -> tuple[str | None, bool, str]:
     """Upload the wheels, make a snapshot and move the channel.
 
@@ -221,7 +229,7 @@ def _publish(
     required = [cell.build.id for cell in cells if cell.missing and cell.build.required]
     for name, cell in files.items():
         if name in there and cell.wheel is not None:
-            put_evidence(index, cell.wheel)
+            put_evidence(index, cell.wheel, signer)
     if not files:
         return state.snapshot, False, "nothing was built"
     if not news:
@@ -233,7 +241,7 @@ def _publish(
             index.adopt(name, session.name)
             continue
         index.upload(cell.wheel.path, session.name)
-        put_evidence(index, cell.wheel)
+        put_evidence(index, cell.wheel, signer)
     made = index.make_snapshot(session.name, state)
     if required:
         return state.snapshot, False, f"snapshot {made.id} was made; {_held(required)}"

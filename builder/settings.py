@@ -73,6 +73,16 @@ VARIABLES = (
         default="`open`",
     ),
     Variable(
+        name="ARMWHEELS_SIGNING_KEY",
+        meaning="Key file (`armwheels-index tuf key`) that signs what was found out about published wheels.",
+        default="nothing is signed",
+    ),
+    Variable(
+        name="ARMWHEELS_KEY_PIN",
+        meaning="The PIN of a key in a PKCS#11 token.",
+        default="none",
+    ),
+    Variable(
         name="ARMWHEELS_SHARED_CACHE",
         meaning="`on` shares the compile cache through `ARMWHEELS_INDEX`; the token needs the scope `cache`.",
         default="off",

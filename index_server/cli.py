@@ -23,7 +23,9 @@ COMMANDS: Mapping[
     "collect": ("upkeep", "--dry-run"),
     "backup": ("copies", "file:/mnt/backup"),
     "restore": ("copies", "file:/mnt/backup"),
+    "leases": ("upkeep", "--days 1"),
     "mirror": ("upkeep", "pandas --target neoverse-v1 --python cp313"),
+    "tuf": ("tuf", "status"),
 }
 err = Console(stderr=True, emoji=False)
 
@@ -42,8 +44,11 @@ def make_app(only: str | None = None) -> typer.Typer:
     for name, (module, arguments) in COMMANDS.items():
         if only not in COMMANDS or name == only:
             function = getattr(import_module(f"index_server.commands.{module}"), name)
-            example = f"armwheels-index {name} {arguments}".rstrip()
-            app.command(name, epilog=f"Example: [bold]{example}[/]")(function)
+            example = f"Example: [bold]{f'armwheels-index {name} {arguments}'.rstrip()}[/]"
+            if isinstance(function, typer.Typer):
+                app.add_typer(function, name=name, epilog=example)
+            else:
+                app.command(name, epilog=example)(function)
     return app
 
 

@@ -21,8 +21,8 @@ from index_server.reasons import did_you_mean
 
 RESERVED = frozenset(
     {
-        *("api", "cpu", "files", "healthz", "livez", "metrics", "openapi.json", "readyz", "search", "simple"),
-        *("snapshots", "staging", "upload"),
+        *("api", "cpu", "files", "healthz", "integrity", "livez", "metrics", "openapi.json", "readyz"),
+        *("search", "simple", "snapshots", "staging", "tuf", "upload"),
     }
 )
 """First path segments that the server uses itself; no channel may have such a name."""

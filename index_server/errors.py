@@ -68,6 +68,12 @@ class MirrorError(IndexServerError):
     exit_code = 8
 
 
+class NotSignedError(IndexServerError):
+    """Metadata is not signed: a signature is missing, or the store does not continue what was signed before."""
+
+    exit_code = 9
+
+
 class RequestError(IndexServerError):
     """A request that is refused with ``status`` and ``reasons`` (RFC 9457)."""
 

@@ -83,6 +83,7 @@ class Record(Stored):
     uploaded_at: str  # PEP 700 `upload-time`
     uploaded_by: str
     tuned: Tuned | None  # None without a passport: the file is for every target
+    provenance_sha256: Sha256 | None = None  # of the provenance object (PEP 740), its key below attestations/
 
 
 class SessionFile(Stored):
@@ -173,6 +174,7 @@ class Move(Entry):
     approvals: tuple[str, ...]  # names of the tokens that approved
     message: str
     judgement: Sha256 | None = None  # key below judgements/; None without gates
+    snapshot_sha256: Sha256 | None = None  # of the snapshot's bytes; None in entries of older servers
 
 
 Mark = Literal["yank", "unyank", "quarantine", "release"]
@@ -333,3 +335,20 @@ class LeaseEntry(Entry):
     snapshots: tuple[str, ...] = ()
     files: tuple[LeasedFile, ...] = ()
     message: str = ""
+
+
+class Builder(Stored):
+    """A key that signs statements about wheels, and the time in which the index took wheels of it."""
+
+    key: dict[str, object]  # as TUF writes public keys
+    since: str
+    until: str | None = None
+
+
+class TrustPolicy(Stored):
+    """The signed document that says which builders are believed, and which statements a tuned wheel needs."""
+
+    format: Literal[1] = 1
+    channels: tuple[str, ...]
+    builders: dict[str, Builder] = {}  # by key id
+    required: tuple[str, ...] = ()  # kinds of statements

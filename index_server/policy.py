@@ -7,15 +7,20 @@ builder reads too.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from cryptography.x509 import Certificate
+
 from index_server.configs import CellsTable, Configs, load_configs
+from index_server.errors import ConfigError
+from index_server.intake.attestations import read_authorities
 from index_server.rules.gates import Cell, Gates
 from index_server.rules.retention import Terms
 from index_server.settings import (
     access_log,
+    attestation_authorities,
     configs_folder,
     file_cache,
     metrics_are_open,
@@ -34,6 +39,9 @@ class Policy:
     reads_need_token: bool = False
     uploads_per_second: float = 20.0  # of one token, on average
     uploads_at_once: int = 500  # of one token
+    authorities: Sequence[
+        Certificate
+    ] = ()  # that issue the certificates of attestations; without any, all do
     stale_seconds: float = 3600.0  # for which pages in memory are served while the store is away
     file_cache: tuple[Path, int] | None = None  # folder and bytes
     metrics_are_open: bool = False
@@ -52,11 +60,22 @@ def load_policy() -> Policy:
         retention=Terms({name: channel.retention_days for name, channel in configs.channels.items()}),
         reads_need_token=reads_need_token(),
         uploads_per_second=uploads_per_second(),
+        authorities=_authorities(),
         stale_seconds=stale_seconds(),
         file_cache=file_cache(),
         metrics_are_open=metrics_are_open(),
         access_log=access_log(),
     )
+
+
+def _authorities() -> list[Certificate]:
+    path = attestation_authorities()
+    if path is None:
+        return []
+    try:
+        return read_authorities(path.read_bytes())
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error}") from error
 
 
 def gates_of(configs: Configs) -> dict[str, Gates]:

@@ -100,6 +100,17 @@ METRICS = Variable(
 ACCESS_LOG = Variable(
     "ARMWHEELS_ACCESS_LOG", "`json`: a line for each request on standard output. `off`: none.", "`off`"
 )
+ATTESTATION_AUTHORITIES = Variable(
+    "ARMWHEELS_ATTESTATION_AUTHORITIES",
+    "PEM file of the authorities whose certificates attestations (PEP 740) may have.",
+    "every certificate is taken",
+)
+TUF_KEYS = Variable(
+    "ARMWHEELS_TUF_KEYS",
+    "Key files, apart by `:`, with which the server signs moves and yanks (`armwheels-index tuf`).",
+    "nothing is signed",
+)
+KEY_PIN = Variable("ARMWHEELS_KEY_PIN", "The PIN of a key in a PKCS#11 token.", "none")
 VARIABLES = (
     HOME,
     CONFIGS,
@@ -113,6 +124,9 @@ VARIABLES = (
     METRICS,
     ACCESS_LOG,
     READS,
+    ATTESTATION_AUTHORITIES,
+    TUF_KEYS,
+    KEY_PIN,
     UPLOADS_PER_SECOND,
     ROOT_PATH,
     FORWARDED_ALLOW_IPS,
@@ -271,6 +285,17 @@ def s3_endpoint() -> str | None:
     if endpoint and not re.match(r"https?://[^/\s]+", endpoint):
         raise ConfigError(f"{S3_ENDPOINT.name} is {endpoint!r}; write http://HOST:PORT or https://HOST")
     return endpoint
+
+
+def attestation_authorities() -> Path | None:
+    """The PEM file of authorities, if one is named."""
+    named = ATTESTATION_AUTHORITIES.value()
+    return Path(named) if named else None
+
+
+def tuf_keys() -> tuple[Path, ...]:
+    """The key files with which the server signs."""
+    return tuple(Path(part) for part in (TUF_KEYS.value() or "").split(":") if part)
 
 
 def reads_need_token() -> bool:

@@ -74,7 +74,7 @@ def publish(home: Path, folder: Path, count: int) -> None:
                 "blake2_256_digest": hashlib.blake2b(data, digest_size=32).hexdigest(),
             }
             upload = Upload(path, {":action": "file_upload"}, name, len(data), digests)
-            record, metadata = examine(
+            record, metadata, _ = examine(
                 upload,
                 partial(read_wheel, targets=settings.targets, passport=settings.passport),
                 at=stamp(catalog.now()),

@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import armwheels_verify.cli
 import httpx2
 import typer
 
@@ -166,8 +167,24 @@ def commands() -> str:
         parts.append(f"## {group.name}\n\n{_help(group.help, group.epilog)}")
         for name, command in _flat(group.commands):
             parts += [f"### {group.name} {name}", *_command(f"{group.name} {name}", command)]
-    parts += [f"## {alone.name}", *_command(alone.name, alone)]
+    parts += [f"## {alone.name}", *_command(alone.name, alone), *_verify()]
     return page("Commands", *parts)
+
+
+def _verify() -> list[str]:
+    """The program that has no typer."""
+    parser = armwheels_verify.cli.parser()
+    rows = [
+        (f"`{', '.join(action.option_strings) or action.metavar}`", action.help or "")
+        for action in parser._actions  # argparse has no other list of them
+    ]
+    usage = " ".join(parser.format_usage().removeprefix("usage: ").split())
+    return [
+        f"## {parser.prog}",
+        f"    {usage}",
+        str(parser.description),
+        table(("argument or option", "meaning"), rows),
+    ]
 
 
 def _command(name: str, command: Any) -> list[str]:
@@ -244,6 +261,18 @@ PAGES = (
     ("/staging/{session}/simple/…", "what an upload session holds"),
     ("/files/{sha256}/{filename}", "a wheel; ranges and conditions (RFC 9110)"),
     ("/files/{sha256}/{filename}.metadata", "its METADATA (PEP 658, PEP 714)"),
+    (
+        "/integrity/{project}/{version}/{filename}/provenance",
+        "the attestations that came with a wheel (PEP 740), as PyPI's Integrity API gives them",
+    ),
+    ("/tuf/timestamp.json", "the signed metadata (TUF) begins here; made anew when a channel has moved"),
+    ("/tuf/{version}.{role}.json", "a signed document: root, targets, snapshot, status, channel-CHANNEL"),
+    ("/tuf/targets/…", "the policy, and the last entries of journals, by their hashes"),
+    (
+        "/tuf/journal/{channel}/{from}-{to}",
+        "entries of a journal as they are stored, a line each; also `status`",
+    ),
+    ("/tuf/snapshots/{id}.json, /tuf/shards/{sha256}.json", "a snapshot, and a project's part of it"),
     ("/openapi.json", "the OpenAPI document of the routes below"),
 )
 
@@ -277,6 +306,10 @@ LAYOUT: tuple[tuple[str, type[stored.Stored] | str], ...] = (
         "The same wheel, uploaded again after it was collected; also `.metadata`.",
     ),
     ("records/{project}/{filename}.json", stored.Record),
+    (
+        "attestations/{sha256}.json",
+        "A provenance object (PEP 740), named by a record. Its key is the sha256 of its bytes.",
+    ),
     ("builds/{wheel digest}/{project}.json", stored.FilePointer),
     ("sessions/{session}/files/{filename}.json", stored.SessionFile),
     ("sessions/{session}/requests/{sha256 of the idempotency key}.json", stored.SnapshotRequest),
@@ -296,6 +329,11 @@ LAYOUT: tuple[tuple[str, type[stored.Stored] | str], ...] = (
     ("approvals/{channel}/{snapshot}/{token id}.json", stored.Approval),
     ("judgements/{sha256}.json", stored.Judgement),
     ("intents/{snapshot}/{random}.json", stored.Intent),
+    (
+        "tuf/{role}/{version}.json",
+        "A signed document (TUF): `root`, `targets`, `snapshot`, `timestamp`, `status`, `channel-{channel}`.",
+    ),
+    ("tuf/policies/{sha256}.json", stored.TrustPolicy),
     ("tokens/{sha256 of the secret}.json", stored.Token),
     ("revocations/{sha256 of the secret}.json", stored.Revocation),
     ("channels/{journal}.json", stored.Hint),

@@ -335,7 +335,7 @@ def publish_long_ago(count: int) -> list[str]:
                 }
                 upload = Upload(path, {":action": "file_upload"}, filename, len(data), digests)
                 check = partial(read_wheel, targets=settings.targets, passport=settings.passport)
-                record, metadata = examine(upload, check, at=stamp(then), by="soak")
+                record, metadata, _ = examine(upload, check, at=stamp(then), by="soak")
                 catalog.record_file(record, metadata, path, session)
                 paths.append(f"/files/{record.sha256}/{filename}")
     made = catalog.make_snapshot("o" * 22, "old", "nightly").id

@@ -11,6 +11,7 @@ from builder.commands.build import MatrixOption, stoppable
 from builder.commands.project import Project
 from builder.commands.terminal import out
 from builder.errors import DiskError, IncompleteError, says_disk_full
+from builder.index.keys import builder_key, signing_line
 from builder.index.local import open_index
 from builder.index.publish import close_channel
 from builder.nightly import NightlyReport, run_nightly
@@ -29,7 +30,7 @@ def nightly(
 
     Example: armwheels nightly --matrix quick
     """
-    project = Project()
+    project, signer = Project(), builder_key()
     builds = project.builds(matrix)
     with stoppable(), open_index(project.toolbox.home) as index, project.live():
         report = run_nightly(
@@ -41,8 +42,10 @@ def nightly(
             progress_for=project.live.for_build,
             on_plan=lambda steps: out.print(console.plan_table(steps), highlight=False, soft_wrap=True),
             on_cell=lambda cell: out.print(console.cell_line(cell), highlight=False, soft_wrap=True),
+            signer=signer,
         )
     out.print(console.nightly_table(report, index_url()), highlight=False, soft_wrap=True)
+    out.print(signing_line(signer), highlight=False, soft_wrap=True)
     if project.configs.matrix(matrix).closed and not any(cell.build.required for cell in report.missing):
         advice = close_channel(matrix, builds, project.toolbox.home, channel=channel)
         if advice:

@@ -28,6 +28,7 @@ from builder.emulation import verify as emulation
 from builder.errors import (
     PublishError,
 )
+from builder.index.keys import builder_key, signing_line
 from builder.index.licences import licensed_library, refuse_licensed
 from builder.index.local import open_index
 from builder.index.publish import previous_wheels, put_evidence
@@ -157,7 +158,7 @@ def publish(
 
     Example: armwheels publish dist/*.whl
     """
-    project = Project()
+    project, signer = Project(), builder_key()
     wheels = [wheel.resolve() for wheel in wheels]
     passports = {wheel: auditing.open_wheel(wheel).passport for wheel in wheels}
     own = {wheel: passport for wheel, passport in passports.items() if passport is not None}
@@ -174,7 +175,7 @@ def publish(
         for path in track(wheels, description="uploading", console=out, transient=True):
             index.upload(path, session)
         for wheel in proven:
-            put_evidence(index, wheel)
+            put_evidence(index, wheel, signer)
         made = index.make_snapshot(session, state)
         if made.id != state.snapshot:
             index.move(channel, made.id, state.serial, "armwheels publish")
@@ -184,3 +185,5 @@ def publish(
         else f"nothing new; {channel} stays at {made.id}"
     )
     out.print(message, highlight=False)
+    if own:
+        out.print(signing_line(signer), highlight=False, soft_wrap=True)

@@ -165,6 +165,12 @@ class Index:
         answer = self._request("GET", f"/api/evidence/{sha256}", accept=(200, 404))
         return frozenset(answer.json()["kinds"]) if answer.status_code == 200 else frozenset()
 
+    def evidence(self, sha256: str, kind: str) -> dict[str, Any] | None:
+        """The newest evidence of a kind beside a file, or ``None``."""
+        answer = self._request("GET", f"/api/evidence/{sha256}/{_part(kind)}", accept=(200, 404))
+        body = answer.json() if answer.status_code == 200 else None
+        return body if isinstance(body, dict) else None
+
     def adopt(self, filename: str, session: str) -> None:
         """Take a file the index already has into a session."""
         self._request("PUT", f"/api/sessions/{_part(session)}/files/{_part(filename)}")

@@ -11,10 +11,13 @@ from pathlib import Path
 
 from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 from packaging.version import Version
+from securesystemslib.signer import Signer
 
+from builder.audit.archive import open_wheel
 from builder.errors import PublishError
 from builder.index.client import Index, Published
 from builder.index.local import index_program
+from builder.index.statements import PREFIX, Report, is_sealed, provenance, sealed, verdict
 from builder.model.base import Frozen
 from builder.model.build import Build
 from builder.model.channel import EVIDENCE_KINDS
@@ -98,12 +101,30 @@ def close_channel(matrix: str, builds: tuple[Build, ...], home: Path, *, channel
     return None
 
 
-def put_evidence(index: Index, wheel: TestedWheel) -> None:
-    """Store the reports about an uploaded wheel as evidence; storing them again changes nothing."""
-    index.put_evidence(wheel.sha256, "audit", wheel.audit.model_dump(mode="json"))
-    index.put_evidence(wheel.sha256, "emulation", wheel.verify.model_dump(mode="json"))
-    if wheel.bench is not None:
-        index.put_evidence(wheel.sha256, "bench", wheel.bench.model_dump(mode="json"))
+def put_evidence(index: Index, wheel: TestedWheel, signer: Signer | None) -> None:
+    """Store the reports about an uploaded wheel as evidence, each with a signed statement where there is a key.
+
+    Storing them again changes nothing.
+    """
+    dumped = {
+        "audit": wheel.audit.model_dump(mode="json"),
+        "emulation": wheel.verify.model_dump(mode="json"),
+        **({"bench": wheel.bench.model_dump(mode="json")} if wheel.bench is not None else {}),
+    }
+    for kind, body in dumped.items():
+        index.put_evidence(wheel.sha256, kind, body)
+    if signer is None:
+        return
+    name = wheel.path.name
+    made = {kind: verdict(name, wheel.sha256, Report(kind=kind, body=body)) for kind, body in dumped.items()}
+    passport = open_wheel(wheel.path).passport
+    if passport is not None:
+        made["provenance"] = provenance(name, wheel.sha256, passport)
+    for kind, statement in made.items():
+        standing = index.evidence(wheel.sha256, f"{PREFIX}{kind}")
+        # Some signers never sign the same bytes twice with the same signature.
+        if standing is None or not is_sealed(standing, statement, signer.public_key.keyid):
+            index.put_evidence(wheel.sha256, f"{PREFIX}{kind}", sealed(statement, signer))
 
 
 def upload_session(home: Path, matrix: str, files: tuple[str, ...]) -> Session:

@@ -8,10 +8,13 @@ are problem documents (RFC 9457) with ``reasons``.
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 
 import orjson
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
+from securesystemslib.signer import Signer
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
@@ -42,6 +45,7 @@ from index_server.pages.site import Site
 from index_server.policy import Policy
 from index_server.settings import Settings
 from index_server.store.interface import ObjectStore
+from index_server.trust.repository import Repository
 
 _log = logging.getLogger(__name__)
 
@@ -52,12 +56,17 @@ def create_app(
     policy: Policy | None = None,
     limits: Limits | None = None,
     proxies: Proxies | None = None,
+    signers: Sequence[Signer] = (),
+    now: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> ASGIApp:
-    """The application over a store. Without a policy, channels have no gates and reads are open."""
+    """The application over a store. Without a policy, channels have no gates and reads are open.
+
+    ``signers`` sign moves and yanks (:mod:`index_server.trust`).
+    """
     policy = policy or Policy()
     limits = limits or Limits()
     metrics = Metrics()
-    catalog = Catalog(store, settings.channels, development=settings.development)
+    catalog = Catalog(store, settings.channels, now, settings.development)
     api = FastAPI(
         title="Armwheels index",
         docs_url=None,
@@ -71,12 +80,14 @@ def create_app(
     api.state.metrics = metrics
     api.state.has_read = False
     api.state.policy = policy
+    api.state.repository = repository = Repository(catalog, signers)
     api.state.own_sessions = OwnSessions(catalog.sessions)
     api.state.uploads = taken = uploads.Uploads(
         catalog,
         api.state.own_sessions,
         shared_pool(settings.targets, settings.passport),
         Buckets(policy.uploads_per_second, policy.uploads_at_once),
+        policy.authorities,
     )
     for routes in (uploads, snapshots, evidence, channels, leases, cache, health):
         api.include_router(routes.router)
@@ -94,6 +105,7 @@ def create_app(
         proxies,
         policy.gates,
         FileCache(*policy.file_cache) if policy.file_cache else None,
+        repository,
     )
     gated = ReadGate(site, RecentTokens(store)) if policy.reads_need_token else site
     app: ASGIApp = NoTokenInAddress(BodyPace(gated, limits.body_seconds))

@@ -17,6 +17,7 @@ from index_server.api.parts import (
     TheCatalog,
     ThePolicy,
     ThePublisher,
+    TheRepository,
     as_json,
     as_stored,
 )
@@ -80,7 +81,12 @@ def moves(name: str, catalog: TheCatalog) -> Response:
 
 @router.post("/api/channels/{name}/moves")
 def move(
-    name: str, asked: MoveAsked, catalog: TheCatalog, policy: ThePolicy, publisher: ThePublisher
+    name: str,
+    asked: MoveAsked,
+    catalog: TheCatalog,
+    policy: ThePolicy,
+    publisher: ThePublisher,
+    repository: TheRepository,
 ) -> Response:
     """Point a channel at a snapshot: 201, 200 if it does so already, or 422 with the reasons of its gates."""
     catalog.require_channel(name)
@@ -102,6 +108,7 @@ def move(
             counted_on=asked.approvals,
         ),
     )
+    repository.refresh_quietly()
     return as_stored(entry, 201 if moved else 200)
 
 
@@ -125,7 +132,9 @@ def approvals(channel_name: str, snapshot: str, catalog: TheCatalog) -> Response
 
 
 @router.post("/api/status")
-def mark(asked: MarkAsked, catalog: TheCatalog, publisher: ThePublisher) -> Response:
+def mark(
+    asked: MarkAsked, catalog: TheCatalog, publisher: ThePublisher, repository: TheRepository
+) -> Response:
     """Yank, quarantine or undo: 201, or 200 if nothing changes."""
     publisher.demand("yank")
     project, filename = _subject(asked)
@@ -137,6 +146,7 @@ def mark(asked: MarkAsked, catalog: TheCatalog, publisher: ThePublisher) -> Resp
         by=publisher.name,
         nonce=asked.nonce,
     )
+    repository.refresh_quietly()
     return as_stored(entry, 201 if written else 200)
 
 

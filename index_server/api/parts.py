@@ -23,6 +23,7 @@ from index_server.errors import (
 )
 from index_server.model import SESSION_PATTERN, SHA256_PATTERN, Session, Sha256, Stored
 from index_server.policy import Policy
+from index_server.trust.repository import Repository
 
 Nonce = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 Message = Annotated[str, StringConstraints(max_length=2000)]
@@ -50,7 +51,13 @@ async def the_catalog(request: Request) -> Catalog:
     return catalog
 
 
-async def the_policy(request: Request) -> Policy:
+async def the_repository(request: Request) -> Repository:
+    """What signs moves and yanks."""
+    repository: Repository = request.app.state.repository
+    return repository
+
+
+def the_policy(request: Request) -> Policy:
     """The policy of this server."""
     policy: Policy = request.app.state.policy
     return policy
@@ -77,6 +84,7 @@ def the_publisher(request: Request) -> Publisher:
 
 TheCatalog = Annotated[Catalog, Depends(the_catalog)]
 ThePolicy = Annotated[Policy, Depends(the_policy)]
+TheRepository = Annotated[Repository, Depends(the_repository)]
 TheOwnSessions = Annotated[OwnSessions, Depends(the_own_sessions)]
 ThePublisher = Annotated[Publisher, Depends(the_publisher)]
 

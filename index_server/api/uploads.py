@@ -14,6 +14,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Annotated
 
+from cryptography.x509 import Certificate
 from fastapi import APIRouter, Query, Request, Response
 from packaging.utils import canonicalize_name
 from starlette.requests import ClientDisconnect
@@ -70,6 +71,7 @@ _FORM = {
                         ":action": {"const": "file_upload"},
                         "content": {"type": "string", "format": "binary"},
                         "sha256_digest": {"type": "string"},
+                        "attestations": {"type": "string", "description": "a JSON array (PEP 740)"},
                     },
                     "required": [":action", "content"],
                 }
@@ -88,6 +90,7 @@ class _Checked:
     content: Path | bytes
     authorization: str | None
     session: str | None
+    provenance: bytes | None
 
 
 @dataclass(frozen=True)
@@ -101,7 +104,15 @@ class _Stored:
 class Uploads:
     """Takes uploads. Each is answered once it would survive a crash."""
 
-    def __init__(self, catalog: Catalog, own_sessions: OwnSessions, checks: Pool, buckets: Buckets) -> None:
+    def __init__(
+        self,
+        catalog: Catalog,
+        own_sessions: OwnSessions,
+        checks: Pool,
+        buckets: Buckets,
+        authorities: Sequence[Certificate] = (),
+    ) -> None:
+        self._authorities = authorities
         self._catalog = catalog
         self._own_sessions = own_sessions
         self._checks = checks
@@ -169,8 +180,10 @@ class Uploads:
     ) -> _Stored:
         """Check an upload and store it."""
         at = stamp(self._catalog.now())
-        record, metadata = intake.examine(received, self._checks.check, at=at, by=by)
-        checked = _Checked(record, metadata, received.content, authorization, session)
+        found = intake.examine(received, self._checks.check, at=at, by=by, authorities=self._authorities)
+        checked = _Checked(
+            found.record, found.metadata, received.content, authorization, session, found.provenance
+        )
         if isinstance(received.content, bytes) and self._catalog.store.gains_together:
             outcome = self._together.ask(checked)
         else:
@@ -197,7 +210,9 @@ class Uploads:
             except RequestError as error:
                 refused[number] = error
             else:
-                files[number] = CheckedFile(record, upload.metadata, upload.content, session)
+                files[number] = CheckedFile(
+                    record, upload.metadata, upload.content, session, upload.provenance
+                )
         recorded = dict(zip(files, self._catalog.recorder.record(list(files.values())), strict=True))
         return [
             refused[number] if number in refused else _stored(recorded[number], files[number].session)

@@ -400,6 +400,7 @@ class Catalog:
                 approvals=tuple(approval.by for approval in judgement.approvals) if judgement else (),
                 message=message,
                 judgement=self._keep(judgement) if judgement else None,
+                snapshot_sha256=sha256_hex(self.store.get(f"snapshots/{snapshot_id}.json")),
             )
             self.hold(snapshot_id)
             mine = journal.append(entry)

@@ -29,6 +29,11 @@ def build_key(wheel_digest: str, project: str) -> str:
     return f"builds/{wheel_digest}/{project}.json"
 
 
+def provenance_key(sha256: str) -> str:
+    """The key of a provenance object (:pep:`740`)."""
+    return f"attestations/{sha256}.json"
+
+
 @dataclass(frozen=True)
 class CheckedFile:
     """A checked file that is to be recorded."""
@@ -37,6 +42,7 @@ class CheckedFile:
     metadata: bytes
     content: Path | bytes  # the file's bytes, or a closed file from the store's ``scratch``
     session: str
+    provenance: bytes | None = None
 
     @property
     def file(self) -> File:
@@ -45,6 +51,13 @@ class CheckedFile:
     @property
     def record_key(self) -> str:
         return record_key(self.record.project, self.record.filename)
+
+    @property
+    def attested(self) -> dict[str, bytes | Path]:
+        """The provenance object, under its hash."""
+        if self.provenance is None or self.record.provenance_sha256 is None:
+            return {}
+        return {provenance_key(self.record.provenance_sha256): self.provenance}
 
     @property
     def pointer(self) -> dict[str, bytes]:
@@ -101,7 +114,11 @@ class Recorder:
             if fault is not None:
                 outcomes[number] = fault
                 continue
-            objects[number] = {**self._contents(file, collected), file.record_key: file.record.encode()}
+            objects[number] = {
+                **self._contents(file, collected),
+                **file.attested,
+                file.record_key: file.record.encode(),
+            }
             links[number] = dict([*file.pointer.items(), self._sessions.entry(file.record, file.session)])
         parts = (*objects.values(), *links.values())
         with self._store.stage({key: data for part in parts for key, data in part.items()}) as staged:

@@ -32,6 +32,7 @@ def check(
         fault for name in checks.journal_names(catalog) for fault in checks.journal_faults(catalog, name)
     ]
     faults += [*checks.status_faults(catalog), *checks.collected_faults(catalog)]
+    faults += checks.signature_faults(catalog)
     faults += checks.verdict_faults(catalog) if deep else ()
     snapshots = catalog.snapshot_ids()
     seen: dict[str, Record] = {}

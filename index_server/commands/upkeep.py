@@ -1,4 +1,4 @@
-"""The commands ``collect`` and ``mirror`` of ``armwheels-index``."""
+"""The commands ``collect``, ``leases`` and ``mirror`` of ``armwheels-index``."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from index_server.policy import load_policy
 from index_server.settings import configs_folder, load_settings, scratch_folder
 from index_server.store.address import open_store
 from index_server.upkeep.collector import Collector, Report
+from index_server.upkeep.ending import ending
 from index_server.upkeep.mirror import Environment, Mirror
 from index_server.upkeep.resolve import GLIBC, upstream_of_pip
 from index_server.upkeep.trim import trim
@@ -61,6 +62,34 @@ def collect(
         raise CheckFailedError(
             f"{len(report.missing)} kept files are missing; the first is {report.missing[0]}"
         )
+
+
+def leases(
+    *,
+    days: Annotated[int, typer.Option(min=0, help="How many days ahead to look.")] = 1,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Name the leases that use files whose last promise by a channel ends tomorrow.
+
+    From then on the lease alone keeps the file. Run it once a day, and tell those who hold the leases.
+    """
+    settings = load_settings()
+    catalog = Catalog(open_store(settings.store), settings.channels)
+    found = ending(catalog, load_policy().retention, days=days)
+    if as_json:
+        typer.echo(orjson.dumps([dataclasses.asdict(each) for each in found]).decode())
+        return
+    for each in found:
+        about = f" ({each.message})" if each.message else ""
+        out.print(
+            f"{each.until}  {each.lease}, taken by {each.taken_by}{about}: {each.filename}",
+            highlight=False,
+            markup=False,
+            soft_wrap=True,
+        )
+    out.print(
+        f"{len(found)} files of leases lose their last other promise within {days} days", highlight=False
+    )
 
 
 def mirror(

@@ -12,19 +12,21 @@ import hashlib
 import logging
 import os
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from email.message import Message
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
+from cryptography.x509 import Certificate
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser
 
 from index_server.errors import BadUploadError, TooLargeError
+from index_server.intake.attestations import FIELD, examine_attestations
 from index_server.intake.wheel import WheelContents
 from index_server.model import Record, sha256_hex
 from index_server.names import WheelName, parse_name, parse_version
@@ -96,8 +98,18 @@ async def receive(chunks: AsyncIterator[bytes], content_type: str, make_file: Ca
         return form.finish()
 
 
-def examine(upload: Upload, check: Check, *, at: str, by: str) -> tuple[Record, bytes]:
-    """Check an upload, and its wheel with ``check``. Return its record and the bytes of its METADATA file.
+class Examined(NamedTuple):
+    """A checked upload: its record, its METADATA file, and its provenance object (:pep:`740`) if it has one."""
+
+    record: Record
+    metadata: bytes
+    provenance: bytes | None = None
+
+
+def examine(
+    upload: Upload, check: Check, *, at: str, by: str, authorities: Sequence[Certificate] = ()
+) -> Examined:
+    """Check an upload, and its wheel with ``check``. ``authorities`` are those of attestations.
 
     Raises:
         BadUploadError: the upload is refused; the error has every reason.
@@ -111,6 +123,14 @@ def examine(upload: Upload, check: Check, *, at: str, by: str) -> tuple[Record, 
         raise BadUploadError(*faults, str(error)) from error
     faults += _hidden_faults(name)
     faults += _agreement_faults(upload.fields, name)
+    attested = examine_attestations(
+        upload.fields.get(FIELD),
+        filename=name.filename,
+        sha256=upload.digests["sha256_digest"],
+        by=by,
+        authorities=authorities,
+    )
+    faults += attested.faults
     wheel = check(upload.content, name)
     faults += wheel.faults
     if faults or wheel.facts is None:
@@ -134,8 +154,9 @@ def examine(upload: Upload, check: Check, *, at: str, by: str) -> tuple[Record, 
         uploaded_at=at,
         uploaded_by=by,
         tuned=wheel.tuned,
+        provenance_sha256=sha256_hex(attested.provenance) if attested.provenance is not None else None,
     )
-    return record, wheel.metadata
+    return Examined(record, wheel.metadata, attested.provenance)
 
 
 def _form_faults(upload: Upload) -> Reasons:

@@ -81,6 +81,12 @@ def up(path: str) -> str:
     return "../" * (path.count("/") - 1) or "./"
 
 
+def secure(base: str | None) -> str | None:
+    """An address if it is a secure origin, as links to provenance must be (PEP 740): TLS, or this machine."""
+    local = re.match(r"http://(localhost|127\.[0-9.]+|\[::1\])(:[0-9]+)?(/|\Z)", base or "")
+    return base if base is not None and (base.startswith("https://") or local) else None
+
+
 def _first(value: str | None) -> str:
     """The first of several values: each proxy appends its own."""
     return (value or "").partition(",")[0].strip()

@@ -38,6 +38,7 @@ class Kept:
     marked: int = 0  # the serial of the journal of yanks and quarantines
     promised: Epoch | None = None  # what its promises were made from, if it makes any
     rendered: float = 0.0  # when, by the monotonic clock
+    base: str | None = None  # the address of the index that the page names, if it names one
     private: bool = False  # a session's: neither kept nor found by search engines
 
 

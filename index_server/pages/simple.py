@@ -59,13 +59,15 @@ def project_page(
     untils: Mapping[str, str] | None = None,
     listed: Mapping[str, str] | None = None,
     root: str = "/",
+    base: str | None = None,
 ) -> Page:
     """The page of one project (PEP 503: ``/simple/<project>/``), with its yanks and its status.
 
     ``untils`` gives, by file name, the day until which a file is kept, or ``forever``. ``listed`` gives the day
     until which the channel lists a development version at least. Both are stated in JSON under keys of our own,
     which PEP 691 leaves to those that begin with an underscore. ``root`` is the reference from the page to the
-    root of the index.
+    root of the index. ``base`` is the address of the index where that is a secure origin: links to provenance
+    objects must be whole URLs of one (PEP 740).
     """
     status = "quarantined" if marks.project is not None else "active"
     why = {"reason": marks.project} if marks.project is not None else {}
@@ -77,13 +79,16 @@ def project_page(
         "versions": [str(version) for version in versions],
         "files": [
             {
-                **_file(record, root, marks.yank_reason(record.filename)),
+                **_file(record, root, marks.yank_reason(record.filename), provenance_url(record, base)),
                 **_days(record.filename, untils or {}, listed or {}),
             }
             for record in records
         ],
     }
-    anchors = [_anchor(record, root, marks.yank_reason(record.filename)) for record in records]
+    anchors = [
+        _anchor(record, root, marks.yank_reason(record.filename), provenance_url(record, base))
+        for record in records
+    ]
     meta = {"project-status": status, **{f"project-status-{key}": value for key, value in why.items()}}
     return Page(_forms(orjson.dumps(data)), _forms(_html(f"Links for {project}", anchors, meta)))
 
@@ -101,14 +106,21 @@ def file_url(record: Record, root: str) -> str:
     return f"{root}files/{record.sha256}/{quote(record.filename)}"
 
 
+def provenance_url(record: Record, base: str | None) -> str | None:
+    """The URL of a file's provenance object (PEP 740), below the path that PyPI has for it."""
+    if record.provenance_sha256 is None or base is None:
+        return None
+    return f"{base}/integrity/{record.project}/{quote(record.version)}/{quote(record.filename)}/provenance"
+
+
 def _days(filename: str, untils: Mapping[str, str], listed: Mapping[str, str]) -> dict[str, str]:
     """Our own keys of a file."""
     days = {"_retain-until": untils.get(filename), "_listed-until": listed.get(filename)}
     return {key: day for key, day in days.items() if day is not None}
 
 
-def _file(record: Record, root: str, yanked: str | None) -> dict[str, object]:
-    """One entry of ``files`` (PEP 592, 691, 700, 714)."""
+def _file(record: Record, root: str, yanked: str | None, provenance: str | None) -> dict[str, object]:
+    """One entry of ``files`` (PEP 592, 691, 700, 714, 740)."""
     metadata = {"sha256": record.metadata_sha256}
     entry: dict[str, object] = {
         "filename": record.filename,
@@ -122,11 +134,13 @@ def _file(record: Record, root: str, yanked: str | None) -> dict[str, object]:
     }
     if record.requires_python is not None:
         entry["requires-python"] = record.requires_python
+    if provenance is not None:
+        entry["provenance"] = provenance
     return entry
 
 
-def _anchor(record: Record, root: str, yanked: str | None) -> str:
-    """One link (PEP 503, 592, 658, 714)."""
+def _anchor(record: Record, root: str, yanked: str | None, provenance: str | None) -> str:
+    """One link (PEP 503, 592, 658, 714, 740)."""
     digest = f"sha256={record.metadata_sha256}"
     attributes = {
         "href": f"{file_url(record, root)}#sha256={record.sha256}",
@@ -137,6 +151,8 @@ def _anchor(record: Record, root: str, yanked: str | None) -> str:
         attributes["data-requires-python"] = record.requires_python
     if yanked is not None:
         attributes["data-yanked"] = yanked
+    if provenance is not None:
+        attributes["data-provenance"] = provenance
     spelled = " ".join(f'{key}="{escape(value)}"' for key, value in attributes.items())
     return f"<a {spelled}>{escape(record.filename)}</a>"
 

@@ -40,7 +40,7 @@ from index_server.errors import (
 from index_server.model import SESSION, DevelopmentRule, Record, Snapshot
 from index_server.names import no_channel
 from index_server.pages import people as landing
-from index_server.pages.address import Proxies, relative, up
+from index_server.pages.address import Proxies, relative, secure, up
 from index_server.pages.answers import UNKEPT, Answer, Kept, Problem, Redirect, Text, send_failure, send_page
 from index_server.pages.browse import Browser
 from index_server.pages.filecache import FileCache, Reader
@@ -52,6 +52,7 @@ from index_server.pages.negotiation import (
     header_fields,
 )
 from index_server.pages.promises import Promises, gone_error
+from index_server.pages.signed import Signed
 from index_server.pages.simple import Page, project_page, root_page
 from index_server.rules.development import describe, listed_until
 from index_server.rules.gates import Gates
@@ -59,6 +60,7 @@ from index_server.rules.marks import NONE, ProjectMarks
 from index_server.rules.retention import Promise, Terms
 from index_server.rules.views import backends, view, visible
 from index_server.targets import Lens, Targets
+from index_server.trust.repository import Repository
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -71,7 +73,7 @@ _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 _FILENAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.!+-]*\.whl(\.metadata)?\Z")
 
 
-PageKey = tuple[str, str, ProjectMarks, Promise | None, DevelopmentRule | None]
+PageKey = tuple[str, str, ProjectMarks, Promise | None, DevelopmentRule | None, str | None]
 
 
 class Site:
@@ -87,10 +89,12 @@ class Site:
         proxies: Proxies | None = None,
         gates: Mapping[str, Gates] | None = None,
         files: FileCache | None = None,
+        repository: Repository | None = None,
     ) -> None:
         self._catalog = catalog
         self._files = files
         self._marks_seen = -inf  # when yanks and quarantines were last read for a file
+        self._signed = Signed(catalog, repository or Repository(catalog))
         self._promises = Promises(catalog, terms or Terms({}))
         self._browser = Browser(catalog, targets, self._promises, gates or {})
         self._locks = Locks(catalog)
@@ -166,7 +170,7 @@ class Site:
     async def _current(self, scope: Scope, headers: dict[bytes, str]) -> Answer:
         """The answer as it is now."""
         kept = await self._fresh(scope["path"])
-        if kept is not None:
+        if kept is not None and (kept.base is None or kept.base == self._proxies.base(scope, headers)):
             return kept
         base = self._proxies.base(scope, headers)
         begun = time.monotonic()
@@ -266,11 +270,17 @@ class Site:
                     return Text(200, self._browser.landing(base))
                 case ["files", sha256, filename] if not slash:
                     return self._file(sha256, filename)
+                case ["tuf" | "integrity" as kind, *rest] if not slash:
+                    return self._signed.find(rest) if kind == "tuf" else self._signed.provenance(rest)
                 case ["staging", session, *rest] if SESSION.match(session) and len(rest) < 3:
                     return self._staging(path, session, rest)
-                case ["cpu" | "search" | "snapshots"] | [_, "feed.atom"] | ["simple", *_] | ["snapshots", _]:
-                    return self._for_people(path, parts, base, query)
-                case ["snapshots", _, "changes", _]:
+                case (
+                    ["cpu" | "search" | "snapshots"]
+                    | [_, "feed.atom"]
+                    | ["simple", *_]
+                    | ["snapshots", _]
+                    | ["snapshots", _, "changes", _]
+                ):
                     return self._for_people(path, parts, base, query)
                 case ["snapshots", snapshot_id, lens, "pylock.toml"] if not slash:
                     return self._lock(base, snapshot_id, lens, query)
@@ -369,7 +379,7 @@ class Site:
         if project is None:
             marked, _ = self._catalog.status.shown(None)
             root = f"/{snapshot.id}" if snapshot else "/"
-            page = self._shared_page((root, lens.slug, NONE, None, None), lambda: root_page(names))
+            page = self._shared_page((root, lens.slug, NONE, None, None, None), lambda: root_page(names))
             return Kept(page, marked=marked)
         if project not in names:
             raise NotFoundError(_why_not(project, place, lens, known=project in refs))
@@ -381,11 +391,16 @@ class Site:
         marked, marks = self._catalog.status.shown(project)
         promised = self._promises.look()
         promise = self._promises.of(project, snapshot)
+        own = base if self._attested(shard) else None
         page = self._shared_page(
-            (up(path) + shard, lens.slug, marks, promise, rule),
-            lambda: self._project_page(project, shard, lens, marks, promise, rule, up(path)),
+            (up(path) + shard, lens.slug, marks, promise, rule, own),
+            lambda: self._project_page(project, shard, lens, marks, promise, rule, up(path), own),
         )
-        return Kept(page, marked=marked, promised=promised)
+        return Kept(page, marked=marked, promised=promised, base=own)
+
+    def _attested(self, shard: str) -> bool:
+        """Whether a page of these files names provenance objects, and so the address of the index."""
+        return any(record.provenance_sha256 is not None for record in self._catalog.shard(shard).records)
 
     def _project_page(
         self,
@@ -396,12 +411,13 @@ class Site:
         promise: Promise,
         rule: DevelopmentRule | None,
         root: str,
+        base: str | None,
     ) -> Page:
         """Quarantined files are removed first, so that the next best wheel is shown."""
         records = self._catalog.shard(shard).records
         shown = view(marks.offered(records), lens, dict(marks.yanked))
         untils = promise.untils(each.filename for each in shown)
-        return project_page(project, shown, marks, untils, listed_until(records, rule), root)
+        return project_page(project, shown, marks, untils, listed_until(records, rule), root, secure(base))
 
     def _staging(self, path: str, session: str, rest: Sequence[str]) -> Answer:
         """The index of a session: all its files, for all targets."""

@@ -5,6 +5,7 @@ Evidence is what a client sent. A report that does not have the builder's form i
 
 from __future__ import annotations
 
+import base64
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from html import escape
@@ -17,6 +18,7 @@ from index_server.pages.chart import ratio_chart
 from index_server.pages.people import page_of, sized
 from index_server.pages.simple import file_url
 
+STATEMENT = "statement-"  # begins the kinds of evidence that are signed statements
 LEAST_SHOWN = 0.98  # a ratio between this and the limit is neither better nor worse
 _ABOUT = {
     "instructions": "Counted under emulation. They show which code ran. They are not time: a loop can take more of "
@@ -87,6 +89,37 @@ class _Report(_Lenient):
         return self.measured[-1]
 
 
+class _Signature(_Lenient):
+    keyid: str
+
+
+class _Predicate(_Lenient):
+    result: str = ""
+
+
+class _Statement(_Lenient):
+    predicateType: str  # noqa: N815 - as in-toto spells it
+    predicate: _Predicate
+
+
+class _Envelope(_Lenient):
+    payload: str
+    signatures: list[_Signature]
+
+    @property
+    def says(self) -> str:
+        """What the statement says in a word: the result of a check, else its predicate type."""
+        try:
+            statement = _Statement.model_validate_json(base64.b64decode(self.payload))
+        except ValueError:  # also of pydantic and base64
+            return "not readable"
+        return statement.predicate.result.lower() or statement.predicateType
+
+    @property
+    def keyids(self) -> str:
+        return ", ".join(signature.keyid[:8] for signature in self.signatures)
+
+
 class _Verdict(_Lenient):
     passed: bool
     limit: float
@@ -118,9 +151,11 @@ def wheel_page(
     body = [f"<h1>{escape(filename)}</h1>", f"<p class=dim>sha256 {escape(sha256)}</p>"]
     if record is not None:
         body += _facts(record)
-    body += ["<h2>Evidence</h2>", "<table>", *_kinds(sha256, evidence), "</table>"]
+    reports = {kind: report for kind, report in evidence.items() if not kind.startswith(STATEMENT)}
+    body += ["<h2>Evidence</h2>", "<table>", *_kinds(sha256, reports), "</table>"]
     if not evidence:
         body.append("<p>There is no evidence about this file.</p>")
+    body += _statements(sha256, {kind: evidence[kind] for kind in evidence if kind not in reports})
     verdict = _read(_Verdict, evidence.get("bench"))
     if verdict is not None:
         body += _verdict(verdict)
@@ -165,6 +200,25 @@ def _kinds(sha256: str, evidence: Mapping[str, object]) -> Iterator[str]:
         word = "passed" if outcome is True else "failed" if outcome is False else "no verdict"
         link = f'<a href="../evidence/{escape(sha256)}/{escape(kind)}">{escape(kind)}</a>'
         yield f"<tr><td>{link}</td><td>{word}</td></tr>"
+
+
+def _statements(sha256: str, envelopes: Mapping[str, object]) -> Iterator[str]:
+    """The signed statements (in-toto, DSSE) that were sent. Whether they hold, a client must find out."""
+    if not envelopes:
+        return
+    yield "<h2>Signed statements</h2>"
+    yield "<table><tr><th>about</th><th>says</th><th>signed with key</th></tr>"
+    for kind in sorted(envelopes):
+        envelope = _read(_Envelope, envelopes[kind])
+        says, keyids = ("not readable", "") if envelope is None else (envelope.says, envelope.keyids)
+        name = escape(kind.removeprefix(STATEMENT))
+        link = f'<a href="../evidence/{escape(sha256)}/{escape(kind)}">{name}</a>'
+        yield f"<tr><td>{link}</td><td>{escape(says)}</td><td><code>{escape(keyids)}</code></td></tr>"
+    yield "</table>"
+    yield (
+        "<p class=dim>This page does not check signatures. <code>armwheels-verify</code> does, with a root that "
+        "you trust.</p>"
+    )
 
 
 def _read(model: type[_Model], body: object) -> _Model | None:

@@ -18,9 +18,10 @@ from index_server.errors import ConfigError, StoreError
 from index_server.limits import load_limits
 from index_server.pages.address import Proxies, is_prefix, networks
 from index_server.policy import load_policy
-from index_server.settings import FORWARDED_ALLOW_IPS, ROOT_PATH, load_settings
+from index_server.settings import FORWARDED_ALLOW_IPS, ROOT_PATH, load_settings, tuf_keys
 from index_server.store.address import open_store
 from index_server.store.interface import ObjectStore
+from index_server.trust.keys import open_signer
 
 _log = logging.getLogger(__name__)
 MAKE_APPLICATION = "index_server.serving.application:make_application"  # for uvicorn
@@ -48,7 +49,8 @@ def from_environment(store: ObjectStore | None = None) -> ASGIApp:
     """
     settings = load_settings()
     opened = open_store(settings.store) if store is None else store
-    return create_app(opened, settings, load_policy(), load_limits(), load_proxies())
+    signers = [open_signer(path) for path in tuf_keys()]
+    return create_app(opened, settings, load_policy(), load_limits(), load_proxies(), signers)
 
 
 def load_proxies() -> Proxies:

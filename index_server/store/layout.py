@@ -11,6 +11,7 @@ _SNAPSHOT = "[0-9]{8}-[1-9][0-9]*"
 _SESSION = "[A-Za-z0-9_-]{22,64}"
 _LAYOUT = {
     "approvals": rf"{_NAME}/{_SNAPSHOT}/[A-Za-z0-9_-]+\.json",
+    "attestations": rf"{_SHA256}\.json",
     "builds": rf"{_SHA256}(/{_NAME})?\.json",
     "cache": r"[0-9a-z]{2}/[0-9a-z]{20,128}",
     "channels": rf"_?{_NAME}\.json",
@@ -27,6 +28,7 @@ _LAYOUT = {
     "shards": rf"{_SHA256}\.json",
     "snapshots": rf"{_SNAPSHOT}\.json",
     "tokens": rf"{_SHA256}\.json",
+    "tuf": rf"({_NAME}/[1-9][0-9]*|policies/{_SHA256})\.json",
     "verdicts": rf"{_NAME}/{_SHA256}\.{_NAME}\.[1-9][0-9]*\.(passed|failed)",
 }
 _KEY = re.compile("|".join([r"store\.json", *(f"{top}/(?:{rest})" for top, rest in _LAYOUT.items())]))

@@ -11,7 +11,7 @@ from index_server.catalog.catalog import Catalog, file_key
 from index_server.catalog.evidence import evidence_key
 from index_server.catalog.journal import Journal, journal_key, serial_of
 from index_server.catalog.marks import STATUS
-from index_server.catalog.recording import record_key
+from index_server.catalog.recording import provenance_key, record_key
 from index_server.errors import DamagedError, StoreError
 from index_server.model import (
     GENESIS,
@@ -29,6 +29,7 @@ from index_server.rules.gates import passed
 from index_server.store.folder import DirectoryStore
 from index_server.store.guard import GuardedStore
 from index_server.store.objects import keys, strays
+from index_server.trust.repository import Repository
 
 
 def notes(catalog: Catalog) -> Iterator[str]:
@@ -46,6 +47,17 @@ def journal_names(catalog: Catalog) -> list[str]:
     return sorted(catalog.channels.keys() | {name for name in found if not name.startswith("_")})
 
 
+def signature_faults(catalog: Catalog) -> Iterator[str]:
+    """Yield what is wrong with the signed metadata, if anything is signed."""
+    repository = Repository(catalog)
+    try:
+        state = repository.state()
+        if state is not None:
+            repository.policy(state.targets.signed)
+    except StoreError as error:
+        yield str(error)
+
+
 def journal_faults(catalog: Catalog, channel: str) -> Iterator[str]:
     """Yield the faults of a channel's journal: gaps, wrong hashes, missing snapshots, and missing approvals."""
     snapshots = set(catalog.snapshot_ids())
@@ -57,6 +69,8 @@ def journal_faults(catalog: Catalog, channel: str) -> Iterator[str]:
             yield f"{key}: states the channel {move.channel}"
         if move.snapshot not in snapshots:
             yield f"{key}: moves to {move.snapshot}, which is missing"
+        elif move.snapshot_sha256 not in (None, _hash_of(catalog, f"snapshots/{move.snapshot}.json")):
+            yield f"{key}: moves to {move.snapshot}, whose bytes have changed"
         yield from _judgement_faults(catalog, key, move)
 
 
@@ -181,6 +195,10 @@ def verdict_faults(catalog: Catalog) -> Iterator[str]:
                 yield f"verdicts/{project}/: the verdict of {kind} {number} about {sha256} contradicts the evidence"
 
 
+def _hash_of(catalog: Catalog, key: str) -> str:
+    return sha256_hex(catalog.store.get(key))
+
+
 def record_faults(catalog: Catalog, record: Record, *, deep: bool) -> Iterator[str]:
     """Yield differences between a record and its stored object, file and metadata. ``deep`` also hashes the file.
 
@@ -208,6 +226,8 @@ def record_faults(catalog: Catalog, record: Record, *, deep: bool) -> Iterator[s
             engine.update(chunk)
         if engine.hexdigest() != record.sha256:
             yield f"{file}: its bytes have changed"
+    if record.provenance_sha256 is not None and store.size(provenance_key(record.provenance_sha256)) is None:
+        yield f"{provenance_key(record.provenance_sha256)}: missing, and {record.filename} names it"
     try:
         if sha256_hex(store.get(f"{file}.metadata")) != record.metadata_sha256:
             yield f"{file}.metadata: its bytes have changed"

@@ -1,8 +1,9 @@
 """Copies a store, to back it up or to restore it. Servers may go on writing to the source.
 
 The journals are listed first and copied last, in the order of their entries. So whatever an entry of the copy
-names is in the copy, also after an interruption. The mark of the store comes at the very end: a new copy without it
-is not complete, and the next run continues it.
+names is in the copy, also after an interruption. Signed documents name entries, and so are listed before them and
+copied after them. The mark of the store comes at the very end: a new copy without it is not complete, and the next
+run continues it.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from index_server.model import StoreMark
 from index_server.store.interface import MARK, ObjectStore
 from index_server.store.objects import find, keys
 
-_JOURNALS, _HINTS, _CACHE = "journal/", "channels/", "cache/"
+_JOURNALS, _HINTS, _CACHE, _SIGNED = "journal/", "channels/", "cache/", "tuf/"
 _AT_ONCE = 8  # objects; a network store answers many requests in the time of one
 Progress = Callable[[int, int], None]
 """Called after each object with the number of those that were looked at, and with the bytes that were copied."""
@@ -51,10 +52,10 @@ def copy_store(source: ObjectStore, target: ObjectStore, progress: Progress = la
     if other is not None and other.id != mark.id:
         raise ConflictError(f"the target is another store (id {other.id}, and the source has {mark.id})")
     result = Copied()
+    signed = sorted(keys(source, _SIGNED), key=_as_named)
     journals = sorted(keys(source, _JOURNALS), key=_by_serial)
-    first = [
-        key for key in keys(source, "") if not key.startswith((_JOURNALS, _HINTS, _CACHE)) and key != MARK
-    ]
+    apart = (_JOURNALS, _HINTS, _CACHE, _SIGNED)
+    first = [key for key in keys(source, "") if not key.startswith(apart) and key != MARK]
 
     def copied(wanted: Iterable[str], *, at_once: int) -> None:
         with ThreadPoolExecutor(at_once) as pool:
@@ -63,15 +64,22 @@ def copy_store(source: ObjectStore, target: ObjectStore, progress: Progress = la
                 progress(result.objects + result.there, result.bytes)
 
     there = frozenset(keys(target, ""))
-    result.there = sum(key in there for key in (*first, *journals))
+    result.there = sum(key in there for key in (*first, *journals, *signed))
     copied((key for key in first if key not in there), at_once=_AT_ONCE)
     # An entry must not be there without those before it.
     copied((key for key in journals if key not in there), at_once=1)
+    copied((key for key in signed if key not in there), at_once=1)
     for key in keys(source, _HINTS):
         target.put_hint(key, source.get(key))
     if other is None and not result.damaged:
         target.create(MARK, source.get(MARK))
     return result
+
+
+def _as_named(key: str) -> tuple[bool, bool, str]:
+    """The order in which signed documents name each other: timestamp, which is the commit, comes last."""
+    role = key.split("/")[1]
+    return role == "timestamp", role == "snapshot", key
 
 
 def _by_serial(key: str) -> tuple[str, int]:
@@ -114,7 +122,9 @@ def _is_right(key: str, sha256: str) -> bool:
     first, _, rest = key.partition("/")
     if first == "files" and key.endswith(".whl"):
         return rest.startswith(f"{sha256}/")
-    return first not in ("shards", "judgements") or rest == f"{sha256}.json"
+    if key.startswith("tuf/policies/"):
+        return rest == f"policies/{sha256}.json"
+    return first not in ("attestations", "shards", "judgements") or rest == f"{sha256}.json"
 
 
 def refuse_same(source: str, target: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 
 from index_server.catalog.catalog import Catalog, file_key
-from index_server.catalog.recording import record_key
+from index_server.catalog.recording import provenance_key, record_key
 from index_server.errors import StoreError
 from index_server.model import (
     Approval,
@@ -70,6 +70,11 @@ def _named_by_hash(model: type[Stored]) -> Reader:
     return read
 
 
+def _provenance_faults(_: Catalog, key: str, data: bytes) -> Iterator[str]:
+    if provenance_key(sha256_hex(data)) != key:
+        yield f"{key}: its bytes have changed"
+
+
 def _pointer_faults(catalog: Catalog, key: str, data: bytes) -> Iterator[str]:
     pointer = FilePointer.decode(data, key=key)
     record = catalog.find_record(pointer.project, pointer.filename)
@@ -114,6 +119,7 @@ _READERS: dict[str, Reader] = {
     "approvals": _placed(
         Approval, lambda each, _: f"approvals/{each.channel}/{each.snapshot}/{each.token}.json"
     ),
+    "attestations": _provenance_faults,
     "builds": _pointer_faults,
     "channels": _placed(Hint, lambda _, key: key),
     "evidence": _placed(

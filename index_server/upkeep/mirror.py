@@ -166,7 +166,7 @@ class Mirror:
                 )
             checks = shared_pool(self._settings.targets, self._settings.passport)
             try:
-                record, metadata = intake.examine(
+                record, metadata, _ = intake.examine(
                     received,
                     partial(checks.check, mirrored=True),
                     at=wanted.uploaded_at or stamp(self._catalog.now()),

@@ -16,7 +16,7 @@ def write(folder: Path, *wheels: tuple[str, bytes]) -> list[Path]:
     return [folder / name for name, _ in wheels]
 
 
-def twine(server: Server, *files: Path, token: str | None = None, query: str = "") -> tuple[int, str]:
+def twine(server: Server, *files: Path | str, token: str | None = None, query: str = "") -> tuple[int, str]:
     done = run(
         server,
         *(BIN / "twine", "upload", "--non-interactive", "--disable-progress-bar", "--verbose"),

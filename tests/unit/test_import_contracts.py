@@ -14,7 +14,10 @@ from builder.settings import ROOT
 FORBIDDEN = {
     "builder: imports go downward only": ("builder/toolbox/fetch.py", "builder.nightly"),
     "index_server: imports go downward only": ("index_server/rules/gates.py", "index_server.catalog.catalog"),
-    "builder and index_server meet over HTTP and data alone": ("builder/settings.py", "index_server.names"),
+    "builder, index_server and armwheels_verify meet over HTTP and data alone": (
+        "builder/settings.py",
+        "index_server.names",
+    ),
     "pure modules do no I/O and run no process": ("index_server/catalog/catalog.py", "subprocess"),
     "the builder's model loads nothing heavy": ("builder/model/base.py", "numpy"),
     "boto3 appears in index_server.store.bucket alone": ("index_server/store/folder.py", "boto3"),
@@ -26,8 +29,9 @@ FORBIDDEN = {
 def test_each_contract_catches_a_forbidden_import(tmp_path: Path) -> None:
     contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
     assert FORBIDDEN.keys() == {contract["name"] for contract in contracts}
-    for package in ("builder", "index_server"):
-        shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
+    for package in ("builder", "index_server", "distributions/armwheels-verify/armwheels_verify"):
+        copy = tmp_path / Path(package).name
+        shutil.copytree(ROOT / package, copy, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
     for module, forbidden in FORBIDDEN.values():
         with (tmp_path / module).open("a", encoding="utf-8") as code:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +11,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from tests.helpers.attested import Authority
 from tests.helpers.clients import PURE, twine, uv_publish, write
 from tests.helpers.servers import BIN, Server, run
 from tests.helpers.wheels import make_wheel, tuned_wheel
@@ -52,6 +55,32 @@ def test_uv_publish_uploads_and_skips_what_is_there(server: Server, tmp_path: Pa
     assert "unknown here" in text
     held = httpx2.get(f"{server.url}/api/sessions/{'u' * 22}").json()["files"]
     assert len(held) == 2
+
+
+def test_twine_and_uv_send_attestations(server: Server, tmp_path: Path) -> None:
+    ours = Authority.make()
+    one, two = write(tmp_path / "dist", tuned_wheel(), (PURE, make_wheel(PURE)))
+    for wheel in (one, two):
+        sha256 = hashlib.sha256(wheel.read_bytes()).hexdigest()
+        beside = wheel.with_name(f"{wheel.name}.publish.attestation")
+        beside.write_text(json.dumps(ours.attest(wheel.name, sha256)))
+    code, text = twine(server, one, one.with_name(f"{one.name}.publish.attestation"), "--attestations")
+    assert code == 0, text
+    code, text = uv_publish(server, two, two.with_name(f"{two.name}.publish.attestation"))
+    assert code == 0, text
+    server.publish(key="one")
+    server.publish("u" * 22, key="two")
+    for project in ("demo", "pure-thing"):
+        page = f"{server.url}/nightly/neoverse-v1/simple/{project}/"
+        accept = {"Accept": "application/vnd.pypi.simple.v1+json"}
+        [file] = httpx2.get(page, headers=accept).json()["files"]
+        assert httpx2.get(file["provenance"]).json()["version"] == 1
+    (tmp_path / "dist").joinpath(f"{one.name}.publish.attestation").write_text(
+        json.dumps(ours.attest("other.whl", "0" * 64))
+    )
+    code, text = twine(server, one, one.with_name(f"{one.name}.publish.attestation"), "--attestations")
+    assert code == 1
+    assert "its subject is 'other.whl'" in text
 
 
 def test_pip_and_uv_install_from_a_view(server: Server, tmp_path: Path) -> None:

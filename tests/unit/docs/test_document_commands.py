@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import armwheels_verify.cli
 import pytest
 import typer
 
@@ -29,9 +30,13 @@ OPTIONS = {
     for program, app in APPS.items()
 }
 AUDIT_OPTIONS = options_of(typer.main.get_command(builder.audit_cli.make_app()))
+VERIFY_OPTIONS = {
+    option for action in armwheels_verify.cli.parser()._actions for option in action.option_strings
+}
 TARGETS = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
 COMMAND = re.compile(r"(?<![\w/.-])(?:\.venv/bin/)?(armwheels(?:-index)?) ([a-z]+)\b([^\n;&|#(]*)")
 AUDIT = re.compile(r"(?<![\w/.-])armwheels-audit\b([^\n;&|#]*)")
+VERIFY = re.compile(r"(?<![\w/.-])armwheels-verify\b([^\n;&|#]*)")
 MAKE = re.compile(r"(?<![\w-])make ([a-z]+)\b")
 
 
@@ -48,6 +53,9 @@ def faults(code: str) -> Iterator[str]:
     for rest in AUDIT.findall(code.replace("\\\n", " ")):
         given = set(re.findall(r"(?<!\S)--?[a-z][a-z-]*", rest))
         yield from (f"armwheels-audit {option}: no such option" for option in sorted(given - AUDIT_OPTIONS))
+    for rest in VERIFY.findall(code.replace("\\\n", " ")):
+        given = set(re.findall(r"(?<!\S)--?[a-z][a-z-]*", rest))
+        yield from (f"armwheels-verify {option}: no such option" for option in sorted(given - VERIFY_OPTIONS))
     yield from (f"make {target}: no such target" for target in MAKE.findall(code) if target not in TARGETS)
 
 
@@ -66,6 +74,8 @@ def test_commands_exist(document: Path) -> None:
         ("armwheels-index token --name ci --gone", 1),
         ("armwheels-audit a.whl b.whl --sarif x", 0),
         ("armwheels-audit a.whl --gone", 1),
+        ("armwheels-verify --saved s --root r dist/", 0),
+        ("armwheels-verify --gone dist/", 1),
         ("make run", 0),
         ("make gone MATRIX=small", 1),
     ],

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 
+from securesystemslib.signer import CryptoSigner
 from starlette.testclient import TestClient
 
 from index_server.access.tokens import make_token, revoke_tokens
@@ -16,7 +21,11 @@ from index_server.rules.gates import Gates
 from index_server.settings import load_settings
 from index_server.store.address import open_store
 from index_server.store.interface import ObjectStore
+from index_server.trust import ceremony
+from index_server.trust.ceremony import Wishes, begin
+from index_server.trust.repository import Repository
 from scripts.reference import LAYOUT
+from tests.helpers.attested import Authority
 from tests.helpers.wheels import tuned_wheel
 
 SESSION, DISCARDED = "s" * 22, "d" * 22
@@ -29,10 +38,22 @@ def pattern(key: str) -> re.Pattern[str]:
     return re.compile(re.sub(r"\\{[^}]*\\}", "[^/]+", escaped))
 
 
+def sign(store: ObjectStore, channels: Mapping[str, str]) -> None:
+    """The ceremony of one person who has all keys."""
+    key = CryptoSigner.generate_ed25519()
+    repository = Repository(Catalog(store, channels), [key])
+    public = key.public_key
+    wishes = Wishes(roots=[public], targets=public, online=[public], channels=tuple(channels))
+    made = begin(Path(), datetime.now(UTC), wishes)
+    ceremony.sign(made, key)
+    ceremony.publish(made, repository)
+
+
 def use(store: ObjectStore) -> None:
     """Write an object of every kind."""
     settings = load_settings()
     policy = Policy(gates={"stable": Gates(approvals=1)})
+    sign(store, settings.channels)
     http = TestClient(create_app(store, settings, policy), raise_server_exceptions=True)
     owner = {"Authorization": f"Bearer {make_token(store, 'owner', None, ['admin'])}"}
     other = {"Authorization": f"Bearer {make_token(store, 'other', None, ['admin'])}"}
@@ -43,7 +64,8 @@ def use(store: ObjectStore) -> None:
         return answer.json() if answer.content else None
 
     def upload(session: str) -> None:
-        form = {":action": "file_upload", "protocol_version": "1"}
+        attested = [Authority.make().attest(FILENAME, hashlib.sha256(WHEEL).hexdigest())]
+        form = {":action": "file_upload", "protocol_version": "1", "attestations": json.dumps(attested)}
         files = {"content": (FILENAME, WHEEL)}
         answer = http.post(f"/upload/?session={session}", data=form, files=files, headers=owner)
         assert answer.is_success, answer.text

@@ -46,7 +46,7 @@ def take(tmp_path: Path, settings: Settings) -> Take:
         path = tmp_path / "upload"
         form = {":action": "file_upload", "protocol_version": "1", **fields}
         upload = asyncio.run(receive(body(form, filename, data), CONTENT_TYPE, lambda: path))
-        record, metadata = examine(upload, in_process(settings), at="now", by="tests")
+        record, metadata, _ = examine(upload, in_process(settings), at="now", by="tests")
         assert b"Metadata-Version" in metadata
         return record
 

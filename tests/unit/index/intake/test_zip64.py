@@ -66,7 +66,7 @@ def take(path: Path, settings: Settings) -> Record:
     upload = Upload(path, {":action": "file_upload"}, NAME, path.stat().st_size)
     upload.digests = {"sha256_digest": "0" * 64, "blake2_256_digest": "0" * 64}
     check = partial(read_wheel, targets=settings.targets, passport=settings.passport)
-    record, _ = examine(upload, check, at="", by="tests")
+    record, _, _ = examine(upload, check, at="", by="tests")
     return record
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import math
 import re
 
@@ -201,3 +203,33 @@ def test_the_page_shows_the_chart_beside_the_other_wheel() -> None:
     page = wheel_page(NAME, SHA256, {"bench": verdict()}).decode()
     assert page.count("<svg") == 1
     assert "Instructions of this wheel as a ratio to those of PyPI: lower is better" in page
+
+
+def test_signed_statements_are_listed_whatever_was_sent() -> None:
+    def envelope(statement: object, keyid: str = "a" * 64) -> object:
+        payload = base64.b64encode(json.dumps(statement).encode()).decode()
+        return {"payload": payload, "payloadType": "t", "signatures": [{"keyid": keyid, "sig": ""}]}
+
+    passed = {
+        "predicateType": "https://in-toto.io/attestation/test-result/v0.1",
+        "predicate": {"result": "PASSED"},
+    }
+    evidence = {
+        "audit": {"passed": True},
+        "statement-audit": envelope(passed),
+        "statement-provenance": envelope(
+            {"predicateType": "https://slsa.dev/provenance/v1", "predicate": {}}
+        ),
+        "statement-script": envelope(
+            {"predicateType": "<script>", "predicate": {"result": "<b>"}}, "<script>"
+        ),
+        "statement-wrong": {"payload": "?", "signatures": []},
+        "statement-list": [],
+    }
+    page = wheel_page("a.whl", "0" * 64, evidence).decode()
+    assert page.count("not readable") == 2
+    assert "https://slsa.dev/provenance/v1" in page
+    assert "aaaaaaaa" in page
+    assert "<script>" not in page
+    assert "<b>" not in page
+    assert "statement-audit</a>" not in page

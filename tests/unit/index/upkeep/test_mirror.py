@@ -104,7 +104,7 @@ class Index:
                 "blake2_256_digest": hashlib.blake2b(data, digest_size=32).hexdigest(),
             }
             upload = Upload(path, {":action": "file_upload"}, name, len(data), digests)
-            record, metadata = intake.examine(
+            record, metadata, _ = intake.examine(
                 upload,
                 partial(read_wheel, targets=self.settings.targets, passport=self.settings.passport),
                 at=stamp(self.catalog.now()),

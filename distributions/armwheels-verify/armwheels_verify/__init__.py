@@ -1,0 +1,1 @@
+"""Says which signed statements hold for wheels of an Armwheels index."""
