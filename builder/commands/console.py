@@ -115,11 +115,11 @@ def cell_line(cell: Cell) -> RenderableType:
     """One line about a finished build, with the reason below if there is no wheel."""
     style = "bold red" if cell.missing else "green"
     head = Text.assemble((f"{cell.outcome:17}", style), (cell.build.id, "bold"))
-    if cell.wheel is not None and not cell.missing:
-        head.append(f"  {cell.wheel.path.stat().st_size / 1e6:.1f} MB, lesser CPU: ", style="dim")
-        head.append(cell.wheel.verify.lesser.outcome, style="cyan")
-        if cell.wheel.bench is not None:
-            head.append(f", {bench_line(cell.wheel.bench)}", style="dim")
+    if (proof := cell.proof) is not None and not cell.missing:
+        head.append(f"  {proof.size / 1e6:.1f} MB, lesser CPU: ", style="dim")
+        head.append(proof.lesser, style="cyan")
+        if proof.bench:
+            head.append(f", {proof.bench}", style="dim")
     if not cell.detail:
         return head
     return Group(head, Text("    " + cell.detail.replace("\n", "\n    "), style="dim"))
@@ -173,18 +173,9 @@ def verify_table(report: VerifyReport) -> RenderableType:
     return Group(title, checks, Text(f"{report.emulator}: {report.cpu_note}", style="dim"))
 
 
-def bench_line(verdict: BenchVerdict) -> str:
-    """A sentence about the instructions of a wheel beside those of others."""
-    if verdict.worst is None:
-        return f"bench: {verdict.note}"
-    ratio, workload, against = verdict.worst
-    allowed = f", {len(verdict.allowed)} allowed by the recipe" if verdict.allowed else ""
-    return f"bench: at most {ratio:.2f} times the instructions of {against} ({workload}){allowed}"
-
-
 def bench_table(verdict: BenchVerdict) -> RenderableType:
     """The counts beside those of each other wheel, and the verdict."""
     parts: list[RenderableType] = [table.draw(report) for report in verdict.reports]
-    parts.append(Text(bench_line(verdict)))
+    parts.append(Text(verdict.sentence))
     parts += [Text(f"allowed, {name}: {why}", style="dim") for name, why in verdict.allowed.items()]
     return Group(*parts)

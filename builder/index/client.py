@@ -158,7 +158,7 @@ class Index:
                 for chunk in answer.iter_bytes(1 << 20):
                     file.write(chunk)
         except httpx2.TransportError as error:
-            raise _UnreachableError(f"{self.url} does not answer: {error or type(error).__name__}") from error
+            raise UnreachableError(f"{self.url} does not answer: {error or type(error).__name__}") from error
 
     def evidence_kinds(self, sha256: str) -> frozenset[str]:
         """The kinds of evidence stored beside a file."""
@@ -191,8 +191,12 @@ class Index:
         answer = self._request("POST", "/api/snapshots", json=body, accept=(200, 201))
         return SnapshotAnswer.model_validate(answer.json())
 
-    def move(self, channel: str, snapshot: str, expected_serial: int, message: str) -> int:
+    def move(
+        self, channel: str, snapshot: str, expected_serial: int, message: str, *, nonce: str | None = None
+    ) -> int:
         """Point a channel at a snapshot; returns the serial of the journal entry.
+
+        A caller that may repeat the move, even from another process, gives a ``nonce`` of its own.
 
         Raises:
             PublishError: somebody else moved the channel in between, or a gate refuses.
@@ -201,7 +205,7 @@ class Index:
             "snapshot": snapshot,
             "expected_serial": expected_serial,
             # The same nonce goes with every retry, so that a lost answer is recognised as our own move.
-            "nonce": secrets.token_urlsafe(16),
+            "nonce": nonce or secrets.token_urlsafe(16),
             "approvals": [],
             "message": message,
         }
@@ -236,7 +240,7 @@ class Index:
         try:
             answer = self._client.request(method, path, **options)
         except httpx2.TransportError as error:
-            raise _UnreachableError(f"{self.url} does not answer: {error or type(error).__name__}") from error
+            raise UnreachableError(f"{self.url} does not answer: {error or type(error).__name__}") from error
         if answer.status_code in accept:
             return answer
         message = f"{method} {path}: {answer.status_code} {_reason(answer)}"
@@ -245,11 +249,11 @@ class Index:
         if answer.status_code == 507:  # more attempts would not find more space
             raise DiskError(message)
         if answer.status_code >= 500 or answer.status_code == 429:
-            raise _UnreachableError(message, wait=_seconds(answer.headers.get("retry-after")))
+            raise UnreachableError(message, wait=_seconds(answer.headers.get("retry-after")))
         raise PublishError(message)
 
 
-class _UnreachableError(PublishError):
+class UnreachableError(PublishError):
     """A temporary failure; the index asks to retry after ``wait`` seconds."""
 
     def __init__(self, message: str, wait: float = 0.0) -> None:
@@ -262,11 +266,11 @@ def _attempts() -> Retrying:
 
     def wait(state: RetryCallState) -> float:
         error = state.outcome.exception() if state.outcome else None
-        asked = error.wait if isinstance(error, _UnreachableError) else 0.0
+        asked = error.wait if isinstance(error, UnreachableError) else 0.0
         return max(asked, backoff(state))
 
     return Retrying(
-        retry=retry_if_exception_type(_UnreachableError),
+        retry=retry_if_exception_type(UnreachableError),
         stop=stop_after_attempt(6),
         wait=wait,
         reraise=True,
