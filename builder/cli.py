@@ -11,7 +11,7 @@ import typer
 from builder.commands.terminal import run
 
 PANELS: Mapping[str, Mapping[str, str]] = {  # by the heading in the help: each command with its module
-    "Build": {"plan": "build", "nightly": "nightly", "build": "build"},
+    "Build": {"plan": "build", "nightly": "nightly", "build": "build", "worker": "worker"},
     "Check and measure": {
         "audit": "wheels",
         "survey": "survey",

@@ -76,11 +76,12 @@ _Ran = tuple[Project, tuple[Build, ...], NightlyReport]
 def _on_an_engine_of_its_own(matrix: str, channel: str, signer: Signer | None) -> _Ran:
     # Loaded here: other ways of running need none of it.
     from builder.fleet.engine import local_engine
-    from builder.fleet.run import run_here
 
     with ExitStack() as stack:
-        # The server starts while the configuration is read and the index starts.
+        # The server starts while its library is loaded, the configuration is read and the index starts.
         engine = stack.enter_context(local_engine(home_dir(), f"{matrix}-{channel}"))
+        from builder.fleet.run import run_here
+
         project = Project()
         builds = project.builds(matrix)
         index = stack.enter_context(open_index(project.toolbox.home))

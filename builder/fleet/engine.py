@@ -1,32 +1,26 @@
-"""The engine of a run: Temporal's development server over a file in the state folder, or a cluster.
+"""The engine of a run of its own: Temporal's development server over a file in the state folder.
 
-The server listens on loopback alone, and dies with the process that started it. Its file stays when that process is
-killed, so that the next run goes on; a run that ends deletes it.
+The server listens on loopback alone, and dies with the process that started it. Its file stays when that one is
+killed, so that the next run goes on; a run that ends deletes it. This module loads nothing of Temporal's library:
+the server starts while the library is loaded.
 """
 
 from __future__ import annotations
 
-import asyncio
-import os
 import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
-from temporalio.client import Client
-from temporalio.contrib.pydantic import pydantic_data_converter
-from temporalio.runtime import LoggingConfig, Runtime, TelemetryConfig, TelemetryFilter
 
-from builder.errors import ConfigError, EngineError
+from builder.errors import EngineError
 from builder.index.local import kill_with_parent
 
-START_SECONDS = 60  # until a server must answer
-_NAMESPACE = "default"
+NAMESPACE = "default"
 
 
 class LocalEngine:
@@ -76,7 +70,7 @@ class LocalEngine:
                     *(str(Path(sys.executable).parent / "temporal"), "server", "start-dev", "--headless"),
                     *("--ip", "127.0.0.1", "--port", str(self._port), "--db-filename", str(self.file)),
                     *(part for pragma in pragmas for part in ("--sqlite-pragma", pragma)),
-                    *("--namespace", _NAMESPACE, "--log-level", "error", "--disable-config-file"),
+                    *("--namespace", NAMESPACE, "--log-level", "error", "--disable-config-file"),
                 ],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -116,43 +110,6 @@ def local_engine(home: Path, name: str) -> Iterator[LocalEngine]:
     finally:
         engine.stop()
         lock.release()
-
-
-async def connect(address: str, *, seconds: float = START_SECONDS) -> Client:
-    """A client of the server at ``HOST:PORT``.
-
-    Raises:
-        ConfigError: the address is none.
-        EngineError: the server does not answer within ``seconds``.
-    """
-    host, _, port = address.rpartition(":")
-    if not host or not port.isdigit():
-        raise ConfigError(f"ARMWHEELS_TEMPORAL is {address!r}; write HOST:PORT, such as 127.0.0.1:7233")
-    deadline = time.monotonic() + seconds
-    while True:
-        try:
-            return await Client.connect(
-                address,
-                namespace=_NAMESPACE,
-                data_converter=pydantic_data_converter,
-                runtime=_runtime(),
-                identity=f"{socket.gethostname()}-{os.getpid()}",
-            )
-        except RuntimeError as error:
-            if time.monotonic() > deadline:
-                raise EngineError(f"Temporal at {address} does not answer: {error}") from error
-            await asyncio.sleep(0.05)
-
-
-_RUNTIME: list[Runtime] = []
-
-
-def _runtime() -> Runtime:
-    """The library's runtime, which logs nothing: what matters reaches the user as an error."""
-    if not _RUNTIME:
-        quiet = LoggingConfig(filter=TelemetryFilter(core_level="OFF", other_level="OFF"))
-        _RUNTIME.append(Runtime(telemetry=TelemetryConfig(logging=quiet)))
-    return _RUNTIME[0]
 
 
 def _free_port() -> int:

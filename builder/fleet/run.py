@@ -11,6 +11,9 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from securesystemslib.signer import Signer
+from temporalio.api.enums.v1 import TaskQueueType
+from temporalio.api.taskqueue.v1 import TaskQueue
+from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
 from temporalio.client import Client, WorkflowExecutionStatus, WorkflowFailureError, WorkflowHandle
 from temporalio.common import WorkflowIDConflictPolicy
 from temporalio.exceptions import ApplicationError
@@ -24,7 +27,8 @@ from builder.digests import digest
 from builder.emulation.verify import VERIFY_VERSION
 from builder.errors import ArmwheelsError, EngineError
 from builder.fleet.activities import Activities, Shop
-from builder.fleet.engine import LocalEngine, connect
+from builder.fleet.connection import connect
+from builder.fleet.engine import LocalEngine
 from builder.fleet.model import CONTROL, Night, Order, Plan, Result, Working
 from builder.fleet.worker import host_queue, serving
 from builder.fleet.workflow import NightWorkflow
@@ -35,6 +39,8 @@ from builder.plan import State, Step
 
 LOCAL_LEASE = 30.0
 """Seconds without a heartbeat after which a worker counts as dead. Its server may restart meanwhile."""
+AWAY_SECONDS = 300.0
+"""Seconds without an answer of the engine after which a run gives up. The night itself goes on."""
 _LOOK = 0.25  # seconds between two looks at a night on this machine
 _LOOK_FAR = 2.0  # and at one elsewhere
 T = TypeVar("T")
@@ -60,7 +66,7 @@ def run_here(
     channel: str,
     signer: Signer | None,
 ) -> NightlyReport:
-    """Run a night on an engine of its own, with a worker in this process. ``signer`` signs statements about its wheels.
+    """Run a night on an engine of its own, with a worker in this process; ``signer`` signs statements.
 
     Raises:
         ArmwheelsError: of the class that the night failed with.
@@ -95,6 +101,51 @@ def run_elsewhere(
         return await _follow(handle, order, builds, shown, look=_LOOK_FAR, far=True)
 
     return _unless_stopped(night, lambda: None)
+
+
+def serve(
+    address: str,
+    shop: Shop,
+    index: Index,
+    identity: str,
+    progress_for: Callable[[Build], Progress],
+    ready: Callable[[], None],
+    signer: Signer | None,
+) -> None:
+    """Serve a cluster as a worker until Ctrl-C; ``ready`` is called once it does.
+
+    ``signer`` signs statements about the wheels that this worker uploads.
+
+    Raises:
+        StoppedError: Ctrl-C or SIGTERM.
+    """
+    host = host_queue(shop.workshop.toolbox.home)
+    activities = Activities(shop, index, host, progress_for, signer)
+
+    async def work() -> None:
+        client = await connect(address, identity=identity)
+        async with serving(client, activities, host):
+            ready()
+            await asyncio.Event().wait()
+
+    _unless_stopped(work, activities.stop)
+
+
+def workers_of(address: str) -> list[str]:
+    """The identities of the workers that asked the cluster for work in the last minutes."""
+
+    async def ask() -> list[str]:
+        client = await connect(address)
+        found = await client.workflow_service.describe_task_queue(
+            DescribeTaskQueueRequest(
+                namespace=client.namespace,
+                task_queue=TaskQueue(name=CONTROL),
+                task_queue_type=TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY,
+            )
+        )
+        return sorted({one.identity for one in found.pollers})
+
+    return asyncio.run(ask())
 
 
 def workflow_id(order: Order) -> str:
@@ -158,17 +209,17 @@ async def _follow(
     """Show a night while it runs, and return its report."""
     began = time.monotonic()
     by_id = {build.id: build for build in builds}
-    result = asyncio.ensure_future(handle.result())
+    result = asyncio.ensure_future(_patiently(handle.result))
     plan: Plan | None = None
     told = 0
     looked = {build.id: shown.progress_for(build) for build in builds} if far else {}
     while True:
         await asyncio.wait((result,), timeout=look)
         ended = result.done()
-        if plan is None and (plan := await handle.query(NightWorkflow.plan)) is not None:
+        if plan is None and (plan := await _patiently(lambda: handle.query(NightWorkflow.plan))) is not None:
             shown.on_plan(steps_of(plan, by_id))
         if plan is not None:
-            results = await handle.query(NightWorkflow.results)
+            results = await _patiently(lambda: handle.query(NightWorkflow.results))
             for one in results[told:]:
                 shown.on_cell(cell_of(one, by_id))
             told = len(results)
@@ -193,7 +244,7 @@ async def _follow(
 
 async def _show_work(handle: WorkflowHandle[NightWorkflow, Night], progress: dict[str, Progress]) -> None:
     """Show what the workers say that they do."""
-    found = await handle.describe()
+    found = await _patiently(handle.describe)
     at_work: dict[str, Working] = {}
     for pending in found.raw_description.pending_activities:
         if pending.HasField("heartbeat_details"):
@@ -205,6 +256,27 @@ async def _show_work(handle: WorkflowHandle[NightWorkflow, Night], progress: dic
             report(working.what, working.done, working.steps)
         elif working is None:
             report(FINISHED, 0, 0)
+
+
+async def _patiently(ask: Callable[[], Awaitable[T]]) -> T:
+    """Ask the server, and again while it is being restarted.
+
+    Raises:
+        EngineError: it has not answered for :data:`AWAY_SECONDS`.
+    """
+    failing: float | None = None
+    while True:
+        asked = time.monotonic()
+        try:
+            return await ask()
+        except RPCError as error:
+            if error.status in (RPCStatusCode.NOT_FOUND, RPCStatusCode.INVALID_ARGUMENT):
+                raise EngineError(f"the night is gone from the engine: {error}") from error
+            # A result is waited for as long as the server is there.
+            failing = asked if failing is None or time.monotonic() - asked > AWAY_SECONDS / 2 else failing
+            if time.monotonic() - failing > AWAY_SECONDS:
+                raise EngineError(f"the engine does not answer: {error}") from error
+            await asyncio.sleep(1)
 
 
 def steps_of(plan: Plan, builds: dict[str, Build]) -> tuple[Step, ...]:

@@ -7,6 +7,7 @@ environment and no file; all that is done by the activities of :mod:`builder.fle
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from datetime import timedelta
 from functools import partial
 from typing import TypeVar
@@ -243,12 +244,15 @@ class NightWorkflow:
                 schedule_to_start_timeout=None if queue in (CONTROL, CROSS) else self._lease,
                 heartbeat_timeout=self._lease,
                 retry_policy=_ONCE,
-                cancellation_type=workflow.ActivityCancellationType.ABANDON,
+                # Not ABANDON: the late timeout of an abandoned activity damages the workflow (temporalio 1.35).
+                cancellation_type=workflow.ActivityCancellationType.TRY_CANCEL,
             )
             await workflow.wait_condition(partial(self._is_over, running, before))
             if running.done():
                 return await running
             running.cancel()
+            with suppress(ActivityError):  # which says that it was cancelled
+                await running
 
     def _is_over(self, running: workflow.ActivityHandle[T], before: int) -> bool:
         return running.done() or self._takeovers > before

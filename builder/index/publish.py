@@ -128,7 +128,12 @@ def put_evidence(index: Index, wheel: TestedWheel, signer: Signer | None) -> Non
 
 
 def hand_in(
-    index: Index, name: str, wheel: TestedWheel | None, session: str, there: Mapping[str, str]
+    index: Index,
+    name: str,
+    wheel: TestedWheel | None,
+    session: str,
+    there: Mapping[str, str],
+    signer: Signer | None,
 ) -> None:
     """Take a wheel into a session, with its evidence; one that the snapshot ``there`` has gets its evidence alone.
 
