@@ -24,19 +24,22 @@ from temporalio.exceptions import ApplicationError
 from builder.bench.model import BenchVerdict
 from builder.compile import FINISHED, Progress
 from builder.compile.processes import end_leftovers
-from builder.errors import ArmwheelsError, StoppedError, as_disk_error
+from builder.errors import ArmwheelsError, PublishError, StoppedError, as_disk_error
 from builder.fleet.model import (
     Finished,
     Order,
     Plan,
     Planned,
+    Promoted,
     Publication,
     Published,
     Snapshot,
     Task,
+    Try,
     Working,
 )
-from builder.index.client import Index
+from builder.fleet.promotion import settled
+from builder.index.client import Index, UnreachableError
 from builder.index.licences import refuse_licensed
 from builder.index.publish import hand_in, previous_wheels, published_builds
 from builder.model.build import Build
@@ -86,7 +89,7 @@ class Activities:
     @property
     def control(self) -> Sequence[Callable[..., Any]]:
         """What needs the index alone."""
-        return [self.plan, self.adopt, self.snapshot, self.move]
+        return [self.plan, self.adopt, self.snapshot, self.move, self.promote]
 
     @property
     def at_host(self) -> Sequence[Callable[..., Any]]:
@@ -262,6 +265,29 @@ class Activities:
             message = move_message(asked.matrix)
             self._index.move(asked.channel, made.id, made.serial, message, nonce=asked.nonce)
             return Published(snapshot=made.id, moved=True, detail=moved_to(asked.channel, made.id))
+
+    @activity.defn
+    def promote(self, given: Try) -> Promoted:
+        """Move a channel to the newest settled snapshot of another one, if its gates are open."""
+        asked = given.asked
+        with self._beating(Working(build=asked.channel, what="promote", done=0, steps=0)):
+            snapshot = settled(self._index.moves(asked.source), datetime.fromisoformat(given.now), asked.days)
+            if snapshot is None:
+                reason = f"{asked.source} has shown no snapshot for {asked.days:g} days"
+                return Promoted(snapshot=None, moved=False, waits=True, detail=reason)
+            state = self._index.channel(asked.channel)
+            if state.snapshot == snapshot:
+                detail = f"{asked.channel} is at {snapshot} already"
+                return Promoted(snapshot=snapshot, moved=False, waits=False, detail=detail)
+            message = f"scheduled promotion from {asked.source}"
+            try:
+                self._index.move(asked.channel, snapshot, state.serial, message, nonce=given.nonce)
+            except UnreachableError:
+                raise
+            except PublishError as closed:
+                return Promoted(snapshot=snapshot, moved=False, waits=True, detail=str(closed))
+            detail = moved_to(asked.channel, snapshot)
+            return Promoted(snapshot=snapshot, moved=True, waits=False, detail=detail)
 
     def _files(self, snapshot: str | None) -> dict[str, str]:
         return self._index.snapshot_files(snapshot) if snapshot else {}

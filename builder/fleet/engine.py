@@ -28,7 +28,7 @@ class LocalEngine:
 
     def __init__(self, file: Path, *, port: int | None = None) -> None:
         self.file = file
-        self._port = port or _free_port()
+        self.port = port or _free_port()
         self._ended = threading.Event()
         self._process: subprocess.Popen[bytes] | None = None
         self._keeper = threading.Thread(target=self._keep, daemon=True)
@@ -36,7 +36,7 @@ class LocalEngine:
     @property
     def address(self) -> str:
         """``HOST:PORT`` of the server."""
-        return f"127.0.0.1:{self._port}"
+        return f"127.0.0.1:{self.port}"
 
     @property
     def pid(self) -> int:
@@ -49,8 +49,8 @@ class LocalEngine:
         self._process = self._launch()
         self._keeper.start()
 
-    def stop(self) -> None:
-        """End the server and delete its file."""
+    def stop(self, *, delete: bool = True) -> None:
+        """End the server, and ``delete`` its file."""
         self._ended.set()
         if self._process is not None:
             # Killed: it would wait for its pollers first. What it acknowledged is in its file.
@@ -58,7 +58,7 @@ class LocalEngine:
             self._process.wait()
             if self._keeper.is_alive():
                 self._keeper.join()
-        for suffix in ("", "-wal", "-shm"):
+        for suffix in ("", "-wal", "-shm") if delete else ():
             Path(f"{self.file}{suffix}").unlink(missing_ok=True)
 
     def _launch(self) -> subprocess.Popen[bytes]:
@@ -68,7 +68,7 @@ class LocalEngine:
             return subprocess.Popen(
                 [
                     *(str(Path(sys.executable).parent / "temporal"), "server", "start-dev", "--headless"),
-                    *("--ip", "127.0.0.1", "--port", str(self._port), "--db-filename", str(self.file)),
+                    *("--ip", "127.0.0.1", "--port", str(self.port), "--db-filename", str(self.file)),
                     *(part for pragma in pragmas for part in ("--sqlite-pragma", pragma)),
                     *("--namespace", NAMESPACE, "--log-level", "error", "--disable-config-file"),
                 ],
@@ -96,19 +96,49 @@ def local_engine(home: Path, name: str) -> Iterator[LocalEngine]:
     Raises:
         EngineError: another run of that name is going on.
     """
+    with _held(home, name, f"another run of {name} is going on"):
+        engine = LocalEngine(home / f"engine/{name}.db")
+        engine.start()
+        try:
+            yield engine
+        finally:
+            engine.stop()
+
+
+@contextmanager
+def served_engine(home: Path, port: int) -> Iterator[LocalEngine]:
+    """The engine that a machine keeps, at ``port``. Its file stays.
+
+    Raises:
+        EngineError: one is running already, or another program has the port.
+    """
+    with _held(home, "served", "another engine is running"):
+        with socket.socket() as listener:
+            try:
+                listener.bind(("127.0.0.1", port))
+            except OSError as error:
+                raise EngineError(f"port {port} on loopback cannot be used: {error.strerror}") from error
+        engine = LocalEngine(home / "engine/served.db", port=port)
+        engine.start()
+        try:
+            yield engine
+        finally:
+            engine.stop(delete=False)
+
+
+@contextmanager
+def _held(home: Path, name: str, taken: str) -> Iterator[None]:
+    """Hold the lock of an engine's file."""
     folder = home / "engine"
     folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / f"{name}.lock", timeout=0)
     try:
-        lock = FileLock(folder / f"{name}.lock", timeout=0)
         lock.acquire()
     except Timeout:
-        raise EngineError(f"another run of {name} is going on in {home}; wait for its end") from None
-    engine = LocalEngine(folder / f"{name}.db")
+        raise EngineError(f"{taken} in {home}") from None
     try:
-        engine.start()
-        yield engine
+        yield
     finally:
-        engine.stop()
         lock.release()
 
 

@@ -167,3 +167,33 @@ class Working(Told):
     what: str
     done: int
     steps: int
+
+
+class Promotion(Told):
+    """A promotion: which channel is moved, to a snapshot that another one has shown for ``days`` days.
+
+    A closed gate is asked again after ``every`` seconds, for ``patience`` seconds.
+    """
+
+    channel: str
+    source: str
+    days: float
+    every: float = 900.0
+    patience: float = 72_000.0
+
+
+class Try(Told):
+    """One attempt of a promotion. ``now`` is the workflow's time, in ISO 8601."""
+
+    asked: Promotion
+    now: str
+    nonce: str
+
+
+class Promoted(Told):
+    """The result of an attempt; ``waits`` says that a later one may succeed."""
+
+    snapshot: str | None
+    moved: bool
+    waits: bool
+    detail: str

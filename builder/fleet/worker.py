@@ -18,6 +18,7 @@ from temporalio.worker import Worker
 
 from builder.fleet.activities import Activities
 from builder.fleet.model import CONTROL, CROSS
+from builder.fleet.promotion import PromotionWorkflow
 from builder.fleet.workflow import NightWorkflow
 from builder.nightly import BUILDS_AT_ONCE, PROOFS_AT_ONCE
 
@@ -41,7 +42,7 @@ async def serving(client: Client, activities: Activities, host: str) -> AsyncIte
                 client,
                 task_queue=queue,
                 activities=stages,
-                workflows=[NightWorkflow] if queue == CONTROL else [],
+                workflows=[NightWorkflow, PromotionWorkflow] if queue == CONTROL else [],
                 activity_executor=pool,
                 max_concurrent_activities=at_once,
                 max_heartbeat_throttle_interval=_REPORTS,
