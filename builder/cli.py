@@ -15,9 +15,8 @@ PANELS: Mapping[str, Mapping[str, str]] = {  # by the heading in the help: each 
         "plan": "build",
         "nightly": "nightly",
         "build": "build",
-        "worker": "worker",
-        "engine": "schedule",
     },
+    "Nights": {"worker": "worker", "engine": "schedule", "logs": "logs", "report": "logs"},
     "Check and measure": {
         "audit": "wheels",
         "survey": "survey",

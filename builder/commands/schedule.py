@@ -17,7 +17,7 @@ from builder.errors import ConfigError
 from builder.settings import home_dir, lease_seconds, temporal_address
 
 if TYPE_CHECKING:
-    from temporalio.client import Client
+    from builder.fleet.connection import Client
 
 T = TypeVar("T")
 schedule = typer.Typer(

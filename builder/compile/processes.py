@@ -191,7 +191,7 @@ def end_owned(token: str) -> None:
             if process.environ().get(OWNER_VARIABLE) == token:
                 process.kill()
                 owned.append(process)
-    psutil.wait_procs(owned, timeout=10)
+    psutil.wait_procs(owned, timeout=3)
 
 
 def end_children() -> None:

@@ -12,7 +12,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
@@ -25,8 +25,10 @@ from builder.bench.model import BenchVerdict
 from builder.compile import FINISHED, Progress
 from builder.compile.processes import end_leftovers
 from builder.errors import ArmwheelsError, PublishError, StoppedError, as_disk_error
+from builder.fleet.logs import Log
 from builder.fleet.model import (
     Finished,
+    Night,
     Order,
     Plan,
     Planned,
@@ -39,6 +41,7 @@ from builder.fleet.model import (
     Working,
 )
 from builder.fleet.promotion import settled
+from builder.fleet.report import compose
 from builder.index.client import Index, UnreachableError
 from builder.index.licences import refuse_licensed
 from builder.index.publish import hand_in, previous_wheels, published_builds
@@ -47,6 +50,7 @@ from builder.nightly import difference, move_message, moved_to, verdict_about
 from builder.plan import make_plan
 from builder.workshop import TestedWheel, Workshop
 
+_LOOKED_AT = 50  # reports in which the last one of the same matrix is looked for
 BEAT = 2.0
 """Seconds between two heartbeats; the library sends fewer where the lease is long."""
 
@@ -89,7 +93,7 @@ class Activities:
     @property
     def control(self) -> Sequence[Callable[..., Any]]:
         """What needs the index alone."""
-        return [self.plan, self.adopt, self.snapshot, self.move, self.promote]
+        return [self.plan, self.adopt, self.snapshot, self.move, self.promote, self.report]
 
     @property
     def at_host(self) -> Sequence[Callable[..., Any]]:
@@ -289,6 +293,25 @@ class Activities:
             detail = moved_to(asked.channel, snapshot)
             return Promoted(snapshot=snapshot, moved=True, waits=False, detail=detail)
 
+    @activity.defn
+    def report(self, night: Night) -> None:
+        """Keep the report of the night in the index. The wheels stay published if the index does not take it."""
+        with self._beating(Working(build=night.matrix, what="report", done=0, steps=0)):
+            took = datetime.now(UTC) - datetime.fromisoformat(night.began)
+            with suppress(PublishError):
+                before = self._before(night)
+                self._index.put_report(
+                    night.night, compose(night, took.total_seconds(), before).model_dump(mode="json")
+                )
+
+    def _before(self, night: Night) -> dict[str, Any] | None:
+        """The last report of the same matrix and channel, among the newest ones."""
+        for other in self._index.nights()[:_LOOKED_AT]:
+            found = self._index.report(other) if other < night.night else None
+            if found and (found.get("matrix"), found.get("channel")) == (night.matrix, night.channel):
+                return found
+        return None
+
     def _files(self, snapshot: str | None) -> dict[str, str]:
         return self._index.snapshot_files(snapshot) if snapshot else {}
 
@@ -334,15 +357,22 @@ class Activities:
         build = self._build(task)
         own = self._progress_for(build)
         start = Working(build=build.id, what="", done=0, steps=0)
-        with self._beating(start, self._shop.workshop.work_folder(build)) as report:
+        work = self._shop.workshop.work_folder(build)
+        stage = activity.info().activity_type
+        log = Log(self._index, build.id, task.night, stage, task.attempt, work / "build.log")
+        with log, self._beating(start, work) as report:
 
             def progress(what: str, done: int, steps: int) -> None:
                 report(what, done, steps)
+                log.say(what)
                 own(what, done, steps)
 
             try:
+                log.say(f"{stage} on {self._host}, attempt {task.attempt}")
                 yield build, progress, lambda: round(time.monotonic() - began, 2)
-            except BaseException:
+                log.say(f"{stage} ended")
+            except BaseException as error:
+                log.say(f"{stage} failed: {error}")
                 own(FINISHED, 0, 0)
                 raise
 

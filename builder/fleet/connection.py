@@ -7,7 +7,7 @@ import os
 import socket
 import time
 
-from temporalio.client import Client
+from temporalio.client import Client as Client
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.runtime import LoggingConfig, Runtime, TelemetryConfig, TelemetryFilter
 

@@ -27,8 +27,6 @@ class Order(Told):
     matrix: str
     channel: str
     lease: float
-    kept: bool = False
-    """Whether reports and logs of the night are kept in the index."""
 
 
 class Planned(Told):
@@ -158,6 +156,8 @@ class Night(Told):
     channel: str
     results: tuple[Result, ...]
     published: Published
+    began: str
+    """When it began: UTC, ISO 8601."""
 
 
 class Working(Told):

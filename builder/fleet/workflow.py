@@ -83,6 +83,7 @@ class NightWorkflow:
     @workflow.run
     async def run(self, order: Order) -> Night:
         self._lease = timedelta(seconds=order.lease)
+        began = workflow.now()
         self._plan = plan = await self._stage("plan", order, CONTROL, Plan)
         await asyncio.gather(*(self._cell(order, plan, step) for step in plan.steps))
         place = {step.build: number for number, step in enumerate(plan.steps)}
@@ -94,8 +95,9 @@ class NightWorkflow:
             channel=order.channel,
             results=results,
             published=published,
+            began=began.isoformat(),
         )
-        if order.kept:
+        with suppress(ApplicationError, _LostError):  # the night is published all the same
             await self._stage("report", night, CONTROL, None)
         return night
 

@@ -179,6 +179,38 @@ class Index:
         """Store evidence about a file."""
         self._request("PUT", f"/api/evidence/{sha256}/{_part(kind)}", json=evidence)
 
+    def put_report(self, night: str, report: dict[str, Any]) -> None:
+        """Store the report of a night; storing it again changes nothing."""
+        self._request("PUT", f"/api/nights/{_part(night)}", json=report, accept=(200, 201))
+
+    def nights(self) -> list[str]:
+        """The nights that have a report, the newest first; none of an index that keeps no reports."""
+        answer = self._request("GET", "/api/nights", accept=(200, 404))
+        return [str(night) for night in answer.json()["nights"]] if answer.status_code == 200 else []
+
+    def report(self, night: str) -> dict[str, Any]:
+        """The report of a night."""
+        found: dict[str, Any] = self._request("GET", f"/api/nights/{_part(night)}").json()
+        return found
+
+    def add_log(self, build: str, night: str, part: str, text: str) -> None:
+        """Add a part to the log of a build, in one attempt: a log must not hold up a build.
+
+        Raises:
+            PublishError: the index does not take it.
+        """
+        path = f"/api/logs/{_part(build)}/{_part(night)}/{_part(part)}"
+        self._once("PUT", path, content=text.encode(), timeout=10, accept=(200, 201))
+
+    def log(self, build: str, night: str | None, after: str) -> tuple[str, str]:
+        """The log of a build behind the part ``after``, and the name of its last part.
+
+        Without a ``night`` it is the newest one.
+        """
+        path = f"/api/logs/{_part(build)}" + (f"/{_part(night)}" if night else "")
+        answer = self._request("GET", path, params={"after": after})
+        return answer.text, answer.headers.get("x-armwheels-part", "")
+
     def make_snapshot(self, session: str | None, channel: ChannelState) -> SnapshotAnswer:
         """Make the channel's head and the session into one snapshot; None is the token's own session.
 
