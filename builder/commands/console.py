@@ -23,6 +23,7 @@ from builder.bench import table
 from builder.bench.model import BenchVerdict
 from builder.compile import FINISHED
 from builder.emulation.verify import Check, VerifyReport
+from builder.fleet.estimate import Estimate
 from builder.model.build import Build
 from builder.nightly import Cell, NightlyReport
 from builder.plan import State, Step
@@ -108,6 +109,31 @@ def plan_table(steps: tuple[Step, ...], notes: Mapping[str, str] | None = None) 
         head.append(f"  {step.build.identifier}", style="dim")
         lines += [head, Text(f"          {digests}  {step.why}", style="dim")]
         lines += [Text(note) for note in [(notes or {}).get(step.build.id)] if note]
+    return Group(*lines)
+
+
+def estimate_table(matrix: str, found: Estimate, cores: int) -> RenderableType:
+    """The estimate of a night: each build, the sums in core-hours, and the time on some numbers of hosts."""
+    rows = Table(box=None, pad_edge=False)
+    for heading in ("build", "cold, CPU-s", "shared, CPU-s", "proof, s", "measured"):
+        rows.add_column(heading, justify="left" if heading in ("build", "measured") else "right")
+    for cost in found.costs:
+        rows.add_row(cost.build, f"{cost.cold:,.0f}", f"{cost.warm:,.0f}", f"{cost.proof:,.0f}", cost.basis)
+    lines: list[RenderableType] = [
+        rows,
+        Text(""),
+        Text(
+            f"matrix {matrix}, {len(found.costs)} builds: {found.cold / 3600:,.2f} core-hours cold, "
+            f"{found.warm / 3600:,.2f} with what its targets share"
+        ),
+    ]
+    if found.unchanged_seconds is not None:
+        seconds = found.unchanged_seconds * len(found.costs)
+        lines.append(Text(f"unchanged: {seconds:,.0f} s, of {found.unchanged_seconds:.1f} s for each build"))
+    for hosts in (1, 4, 16):
+        hours = found.wall(hosts, cores) / 3600
+        lines.append(Text(f"hosts of {cores} cores: {hosts}, {hours:,.2f} h"))
+    lines += [Text(f"unknown, no night built one yet: {build}", style="yellow") for build in found.unknown]
     return Group(*lines)
 
 
