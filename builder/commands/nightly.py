@@ -29,13 +29,9 @@ if TYPE_CHECKING:
 def nightly(
     matrix: MatrixOption = "quick",
     channel: Annotated[str, typer.Option("--channel", help="Channel to move.")] = "nightly",
-    engine: Annotated[
-        bool,
-        typer.Option(
-            "--engine/--no-engine",
-            help="Run the stages on Temporal, or one after the other in this process alone.",
-        ),
-    ] = True,
+    no_engine: Annotated[
+        bool, typer.Option("--no-engine", help="Run the stages in this process alone, without Temporal.")
+    ] = False,
 ) -> None:
     """Build the new wheels of a matrix, publish them as one snapshot, and move the channel to it.
 
@@ -49,16 +45,17 @@ def nightly(
     Example: armwheels nightly --matrix quick
     """
     signer = builder_key()
-    address = temporal_address() if engine else None
+    address = None if no_engine else temporal_address()
     with stoppable(), ended_with_this_process():
-        if address is not None:
-            project, builds, report = _on_a_cluster(matrix, channel, address)
-        elif engine:
-            project, builds, report = _on_an_engine_of_its_own(matrix, channel, signer)
-        else:
+        if no_engine:
             project, builds, report = _directly(matrix, channel, signer)
+        elif address is not None:
+            project, builds, report = _on_a_cluster(matrix, channel, address)
+        else:
+            project, builds, report = _on_an_engine_of_its_own(matrix, channel, signer)
     out.print(console.nightly_table(report, index_url()), highlight=False, soft_wrap=True)
-    out.print(signing_line(signer), highlight=False, soft_wrap=True)
+    if address is None:  # the workers of a cluster have keys of their own
+        out.print(signing_line(signer), highlight=False, soft_wrap=True)
     if project.configs.matrix(matrix).closed and not any(cell.build.required for cell in report.missing):
         advice = close_channel(matrix, builds, project.toolbox.home, channel=channel)
         if advice:
