@@ -14,7 +14,13 @@ from securesystemslib.signer import Signer
 from temporalio.api.enums.v1 import TaskQueueType
 from temporalio.api.taskqueue.v1 import TaskQueue
 from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
-from temporalio.client import Client, WorkflowExecutionStatus, WorkflowFailureError, WorkflowHandle
+from temporalio.client import (
+    Client,
+    WorkflowExecutionStatus,
+    WorkflowFailureError,
+    WorkflowHandle,
+    WorkflowQueryFailedError,
+)
 from temporalio.common import WorkflowIDConflictPolicy
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
@@ -269,8 +275,9 @@ async def _patiently(ask: Callable[[], Awaitable[T]]) -> T:
         asked = time.monotonic()
         try:
             return await ask()
-        except RPCError as error:
-            if error.status in (RPCStatusCode.NOT_FOUND, RPCStatusCode.INVALID_ARGUMENT):
+        except (RPCError, WorkflowQueryFailedError) as error:
+            # A query fails, too, if a worker answers from a state that the server lost as it died.
+            if isinstance(error, RPCError) and error.status is RPCStatusCode.NOT_FOUND:
                 raise EngineError(f"the night is gone from the engine: {error}") from error
             # A result is waited for as long as the server is there.
             failing = asked if failing is None or time.monotonic() - asked > AWAY_SECONDS / 2 else failing
