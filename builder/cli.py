@@ -11,7 +11,12 @@ import typer
 from builder.commands.terminal import run
 
 PANELS: Mapping[str, Mapping[str, str]] = {  # by the heading in the help: each command with its module
-    "Build": {"plan": "build", "nightly": "nightly", "build": "build"},
+    "Build": {
+        "plan": "build",
+        "nightly": "nightly",
+        "build": "build",
+    },
+    "Nights": {"worker": "worker", "engine": "schedule", "logs": "logs", "report": "logs"},
     "Check and measure": {
         "audit": "wheels",
         "survey": "survey",
@@ -30,7 +35,8 @@ PANELS: Mapping[str, Mapping[str, str]] = {  # by the heading in the help: each 
         "quarantine": "channels",
     },
     "Machine and pins": {"doctor": "machine", "targets": "machine", "python": "machine", "lock": "lock"},
-    "Recipes": {"recipe": "recipe"},  # the help lists groups of commands last
+    "Recipes": {"recipe": "recipe"},
+    "Schedules": {"schedule": "schedule"},  # the help lists groups of commands last
 }
 
 

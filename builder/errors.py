@@ -77,6 +77,12 @@ class DiskError(ArmwheelsError):
     exit_code = 12
 
 
+class EngineError(ArmwheelsError):
+    """The engine that carries a night could not be started, or does not answer."""
+
+    exit_code = 13
+
+
 class StoppedError(ArmwheelsError):
     """The run was stopped by Ctrl-C or SIGTERM; the code is 128 + SIGINT, as in shells."""
 

@@ -9,7 +9,7 @@ import threading
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ from builder.compile.processes import end_children
 from builder.errors import ArmwheelsError, StoppedError, as_disk_error
 from builder.index.client import Index, Published
 from builder.index.licences import refuse_licensed
-from builder.index.publish import previous_wheels, published_builds, put_evidence, upload_session
+from builder.index.publish import hand_in, previous_wheels, published_builds, upload_session
 from builder.model.build import Build
 from builder.plan import State, Step, make_plan
 from builder.workshop import AuditedWheel, TestedWheel, Workshop
@@ -34,8 +34,20 @@ PROOFS_AT_ONCE = 2
 
 
 @dataclass(frozen=True, kw_only=True)
+class Proof:
+    """What a line about a wheel says: size in bytes, result on a lesser CPU, and a sentence about its bench."""
+
+    size: int
+    lesser: str
+    bench: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Cell:
-    """The result of one build: its file, or the reason why it has none."""
+    """The result of one build: its file, or the reason why it has none.
+
+    ``wheel`` is there if this process proved it, ``told`` if a worker of the fleet did.
+    """
 
     build: Build
     outcome: str
@@ -43,10 +55,21 @@ class Cell:
     sha256: str | None = None
     detail: str = ""
     wheel: TestedWheel | None = None
+    told: Proof | None = None
 
     @property
     def missing(self) -> bool:
         return self.filename is None
+
+    @property
+    def proof(self) -> Proof | None:
+        """What is known about the wheel, if it was proved in this run."""
+        if self.told is not None or self.wheel is None:
+            return self.told
+        bench = self.wheel.bench.sentence if self.wheel.bench is not None else ""
+        return Proof(
+            size=self.wheel.path.stat().st_size, lesser=self.wheel.verify.lesser.outcome, bench=bench
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -181,14 +204,18 @@ def _cell(
 def _as_published(step: Step, workshop: Workshop, published: Published) -> Cell:
     """The published wheel. It wins over a different wheel built here; the cell reports the difference."""
     differs = workshop.wheel_folder(step.build).is_dir()
-    difference = f"the wheel built here differs from the published one ({published.sha256[:12]}), which stays"
     return Cell(
         build=step.build,
         outcome=_OUTCOMES[step.state],
         filename=published.filename,
         sha256=published.sha256,
-        detail=difference if differs else "",
+        detail=difference(published.sha256) if differs else "",
     )
+
+
+def difference(sha256: str) -> str:
+    """The sentence about a wheel that differs from the published one with this sha256."""
+    return f"the wheel built here differs from the published one ({sha256[:12]}), which stays"
 
 
 _OUTCOMES = {
@@ -226,30 +253,38 @@ def _publish(
     there = index.snapshot_files(state.snapshot) if state.snapshot else {}
     files = {cell.filename: cell for cell in cells if cell.filename is not None}
     news = sorted(name for name in files if name not in there)
-    required = [cell.build.id for cell in cells if cell.missing and cell.build.required]
-    for name, cell in files.items():
-        if name in there and cell.wheel is not None:
-            put_evidence(index, cell.wheel, signer)
+    missing = [cell.build.id for cell in cells if cell.missing and cell.build.required]
+    session = upload_session(workshop.toolbox.home, matrix, tuple(news)).name if news else ""
+    for name, cell in sorted(files.items()):
+        hand_in(index, name, cell.wheel, session, there, signer)
+    made = index.make_snapshot(session, state).id if news else None
+    verdict = verdict_about(made, state.snapshot, files, missing)
+    if made is None or verdict:
+        return state.snapshot, False, verdict
+    index.move(channel, made, state.serial, move_message(matrix))
+    return made, True, moved_to(channel, made)
+
+
+def verdict_about(made: str | None, head: str | None, files: Collection[str], missing: list[str]) -> str:
+    """Why a channel at ``head`` is not moved to the snapshot ``made``, in a sentence; empty if it is. Pure.
+
+    ``missing`` are the required builds without a wheel. Without news no snapshot is made.
+    """
+    held = f"the channel stays: required and missing are {', '.join(missing)}" if missing else ""
     if not files:
-        return state.snapshot, False, "nothing was built"
-    if not news:
-        return state.snapshot, False, _held(required) or "nothing new: no snapshot was made"
-    session = upload_session(workshop.toolbox.home, matrix, tuple(news))
-    for name in news:
-        cell = files[name]
-        if cell.wheel is None:
-            index.adopt(name, session.name)
-            continue
-        index.upload(cell.wheel.path, session.name)
-        put_evidence(index, cell.wheel, signer)
-    made = index.make_snapshot(session.name, state)
-    if required:
-        return state.snapshot, False, f"snapshot {made.id} was made; {_held(required)}"
-    if made.id == state.snapshot:
-        return made.id, False, "nothing new: no snapshot was made"
-    index.move(channel, made.id, state.serial, f"armwheels nightly --matrix {matrix}")
-    return made.id, True, f"{channel} moved to {made.id}"
+        return "nothing was built"
+    if made is None:
+        return held or "nothing new: no snapshot was made"
+    if held:
+        return f"snapshot {made} was made; {held}"
+    return "nothing new: no snapshot was made" if made == head else ""
 
 
-def _held(required: list[str]) -> str:
-    return f"the channel stays: required and missing are {', '.join(required)}" if required else ""
+def move_message(matrix: str) -> str:
+    """The message of a night's move."""
+    return f"armwheels nightly --matrix {matrix}"
+
+
+def moved_to(channel: str, snapshot: str) -> str:
+    """The sentence about a move."""
+    return f"{channel} moved to {snapshot}"

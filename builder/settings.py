@@ -88,6 +88,16 @@ VARIABLES = (
         default="off",
     ),
     Variable(
+        name="ARMWHEELS_TEMPORAL",
+        meaning="`HOST:PORT` of the Temporal cluster that carries nights.",
+        default="a server on loopback, started for each run",
+    ),
+    Variable(
+        name="ARMWHEELS_LEASE",
+        meaning="Seconds without a word from a worker after which its build goes to another one.",
+        default="`60`",
+    ),
+    Variable(
         name="ARMWHEELS_LLVM_MC",
         meaning="The program llvm-mc of `armwheels-audit`, of LLVM 19 or later.",
         default="the one in its wheel, else that of `PATH`",
@@ -141,6 +151,27 @@ def home_dir() -> Path:
 def index_url() -> str | None:
     """The URL of a remote index; ``None``: commands use an index on loopback."""
     return variable("ARMWHEELS_INDEX")
+
+
+def temporal_address() -> str | None:
+    """``HOST:PORT`` of a Temporal cluster; ``None``: each run starts a server of its own."""
+    return variable("ARMWHEELS_TEMPORAL")
+
+
+def lease_seconds() -> float:
+    """Seconds without a heartbeat after which a worker counts as dead; longer than a restart of the server takes.
+
+    Raises:
+        ConfigError: the value is no number of seconds from 5 on.
+    """
+    given = variable("ARMWHEELS_LEASE") or "60"
+    try:
+        seconds = float(given)
+    except ValueError:
+        seconds = 0
+    if not 5 <= seconds <= 86_400:
+        raise ConfigError(f"ARMWHEELS_LEASE is {given!r}; write seconds, from 5 to 86400")
+    return seconds
 
 
 def read_toml(path: Path) -> dict[str, Any]:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -282,12 +283,17 @@ class Workshop:
 
     def build(self, build: Build, progress: Progress) -> AuditedWheel:
         """Make and audit the wheel of a build. Threads may call this for different builds at the same time."""
+        with self.alone(build):
+            path = self.repair(build, self.compile(build, progress), progress)
+            return AuditedWheel(build=build, path=path, audit=self.audit(build, path, progress))
+
+    @contextmanager
+    def alone(self, build: Build) -> Iterator[Path]:
+        """Hold the work folder of a build, which several builds with the same compile digest share."""
         work = self.work_folder(build)
         work.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{work}.lock"):
-            raw = self.compile(build, progress)
-            path = self.repair(build, raw, progress)
-            return AuditedWheel(build=build, path=path, audit=self.audit(build, path, progress))
+            yield work
 
     def component(self, build: Build, name: str, progress: Progress) -> tuple[Path, tuple[Check, ...]]:
         """Build a component of a build and run it under emulation; returns its folder and the checks.
@@ -296,9 +302,7 @@ class Workshop:
             ConfigError: the recipe has no such component.
             SourceError, ToolboxError, CompileError, VerifyError: the stage of that name failed.
         """
-        work = self.work_folder(build)
-        work.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{work}.lock"):
+        with self.alone(build) as work:
             folder = CROSS.component(build, name, self.toolbox, work, progress)
             progress("running under emulation", 0, 0)
             checks = verify_component(

@@ -283,7 +283,7 @@ Reads need no token, unless the server runs with `ARMWHEELS_READS=token`. Every 
 | scope | allows |
 | --- | --- |
 | `upload:PROJECT` | uploading files of a project; with any project, making snapshots and discarding sessions |
-| `evidence` | adding evidence |
+| `evidence` | adding evidence, reports of nights, and logs |
 | `move:CHANNEL` | moving a channel, and approving for it |
 | `lease` | taking and ending leases |
 | `yank` | yanks and quarantines |
@@ -337,6 +337,11 @@ LAYOUT: tuple[tuple[str, type[stored.Stored] | str], ...] = (
     ("tokens/{sha256 of the secret}.json", stored.Token),
     ("revocations/{sha256 of the secret}.json", stored.Revocation),
     ("channels/{journal}.json", stored.Hint),
+    ("nights/{night}.json", "The report of a night, as the builder sent it."),
+    (
+        "logs/{build}/{night}/{milliseconds}-{attempt}-{stage}-{number}.txt",
+        "A part of the log of a build; removed after `armwheels-index collect --logs-days`.",
+    ),
     ("store.json", stored.StoreMark),
     (
         "cache/{first two characters}/{key}",

@@ -12,7 +12,7 @@ from builder.audit import open_wheel
 from builder.bench.install import facts, fetch_reference, installed
 from builder.bench.judge import judge
 from builder.bench.measure import Bencher, StepReport, Suite, program_for, workloads_of
-from builder.bench.model import BENCH_VERSION, BenchReport, BenchVerdict, Measured, WheelFacts
+from builder.bench.model import BENCH_VERSION, PUBLISHED, BenchReport, BenchVerdict, Measured, WheelFacts
 from builder.digests import digest
 from builder.folders import script
 from builder.model.build import Build
@@ -73,7 +73,7 @@ def _others(
         label = "PyPI" if same else f"PyPI {version}"
         found.append((pypi, facts(pypi, label), f"held against {pypi.name} of pip's index{note}"))
     if previous is not None:
-        found.append((previous, facts(previous, "the published one"), f"held against {previous.name}"))
+        found.append((previous, facts(previous, PUBLISHED), f"held against {previous.name}"))
     return [(path, other, note) for path, other, note in found if other.sha256 != about.sha256]
 
 

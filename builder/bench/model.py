@@ -21,6 +21,9 @@ https://chipsandcheese.com/2021/10/22/deep-diving-neoverse-n1/
 IMPORT = "import"
 """The first workload of every script, which imports the package."""
 
+PUBLISHED = "the published one"
+"""The label of the wheel that the channel has."""
+
 State = Literal["ran", "unavailable", "failed", "died"]
 
 
@@ -198,3 +201,20 @@ class BenchVerdict(Frozen):
         """The highest ratio, its workload, and the wheel that it was held against."""
         every = [(ratio, name, one.against) for one in self.comparisons for name, ratio in one.ratios.items()]
         return max(every, default=None)
+
+    @property
+    def sentence(self) -> str:
+        """A sentence about the instructions of the wheel beside those of others."""
+        if self.worst is None:
+            return f"bench: {self.note}"
+        ratio, workload, against = self.worst
+        allowed = f", {len(self.allowed)} allowed by the recipe" if self.allowed else ""
+        return f"bench: at most {ratio:.2f} times the instructions of {against} ({workload}){allowed}"
+
+    @property
+    def against_published(self) -> float | None:
+        """The highest ratio to the wheel that the channel had, if there was one."""
+        ratios = [
+            ratio for one in self.comparisons if one.against == PUBLISHED for ratio in one.ratios.values()
+        ]
+        return max(ratios, default=None)

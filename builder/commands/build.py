@@ -19,16 +19,30 @@ from builder.errors import (
     ConfigError,
     StoppedError,
 )
+from builder.fleet.estimate import estimate as estimate_of
+from builder.fleet.estimate import measured_of
 from builder.index.local import open_index
 from builder.index.publish import published_builds
+from builder.machine import free_resources
+from builder.model.build import Build
 from builder.plan import State, make_plan
 
+REPORTS = 30
+"""Reports of nights in which the costs of builds are looked for."""
 MatrixOption = Annotated[
     str, typer.Option("--matrix", metavar="NAME", help="Matrix of configs/matrices.toml.")
 ]
 
 
-def plan(matrix: MatrixOption = "quick") -> None:
+def plan(
+    matrix: MatrixOption = "quick",
+    estimate: Annotated[
+        bool,
+        typer.Option(
+            "--estimate", help="Print what a night would cost instead, from the costs of earlier nights."
+        ),
+    ] = False,
+) -> None:
     """Print each build of a matrix with its state (new, compiled, built or published) and the reason.
 
     Sources of new builds are fetched and compared with their recipes: build backend, Python, options, patches and
@@ -40,6 +54,9 @@ def plan(matrix: MatrixOption = "quick") -> None:
     """
     project = Project()
     builds = project.builds(matrix)
+    if estimate:
+        _estimate(project, matrix, builds)
+        return
     with open_index(project.toolbox.home, write=False) as index:
         published = published_builds(index, builds)
     steps = make_plan(builds, project.workshop.known(builds, published))
@@ -55,6 +72,15 @@ def plan(matrix: MatrixOption = "quick") -> None:
         err.print(note, style="yellow", highlight=False, markup=False, soft_wrap=True)
     if faults:
         raise ConfigError("\n".join(faults))
+
+
+def _estimate(project: Project, matrix: str, builds: tuple[Build, ...]) -> None:
+    with open_index(project.toolbox.home, write=False) as index:
+        reports = [index.report(night) for night in index.nights()[:REPORTS]]
+    costs, unchanged = measured_of(reports)
+    found = estimate_of(builds, costs, unchanged)
+    cores = free_resources(project.toolbox.home).processors
+    out.print(console.estimate_table(matrix, found, cores), soft_wrap=True, highlight=False)
 
 
 def build(

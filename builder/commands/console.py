@@ -23,6 +23,7 @@ from builder.bench import table
 from builder.bench.model import BenchVerdict
 from builder.compile import FINISHED
 from builder.emulation.verify import Check, VerifyReport
+from builder.fleet.estimate import Estimate
 from builder.model.build import Build
 from builder.nightly import Cell, NightlyReport
 from builder.plan import State, Step
@@ -111,15 +112,40 @@ def plan_table(steps: tuple[Step, ...], notes: Mapping[str, str] | None = None) 
     return Group(*lines)
 
 
+def estimate_table(matrix: str, found: Estimate, cores: int) -> RenderableType:
+    """The estimate of a night: each build, the sums in core-hours, and the time on some numbers of hosts."""
+    rows = Table(box=None, pad_edge=False)
+    for heading in ("build", "cold, CPU-s", "shared, CPU-s", "proof, s", "measured"):
+        rows.add_column(heading, justify="left" if heading in ("build", "measured") else "right")
+    for cost in found.costs:
+        rows.add_row(cost.build, f"{cost.cold:,.0f}", f"{cost.warm:,.0f}", f"{cost.proof:,.0f}", cost.basis)
+    lines: list[RenderableType] = [
+        rows,
+        Text(""),
+        Text(
+            f"matrix {matrix}, {len(found.costs)} builds: {found.cold / 3600:,.2f} core-hours cold, "
+            f"{found.warm / 3600:,.2f} with what its targets share"
+        ),
+    ]
+    if found.unchanged_seconds is not None:
+        seconds = found.unchanged_seconds * len(found.costs)
+        lines.append(Text(f"unchanged: {seconds:,.0f} s, of {found.unchanged_seconds:.1f} s for each build"))
+    for hosts in (1, 4, 16):
+        hours = found.wall(hosts, cores) / 3600
+        lines.append(Text(f"hosts of {cores} cores: {hosts}, {hours:,.2f} h"))
+    lines += [Text(f"unknown, no night built one yet: {build}", style="yellow") for build in found.unknown]
+    return Group(*lines)
+
+
 def cell_line(cell: Cell) -> RenderableType:
     """One line about a finished build, with the reason below if there is no wheel."""
     style = "bold red" if cell.missing else "green"
     head = Text.assemble((f"{cell.outcome:17}", style), (cell.build.id, "bold"))
-    if cell.wheel is not None and not cell.missing:
-        head.append(f"  {cell.wheel.path.stat().st_size / 1e6:.1f} MB, lesser CPU: ", style="dim")
-        head.append(cell.wheel.verify.lesser.outcome, style="cyan")
-        if cell.wheel.bench is not None:
-            head.append(f", {bench_line(cell.wheel.bench)}", style="dim")
+    if (proof := cell.proof) is not None and not cell.missing:
+        head.append(f"  {proof.size / 1e6:.1f} MB, lesser CPU: ", style="dim")
+        head.append(proof.lesser, style="cyan")
+        if proof.bench:
+            head.append(f", {proof.bench}", style="dim")
     if not cell.detail:
         return head
     return Group(head, Text("    " + cell.detail.replace("\n", "\n    "), style="dim"))
@@ -173,18 +199,9 @@ def verify_table(report: VerifyReport) -> RenderableType:
     return Group(title, checks, Text(f"{report.emulator}: {report.cpu_note}", style="dim"))
 
 
-def bench_line(verdict: BenchVerdict) -> str:
-    """A sentence about the instructions of a wheel beside those of others."""
-    if verdict.worst is None:
-        return f"bench: {verdict.note}"
-    ratio, workload, against = verdict.worst
-    allowed = f", {len(verdict.allowed)} allowed by the recipe" if verdict.allowed else ""
-    return f"bench: at most {ratio:.2f} times the instructions of {against} ({workload}){allowed}"
-
-
 def bench_table(verdict: BenchVerdict) -> RenderableType:
     """The counts beside those of each other wheel, and the verdict."""
     parts: list[RenderableType] = [table.draw(report) for report in verdict.reports]
-    parts.append(Text(bench_line(verdict)))
+    parts.append(Text(verdict.sentence))
     parts += [Text(f"allowed, {name}: {why}", style="dim") for name, why in verdict.allowed.items()]
     return Group(*parts)

@@ -158,7 +158,7 @@ class Index:
                 for chunk in answer.iter_bytes(1 << 20):
                     file.write(chunk)
         except httpx2.TransportError as error:
-            raise _UnreachableError(f"{self.url} does not answer: {error or type(error).__name__}") from error
+            raise UnreachableError(f"{self.url} does not answer: {error or type(error).__name__}") from error
 
     def evidence_kinds(self, sha256: str) -> frozenset[str]:
         """The kinds of evidence stored beside a file."""
@@ -179,6 +179,38 @@ class Index:
         """Store evidence about a file."""
         self._request("PUT", f"/api/evidence/{sha256}/{_part(kind)}", json=evidence)
 
+    def put_report(self, night: str, report: dict[str, Any]) -> None:
+        """Store the report of a night; storing it again changes nothing."""
+        self._request("PUT", f"/api/nights/{_part(night)}", json=report, accept=(200, 201))
+
+    def nights(self) -> list[str]:
+        """The nights that have a report, the newest first; none of an index that keeps no reports."""
+        answer = self._request("GET", "/api/nights", accept=(200, 404))
+        return [str(night) for night in answer.json()["nights"]] if answer.status_code == 200 else []
+
+    def report(self, night: str) -> dict[str, Any]:
+        """The report of a night."""
+        found: dict[str, Any] = self._request("GET", f"/api/nights/{_part(night)}").json()
+        return found
+
+    def add_log(self, build: str, night: str, part: str, text: str) -> None:
+        """Add a part to the log of a build, in one attempt: a log must not hold up a build.
+
+        Raises:
+            PublishError: the index does not take it.
+        """
+        path = f"/api/logs/{_part(build)}/{_part(night)}/{_part(part)}"
+        self._once("PUT", path, content=text.encode(), timeout=10, accept=(200, 201))
+
+    def log(self, build: str, night: str | None, after: str) -> tuple[str, str]:
+        """The log of a build behind the part ``after``, and the name of its last part.
+
+        Without a ``night`` it is the newest one.
+        """
+        path = f"/api/logs/{_part(build)}" + (f"/{_part(night)}" if night else "")
+        answer = self._request("GET", path, params={"after": after})
+        return answer.text, answer.headers.get("x-armwheels-part", "")
+
     def make_snapshot(self, session: str | None, channel: ChannelState) -> SnapshotAnswer:
         """Make the channel's head and the session into one snapshot; None is the token's own session.
 
@@ -191,8 +223,12 @@ class Index:
         answer = self._request("POST", "/api/snapshots", json=body, accept=(200, 201))
         return SnapshotAnswer.model_validate(answer.json())
 
-    def move(self, channel: str, snapshot: str, expected_serial: int, message: str) -> int:
+    def move(
+        self, channel: str, snapshot: str, expected_serial: int, message: str, *, nonce: str | None = None
+    ) -> int:
         """Point a channel at a snapshot; returns the serial of the journal entry.
+
+        A caller that may repeat the move, even from another process, gives a ``nonce`` of its own.
 
         Raises:
             PublishError: somebody else moved the channel in between, or a gate refuses.
@@ -201,7 +237,7 @@ class Index:
             "snapshot": snapshot,
             "expected_serial": expected_serial,
             # The same nonce goes with every retry, so that a lost answer is recognised as our own move.
-            "nonce": secrets.token_urlsafe(16),
+            "nonce": nonce or secrets.token_urlsafe(16),
             "approvals": [],
             "message": message,
         }
@@ -236,7 +272,7 @@ class Index:
         try:
             answer = self._client.request(method, path, **options)
         except httpx2.TransportError as error:
-            raise _UnreachableError(f"{self.url} does not answer: {error or type(error).__name__}") from error
+            raise UnreachableError(f"{self.url} does not answer: {error or type(error).__name__}") from error
         if answer.status_code in accept:
             return answer
         message = f"{method} {path}: {answer.status_code} {_reason(answer)}"
@@ -245,11 +281,11 @@ class Index:
         if answer.status_code == 507:  # more attempts would not find more space
             raise DiskError(message)
         if answer.status_code >= 500 or answer.status_code == 429:
-            raise _UnreachableError(message, wait=_seconds(answer.headers.get("retry-after")))
+            raise UnreachableError(message, wait=_seconds(answer.headers.get("retry-after")))
         raise PublishError(message)
 
 
-class _UnreachableError(PublishError):
+class UnreachableError(PublishError):
     """A temporary failure; the index asks to retry after ``wait`` seconds."""
 
     def __init__(self, message: str, wait: float = 0.0) -> None:
@@ -262,11 +298,11 @@ def _attempts() -> Retrying:
 
     def wait(state: RetryCallState) -> float:
         error = state.outcome.exception() if state.outcome else None
-        asked = error.wait if isinstance(error, _UnreachableError) else 0.0
+        asked = error.wait if isinstance(error, UnreachableError) else 0.0
         return max(asked, backoff(state))
 
     return Retrying(
-        retry=retry_if_exception_type(_UnreachableError),
+        retry=retry_if_exception_type(UnreachableError),
         stop=stop_after_attempt(6),
         wait=wait,
         reraise=True,

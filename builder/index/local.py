@@ -25,6 +25,11 @@ def _end_with_parent() -> None:
     ctypes.CDLL(None).prctl(1, signal.SIGTERM)
 
 
+def kill_with_parent() -> None:
+    """The same, for a program that would take its time."""
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+
+
 @contextmanager
 def open_index(home: Path, *, write: bool = True, scopes: tuple[str, ...] = ()) -> Iterator[Index]:
     """The index of ``ARMWHEELS_INDEX`` with ``ARMWHEELS_TOKEN``, else one on loopback for this block.

@@ -127,6 +127,26 @@ def put_evidence(index: Index, wheel: TestedWheel, signer: Signer | None) -> Non
             index.put_evidence(wheel.sha256, f"{PREFIX}{kind}", sealed(statement, signer))
 
 
+def hand_in(
+    index: Index,
+    name: str,
+    wheel: TestedWheel | None,
+    session: str,
+    there: Mapping[str, str],
+    signer: Signer | None,
+) -> None:
+    """Take a wheel into a session, with its evidence; one that the snapshot ``there`` has gets its evidence alone.
+
+    Without a ``wheel``, it is a file that the index has already. Repeating this changes nothing.
+    """
+    if name not in there and wheel is None:
+        index.adopt(name, session)
+    elif name not in there and wheel is not None:
+        index.upload(wheel.path, session)
+    if wheel is not None:
+        put_evidence(index, wheel, signer)
+
+
 def upload_session(home: Path, matrix: str, files: tuple[str, ...]) -> Session:
     """The upload session of this set of files; a new one is written to disk before it is used."""
     path = home / "sessions" / f"{matrix}.json"

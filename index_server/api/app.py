@@ -22,7 +22,7 @@ from index_server.access.own_sessions import OwnSessions
 from index_server.access.ratelimit import Buckets
 from index_server.access.readgate import ReadGate
 from index_server.access.tokens import RecentTokens
-from index_server.api import cache, channels, evidence, health, leases, snapshots, uploads
+from index_server.api import cache, channels, evidence, health, leases, nights, snapshots, uploads
 from index_server.api.bodies import BODY
 from index_server.api.parts import challenge, reasons_of
 from index_server.catalog.catalog import Catalog
@@ -89,7 +89,7 @@ def create_app(
         Buckets(policy.uploads_per_second, policy.uploads_at_once),
         policy.authorities,
     )
-    for routes in (uploads, snapshots, evidence, channels, leases, cache, health):
+    for routes in (uploads, snapshots, evidence, channels, leases, cache, nights, health):
         api.include_router(routes.router)
     api.add_exception_handler(RequestError, _refused)
     api.add_exception_handler(StoreError, _store_failed)

@@ -19,6 +19,7 @@ BODY = 64 << 10  # bytes of a body, where a route says nothing else
 MANY_NAMES = 4 << 20  # of a body that lists files
 EVIDENCE = 16 << 20
 OBJECT = 32 << 20  # of the compile cache
+LOG = 4 << 20  # of a part of a log
 DEPTH = 100  # levels of nesting; the readers of what is stored give up at 200
 VALUES = 500_000  # values in a body; each takes up to 200 bytes of memory
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)

@@ -37,9 +37,10 @@ def collect(
     cache_days: Annotated[
         int, typer.Option(min=1, help="Days for which objects of the builders' compile cache are kept.")
     ] = 30,
+    logs_days: Annotated[int, typer.Option(min=1, help="Days for which logs of builds are kept.")] = 90,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
-    """Delete files that no retention rule keeps any longer, and old objects of the compile cache.
+    """Delete files that no retention rule keeps any longer, and old objects of the compile cache and logs.
 
     A channel without retention_days, such as stable, keeps the files of every snapshot that it has shown. Other
     channels keep the files of their current snapshot, and of those that they left less than retention_days ago.
@@ -54,6 +55,7 @@ def collect(
         report = Collector(catalog, load_policy().retention, status.update).run(dry_run=dry_run)
         if not dry_run:
             trim(catalog.store, timedelta(days=cache_days), catalog.now())
+            trim(catalog.store, timedelta(days=logs_days), catalog.now(), prefix="logs/")
     if as_json:
         typer.echo(orjson.dumps(dataclasses.asdict(report), option=orjson.OPT_INDENT_2).decode())
     else:

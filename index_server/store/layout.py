@@ -9,6 +9,8 @@ _NAME = "[a-z0-9]+(?:-[a-z0-9]+)*"  # of a project, a channel, a kind of evidenc
 _WHEEL = r"[A-Za-z0-9][A-Za-z0-9_.!+-]*\.whl"
 _SNAPSHOT = "[0-9]{8}-[1-9][0-9]*"
 _SESSION = "[A-Za-z0-9_-]{22,64}"
+_NIGHT = "[0-9]{8}-[0-9]{6}-[0-9a-f]{8}"
+_BUILD = "[A-Za-z0-9][A-Za-z0-9_.!+-]{0,199}"
 _LAYOUT = {
     "approvals": rf"{_NAME}/{_SNAPSHOT}/[A-Za-z0-9_-]+\.json",
     "attestations": rf"{_SHA256}\.json",
@@ -20,7 +22,9 @@ _LAYOUT = {
     "intents": rf"{_SNAPSHOT}/[0-9a-f]{{24}}\.json",
     "journal": rf"_?{_NAME}/[1-9][0-9]*\.json",
     "judgements": rf"{_SHA256}\.json",
+    "logs": rf"{_BUILD}/{_NIGHT}/[0-9]{{13}}-[1-9][0-9]{{0,3}}-[a-z]{{1,20}}-[0-9]{{5}}\.txt",
     "marked": rf"{_NAME}\.[1-9][0-9]*",
+    "nights": rf"{_NIGHT}\.json",
     "probe": "[0-9a-f]{24}",
     "records": rf"{_NAME}/{_WHEEL}\.json",
     "revocations": rf"{_SHA256}\.json",

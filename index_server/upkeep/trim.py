@@ -1,4 +1,4 @@
-"""Removes old objects of the builders' compile cache (see :mod:`index_server.api.cache`)."""
+"""Removes old objects of the builders' compile cache, and old logs."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from index_server.store.interface import ObjectStore
 from index_server.store.objects import keys
 
 
-def trim(store: ObjectStore, older_than: timedelta, now: datetime) -> int:
-    """Delete cache objects that were written longer ago than ``older_than``. Return their number."""
-    old = [key for key in keys(store, "cache/") if (at := store.written_at(key)) and now - at > older_than]
+def trim(store: ObjectStore, older_than: timedelta, now: datetime, *, prefix: str = "cache/") -> int:
+    """Delete objects below ``prefix`` that were written longer ago than ``older_than``. Return their number."""
+    old = [key for key in keys(store, prefix) if (at := store.written_at(key)) and now - at > older_than]
     for key in old:
         store.remove(key)
     return len(old)

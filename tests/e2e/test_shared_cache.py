@@ -13,25 +13,10 @@ from builder.model.recipe import Recipe
 from builder.settings import validate
 from builder.toolbox.toolbox import Toolbox
 from tests.helpers.builds import RECIPE, build_for
-from tests.helpers.places import Place, Served, make_place
+from tests.helpers.ccache import counted
+from tests.helpers.places import Served, make_place
 
 pytestmark = pytest.mark.slow
-
-
-def _statistics(place: Place, toolbox: Toolbox) -> dict[str, int]:
-    return _counted(place.home / "cache/ccache", toolbox)
-
-
-def _counted(cache: Path, toolbox: Toolbox) -> dict[str, int]:
-    """What ccache counted in a cache (ccache(1), ``--print-stats``)."""
-    output = subprocess.run(
-        [str(toolbox.ccache()), "--print-stats"],
-        env={"CCACHE_DIR": str(cache)},
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
-    return {name: int(count) for name, _, count in (line.partition("\t") for line in output.splitlines())}
 
 
 def test_what_one_builder_compiled_another_is_handed(
@@ -39,7 +24,7 @@ def test_what_one_builder_compiled_another_is_handed(
 ) -> None:
     made = served.place.run("armwheels-index", "token", "--name", "fleet", "--scope", "cache")
     token = made.stdout.strip().splitlines()[-1]
-    counted = []
+    statistics = []
     for name in ("first", "second"):
         place = make_place(tmp_path / name, toolbox)
         shared = {"ARMWHEELS_INDEX": served.url, "ARMWHEELS_TOKEN": token, "ARMWHEELS_SHARED_CACHE": "on"}
@@ -47,11 +32,11 @@ def test_what_one_builder_compiled_another_is_handed(
             "armwheels", "build", "msgpack-1.2.4-cp311-neoverse-v1", "--matrix", "tiny", extra=shared
         )
         assert done.returncode == 0, done.stdout + done.stderr
-        counted.append(_statistics(place, toolbox))
-    assert counted[0]["remote_storage_write"] > 0, counted[0]
-    assert counted[0]["remote_storage_hit"] == 0
-    assert counted[1]["remote_storage_hit"] > 0, counted[1]
-    assert counted[1]["cache_miss"] == 0
+        statistics.append(counted(place.home / "cache/ccache", toolbox))
+    assert statistics[0]["remote_storage_write"] > 0, statistics[0]
+    assert statistics[0]["remote_storage_hit"] == 0
+    assert statistics[1]["remote_storage_hit"] > 0, statistics[1]
+    assert statistics[1]["cache_miss"] == 0
 
 
 def test_a_hard_link_to_a_header_in_mid_compile_spoils_no_unit(toolbox: Toolbox, tmp_path: Path) -> None:
@@ -72,6 +57,6 @@ def test_a_hard_link_to_a_header_in_mid_compile_spoils_no_unit(toolbox: Toolbox,
             cwd=tmp_path,
             check=True,
         )
-    counted = _counted(tmp_path / "ccache", toolbox)
-    assert counted["modified_input_file"] == 0
-    assert counted["direct_cache_hit"] == 1
+    statistics = counted(tmp_path / "ccache", toolbox)
+    assert statistics["modified_input_file"] == 0
+    assert statistics["direct_cache_hit"] == 1

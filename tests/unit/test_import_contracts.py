@@ -22,6 +22,7 @@ FORBIDDEN = {
     "the builder's model loads nothing heavy": ("builder/model/base.py", "numpy"),
     "boto3 appears in index_server.store.bucket alone": ("index_server/store/folder.py", "boto3"),
     "archspec appears in builder.targets alone": ("builder/plan.py", "archspec"),
+    "temporalio appears in builder.fleet alone": ("builder/nightly.py", "temporalio"),
     "fastapi appears in index_server.api alone": ("index_server/pages/simple.py", "fastapi"),
 }
 

@@ -11,7 +11,7 @@ from tests.helpers.documents import DOCUMENTS, ROOT
 
 VARIABLE = re.compile(r"\bARMWHEELS_[A-Z0-9_]*[A-Z0-9]\b")
 # Set by the builder for processes that it starts itself; nobody else sets them.
-INTERNAL = {"ARMWHEELS_TURN", "ARMWHEELS_WORK"}
+INTERNAL = {"ARMWHEELS_OWNER", "ARMWHEELS_TURN", "ARMWHEELS_WORK"}
 
 
 def named_in(paths: list[Path]) -> set[str]:

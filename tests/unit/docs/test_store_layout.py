@@ -80,6 +80,10 @@ def use(store: ObjectStore) -> None:
     send("POST", "/api/status", {"kind": "yank", "filename": FILENAME, "reason": "r", "nonce": "n"})
     send("PUT", "/api/leases/release", {"snapshots": [snapshot]})
     http.put(f"/api/cache/{'c' * 32}", content=b"object", headers=owner)
+    night = "20261128-030000-0a1b2c3d"
+    send("PUT", f"/api/nights/{night}", {"rows": []})
+    part = f"/api/logs/demo/{night}/1790000000000-1-compile-00000"
+    http.put(part, content=b"source", headers=owner)
     upload(DISCARDED)
     send("DELETE", f"/api/sessions/{DISCARDED}")
     revoke_tokens(store, "other")

@@ -23,6 +23,8 @@ WRITES = [
     ("PUT", "/api/leases/kept"),
     ("PUT", f"/api/evidence/{'0' * 64}/audit"),
     ("PUT", "/api/cache/" + "a" * 30),
+    ("PUT", "/api/nights/20261128-030000-0a1b2c3d"),
+    ("PUT", "/api/logs/demo/20261128-030000-0a1b2c3d/1790000000000-1-compile-00000"),
     ("PUT", f"/api/sessions/{SESSION}/files/{PURE}"),
     ("DELETE", f"/api/sessions/{SESSION}"),
     ("DELETE", "/api/leases/kept"),
