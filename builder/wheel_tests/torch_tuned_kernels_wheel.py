@@ -22,6 +22,7 @@ ROUNDOFF = {
     "float32": (2.0**-24, 2.0**-150),
 }
 HALVES = ("bfloat16", "float16")
+POOL = "max_pool2d_with_indices"
 # Rows, depth, columns: around every vector length, edges of every tile, both sides few, one for threads.
 FEW = (
     (1, 1, 1),
@@ -37,6 +38,8 @@ FEW = (
     (100, 24, 4),
     (1, 1024, 512),
 )
+# Errors that the kernels may make in fp32, in units of the last place of the exact value.
+ULPS = {"exp": 3, "sigmoid": 4, "tanh": 3, "erf": 2, "silu": 4}
 INT8 = ((1, 1, 1), (1, 9, 5), (3, 16, 17), (8, 64, 16), (13, 100, 40), (65, 33, 130), (40, 2500, 24))
 
 
@@ -251,6 +254,242 @@ class Checks:
         return not wrong and ran == cases, "; ".join(
             wrong[:3]
         ) or f"{cases} products exact, ours ran {ran} times"
+
+    def _values(self, dtype: str) -> Any:
+        """Numbers of every size, with their signs, and those around which a formula changes."""
+        torch = self.torch
+        exponents = torch.linspace(-30, 10, 4001, dtype=torch.float64)
+        around = [torch.linspace(-1, 1, 2001), torch.linspace(-110, 95, 8191), torch.randn(4099) * 3]
+        sizes = torch.cat([2.0**exponents, *(one.double() for one in around)])
+        return torch.cat([sizes, -sizes]).to(getattr(torch, dtype))
+
+    def _in_ulps(self, found: Any, exact: Any, dtype: str) -> Any:
+        """Errors in ulp of the type, beyond the rounding to it; results below its range count by absolute size."""
+        torch, (relative, least) = self.torch, ROUNDOFF[dtype]
+        ulp = 2.0 ** torch.floor(torch.log2(exact.abs().clamp(min=2.0**-126))) * 2 * relative
+        ulp = ulp.clamp(min=2 * least)
+        fits = exact.abs() <= torch.finfo(found.dtype).max
+        return ((found.double() - exact).abs() / ulp)[fits & exact.isfinite()]
+
+    def check_functions(self) -> Result:
+        torch, worst, faults = self.torch, {}, []
+        for name, most in ULPS.items():
+            function = torch.nn.functional.silu if name == "silu" else getattr(torch, name)
+            for dtype in ROUNDOFF:
+                x, before = self._values(dtype), self.pack.calls(name)
+                exact = function(x.double())
+                if name in ("sigmoid", "silu"):  # smaller results may be 0 or that small
+                    exact[exact.abs() < 2.0**-120] = float("nan")
+                found = self._in_ulps(function(x), exact, dtype).max().item()
+                worst[name, dtype] = found
+                # A 16-bit type: half an ulp for rounding, and the error in fp32, which is 2^-8 ulp of it at most.
+                limit = most if dtype == "float32" else 0.5 + most * 2.0**-12 + 2.0**-8
+                if found > limit or self.pack.calls(name) != before + 1:
+                    faults.append(f"{name} {dtype}: {found:.2f} ulp, {self.pack.calls(name) - before} calls")
+        said = ", ".join(f"{name} {worst[name, 'float32']:.2f}" for name in ULPS)
+        return not faults, "; ".join(faults[:5]) or f"ulp in fp32: {said}; in 16 bits rounded once"
+
+    def check_gelu(self) -> Result:
+        """Both forms, against float64: errors in ulp of half the input, since 1 + erf cancels below zero."""
+        torch, worst = self.torch, 0.0
+        before = self.pack.calls("gelu")
+        for dtype, approximate in ((d, a) for d in ROUNDOFF for a in ("none", "tanh")):
+            x = self._values(dtype)
+            exact = torch.nn.functional.gelu(x.double(), approximate=approximate)
+            found = torch.nn.functional.gelu(x, approximate=approximate).double()
+            relative, least = ROUNDOFF[dtype]
+            bound = exact.abs() * relative * 1.01 + least + x.double().abs() / 2 * 2.0**-24 * 12
+            fits = exact.abs() <= torch.finfo(x.dtype).max
+            worst = max(worst, float(((found - exact).abs() / bound)[fits].max()))
+        ran = self.pack.calls("gelu") - before
+        return worst <= 1 and ran == 6, f"{worst:.2f} of the bound in three types, ours ran {ran} of 6 times"
+
+    def check_function_edges(self) -> Result:
+        """NaN and infinities, every length, strides, in place, out=, nothing at all, several threads."""
+        torch, wrong = self.torch, []
+        special = torch.tensor([float("nan"), float("inf"), -float("inf"), 0.0, -0.0] * 3)
+        functions = [getattr(torch, name) for name in ULPS if name != "silu"]
+        functions += [torch.nn.functional.silu, torch.nn.functional.gelu]
+        for function, dtype in ((f, d) for f in functions for d in ROUNDOFF):
+            x = special.to(getattr(torch, dtype))
+            found, exact = function(x), function(x.double()).to(x.dtype)
+            if str(found.tolist()) != str(exact.tolist()):
+                wrong.append(f"{function.__name__} {dtype}: {found.tolist()[:5]}")
+            x = torch.randn(67).to(x.dtype)
+            whole = function(x)
+            lengths = [
+                n for n in (0, 1, 2, 3, 5, 8, 13, 66) if not torch.equal(function(x[:n].clone()), whole[:n])
+            ]
+            if lengths:
+                wrong.append(f"{function.__name__} {dtype} of {lengths}")
+            square = torch.randn(7, 600).to(x.dtype)
+            plain = function(square)
+            if not torch.equal(function(square.mT), plain.mT) or not torch.equal(
+                function(square[:, ::3]), plain[:, ::3]
+            ):
+                wrong.append(f"{function.__name__} {dtype} strided")
+        x = torch.randn(5, 70000)
+        if not torch.equal(torch.exp(x, out=torch.empty_like(x)), torch.exp(x).clone()):
+            wrong.append("out=")
+        if not torch.equal(x.clone().sigmoid_(), x.sigmoid()) or not torch.equal(
+            torch.exp(torch.arange(5)), torch.exp(torch.arange(5.0))
+        ):
+            wrong.append("in place, whole numbers")
+        one = x.tanh()
+        torch.set_num_threads(3)
+        if not torch.equal(x.tanh(), one):
+            wrong.append("threads")
+        torch.set_num_threads(1)
+        return not wrong, "; ".join(wrong[:4]) or "NaN, infinities, lengths, strides, out=, in place, threads"
+
+    def check_softmax(self) -> Result:
+        torch, worst, wrong, cases = self.torch, 0.0, [], 0
+        before = self.pack.calls("_softmax"), self.pack.calls("_log_softmax")
+        for dtype in ROUNDOFF:
+            for shape in ((1, 1), (3, 2), (2, 7), (5, 4, 33), (4, 1000), (2, 5000)):
+                x = (torch.randn(shape) * 6).to(getattr(torch, dtype))
+                relative, least = ROUNDOFF[dtype]
+                exact = torch.softmax(x.double(), -1)
+                error = (torch.softmax(x, -1).double() - exact).abs()
+                summed = (8 + shape[-1] / 4) * 2.0**-24
+                worst = max(worst, float((error / (exact * (relative * 1.01 + summed) + least)).max()))
+                exact = torch.log_softmax(x.double(), -1)
+                error = (torch.log_softmax(x, -1).double() - exact).abs()
+                bound = exact.abs() * relative * 1.01 + (8 + shape[-1] / 4 + 4 * exact.abs()) * 2.0**-24
+                worst = max(worst, float((error / bound).max()))
+                cases += 1
+        infinite = float("inf")
+        rows = [
+            [0.0, -infinite, 1.0],
+            [-infinite] * 3,
+            [infinite, 0.0, 1.0],
+            [float("nan"), 0.0, 0.0],
+            [-200.0, 0, 3],
+        ]
+        x = torch.tensor(rows)
+        for function in (torch.softmax, torch.log_softmax):
+            found, exact = function(x, -1), function(x.double(), -1).float()
+            cases += function is torch.softmax
+            same = torch.isclose(found, exact, rtol=1e-5, atol=1e-7, equal_nan=True)
+            if not bool(same.all()):
+                wrong.append(f"{function.__name__}: {found.tolist()}")
+        if torch.softmax(torch.ones(0, 4), -1).shape != (0, 4) or torch.softmax(
+            torch.ones(3, 0), -1
+        ).shape != (3, 0):
+            wrong.append("empty")
+        ran = self.pack.calls("_softmax") - before[0], self.pack.calls("_log_softmax") - before[1]
+        if ran != (cases, cases):
+            wrong.append(f"ours ran {ran} of {cases}")
+        return worst <= 1 and not wrong, "; ".join(wrong) or f"{cases} cases twice, {worst:.2f} of the bound"
+
+    def check_function_gradients(self) -> Result:
+        torch, worst = self.torch, 0.0
+        functions = [torch.exp, torch.sigmoid, torch.tanh, torch.erf, torch.nn.functional.silu]
+        functions += [
+            torch.nn.functional.gelu,
+            partial(torch.softmax, dim=-1),
+            partial(torch.log_softmax, dim=-1),
+        ]
+        for function in functions:
+            x = torch.randn(5, 33, requires_grad=True)
+            y = x.detach().double().requires_grad_()
+            weights = torch.randn(5, 33)
+            (function(x) * weights).sum().backward()
+            (function(y) * weights.double()).sum().backward()
+            distance = (x.grad.double() - y.grad).abs().max() / y.grad.abs().max()
+            worst = max(worst, float(distance))
+        return (
+            worst < 2e-6,
+            f"of {len(functions)} functions, apart from float64 by {worst:.1e} of the largest",
+        )
+
+    def check_any_size(self) -> Result:
+        """Products of any size in 16 bits: ours where the CPU has no bf16, PyTorch's elsewhere."""
+        torch, worst, cases = self.torch, 0.0, 0
+        before = self.pack.calls("mm") + self.pack.calls("bmm")
+        for dtype in HALVES:
+            for m, k, n in ((5, 3, 7), (17, 40, 33), (97, 300, 200), (120, 513, 193)):
+                a, b = self._random(m, k, dtype=dtype), self._random(k, n, dtype=dtype)
+                exact, size = a.double() @ b.double(), a.double().abs() @ b.double().abs()
+                for _, x in layouts(torch, a):
+                    for _, y in layouts(torch, b):
+                        worst = max(worst, self._beyond(torch.mm(x, y), exact, size, k, dtype))
+                        cases += 1
+                batch = torch.bmm(a.expand(3, m, k), b[None].expand(3, k, n))
+                worst = max(worst, *(self._beyond(one, exact, size, k, dtype) for one in batch))
+                cases += 1
+        ran = self.pack.calls("mm") + self.pack.calls("bmm") - before
+        return worst <= 1 and ran in (0, cases), f"{cases} cases, ours ran {ran}; {worst:.2f} of the bound"
+
+    def check_attention(self) -> Result:
+        """Attention makes its products through a stub that is taken over; oneDNN may serve bf16 before it."""
+        torch, worst = self.torch, 0.0
+        attend = torch.nn.functional.scaled_dot_product_attention
+        before = self.pack.calls("cpublas::gemm, result in fp32")
+        for dtype in HALVES:
+            for tokens, causal in ((1, False), (37, True), (70, False)):
+                q = self._random(2, 3, tokens, 40, dtype=dtype)
+                k, v = (self._random(2, 3, 70, 40, dtype=dtype) for _ in range(2))
+                exact = attend(q.double(), k.double(), v.double(), is_causal=causal)
+                error = (attend(q, k, v, is_causal=causal).double() - exact).abs().max()
+                # Weights and results are each rounded to 16 bits once.
+                worst = max(worst, float(error) / (4 * ROUNDOFF[dtype][0] * float(v.abs().max())))
+        ran = self.pack.calls("cpublas::gemm, result in fp32") - before
+        return (
+            worst <= 1 and ran > 0,
+            f"{worst:.2f} of four roundoffs of the largest value, {ran} products of ours",
+        )
+
+    def check_convolutions(self) -> Result:
+        """Whatever way PyTorch takes for a convolution in 16 bits, the result is that of float64."""
+        worst, f = 0.0, self.torch.nn.functional
+        for dtype in HALVES:
+            for groups, stride in ((1, 1), (2, 2), (8, 1)):
+                x = self._random(2, 8, 11, 13, dtype=dtype)
+                w, b = self._random(16, 8 // groups, 3, 3, dtype=dtype), self._random(16, dtype=dtype)
+                exact = f.conv2d(x.double(), w.double(), b.double(), stride, 1, 1, groups)
+                size = f.conv2d(x.double().abs(), w.double().abs(), b.double().abs(), stride, 1, 1, groups)
+                found = f.conv2d(x, w, b, stride, 1, 1, groups)
+                # The sum and the bias may each be rounded.
+                bound = (
+                    self._bound(exact, size, 8 * 9, dtype)
+                    + (exact.abs() + b.abs().max()) * ROUNDOFF[dtype][0]
+                )
+                worst = max(worst, float(((found.double() - exact).abs() / bound).max()))
+        return worst <= 1, f"{worst:.2f} of the bound"
+
+    def check_max_pooling(self) -> Result:
+        """Values and places as in float64, whose kernel is PyTorch's: paddings, steps, gaps, edges, NaN, ties."""
+        torch, wrong, cases = self.torch, [], 0
+        pool, before = partial(torch.nn.functional.max_pool2d, return_indices=True), self.pack.calls(POOL)
+        for dtype in ROUNDOFF:
+            for shape in ((2, 3, 17, 23), (1, 1, 5, 5), (4, 9, 40), (1, 2, 3, 3)):
+                x = torch.randint(-9, 9, shape).to(getattr(torch, dtype))  # with ties
+                x.view(-1)[::29] = float("nan")
+                x.view(-1)[::31] = -float("inf")
+                for window, step, padding, gap in (
+                    (3, 2, 1, 1),
+                    (2, 2, 0, 1),
+                    (3, 1, 1, 1),
+                    (2, 3, 1, 2),
+                    (3, 1, 0, 1),
+                ):
+                    cases += 1
+                    values, places = pool(x, window, step, padding, gap)
+                    exact, exact_places = pool(x.double(), window, step, padding, gap)
+                    same = str(values.double().tolist()) == str(exact.tolist())
+                    if not same or not torch.equal(places, exact_places):
+                        wrong.append(f"{dtype} {shape} {window} {step} {padding} {gap}")
+        ran = self.pack.calls(POOL) - before
+        last = torch.randn(2, 4, 9, 9).contiguous(memory_format=torch.channels_last)
+        if (
+            not torch.equal(pool(last, 3)[0].double(), pool(last.double(), 3)[0])
+            or self.pack.calls(POOL) != before + ran
+        ):
+            wrong.append("channels last")
+        return not wrong and ran == cases, "; ".join(
+            wrong[:4]
+        ) or f"{cases} cases equal, ours ran {ran} times"
 
     def check_left_alone(self) -> Result:
         """What is not ours reaches PyTorch's kernel, and what is wrong is refused as ever."""

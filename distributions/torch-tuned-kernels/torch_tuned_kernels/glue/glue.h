@@ -5,6 +5,7 @@
 #include <torch/library.h>
 
 #include <atomic>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -23,18 +24,26 @@ struct Operation {
 
     explicit Operation(const char* spelled) : name(spelled) {}
 
+    void count() { calls.fetch_add(1, std::memory_order_relaxed); }
+
     // Counts a call and hands its result on.
     template <class Result>
     Result&& served(Result&& result) {
-        calls.fetch_add(1, std::memory_order_relaxed);
+        count();
         return std::forward<Result>(result);
     }
 };
 
-// What is taken over: kernels at the dispatch key CPU, below autograd. Destroying it gives all back.
+// What is taken over: kernels at the dispatch key CPU, below autograd, and those that PyTorch's own kernels call through
+// a stub. Destroying it gives all back.
 struct Taken {
+    ~Taken() {
+        for (const std::function<void()>& one : undo) one();
+    }
+
     torch::Library aten{torch::Library::IMPL, "aten", c10::DispatchKey::CPU, __FILE__, __LINE__};
     std::vector<const Operation*> operations;
+    std::vector<std::function<void()>> undo;
 
     template <class Function>
     void replace(const Operation& operation, Function function) {
@@ -43,7 +52,10 @@ struct Taken {
     }
 };
 
-void register_products(Taken& taken);
-void register_int8(Taken& taken);
+void take_products(Taken& taken);
+void take_int8(Taken& taken);
+void take_elementwise(Taken& taken);
+void take_gemm(Taken& taken);
+void take_pool(Taken& taken);
 
 }  // namespace glue

@@ -76,7 +76,7 @@ Tensor& int_mm_out(const Tensor& a, const Tensor& b, Tensor& out) {
 
 }  // namespace
 
-void register_int8(Taken& taken) {
+void take_int8(Taken& taken) {
     taken.replace(int_mm_calls, TORCH_FN(int_mm));
     taken.replace(int_mm_out_calls, TORCH_FN(int_mm_out));
 }

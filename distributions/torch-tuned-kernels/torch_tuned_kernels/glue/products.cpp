@@ -1,4 +1,4 @@
-// mm, addmm, bmm, baddbmm and addmv in bf16 and fp16, where one side has few rows.
+// mm, addmm, bmm, baddbmm and addmv in bf16 and fp16: where one side has few rows, and of any size on CPUs without bf16.
 //
 // Each function looks at what it is given; what is not ours goes to PyTorch's own kernel by a direct call (at::cpu),
 // so that nothing is looked up twice. Linear layers arrive here too: torch.nn.Linear is addmm or mm.
@@ -14,6 +14,7 @@
 
 #include <algorithm>
 #include <array>
+#include <memory>
 #include <optional>
 #include <vector>
 
@@ -31,6 +32,7 @@ using tuned::Half;
 constexpr int64_t kFewRows = 4;
 constexpr int64_t kColumns = 64;        // a thread takes whole blocks of columns
 constexpr int64_t kTaskElements = 1 << 16;  // elements of B that are worth a thread: 128 KiB
+constexpr int64_t kTaskProducts = 1 << 20;  // multiplications that are worth a thread, where these set the pace
 
 struct Matrix {
     const uint16_t* data;
@@ -117,6 +119,47 @@ void multiply_all(Half type, const Plan& how, int64_t batches, int64_t width, in
     });
 }
 
+// Whether products of any size are ours, too. PyTorch's bf16 is well made where the CPU has BFMMLA, and plain loops
+// elsewhere; its fp16 is plain loops on Neoverse N1 and older (docs/evidence/kernels.md).
+bool any_size() {
+    static const bool wide = !machine_has_bf16();
+    return wide;
+}
+
+// A batch of products of any size, cut into blocks that threads share.
+template <class Left, class Right, class How>
+void multiply_wide(Half type, int64_t batches, int64_t m, int64_t n, int64_t k, const Left& left, const Right& right,
+                   const How& finish) {
+    int64_t height = std::min(m, tuned::wide_rows), width = std::min(n, tuned::wide_columns);
+    const auto down = [&] { return (m + height - 1) / height; };
+    const auto across = [&] { return (n + width - 1) / width; };
+    while (batches * down() * across() < at::get_num_threads() && height * width * k / 2 >= kTaskProducts &&
+           (height >= 32 || width >= 48)) {
+        if (height >= 32 && 2 * height >= width)
+            height = (height / 2 + 7) / 8 * 8;
+        else
+            width = (width / 2 + 11) / 12 * 12;
+    }
+    const int64_t columns = across(), blocks = down() * columns;
+    const int64_t grain = std::max<int64_t>(1, kTaskProducts / (height * width * k));
+    at::parallel_for(0, batches * blocks, grain, [&](int64_t begin, int64_t end) {
+        const std::unique_ptr<float[]> scratch(new float[static_cast<size_t>(tuned::wide_scratch)]);
+        for (int64_t task = begin; task < end; ++task) {
+            const int64_t batch = task / blocks, i = task % blocks / columns * height, j = task % columns * width;
+            Matrix a = left(batch), b = right(batch);
+            a.data += i * a.row;
+            b.data += j * b.column;
+            Finish how = finish(batch);
+            how.out += i * how.out_row + j * how.out_column;
+            if (how.added) how.added += i * how.added_row + j * how.added_column;
+            const int64_t rows = std::min(height, m - i), wide = std::min(width, n - j);
+            const float* const sums = tuned::wide_sums(type, {a.data, a.row, a.column}, {b.data, b.row, b.column}, rows,
+                                                       wide, k, scratch.get());
+            tuned::wide_finish(type, sums, rows, wide, how);
+        }
+    });
+}
+
 // A tensor of one, two or three dimensions seen as [batch, rows, columns]: strides, 0 where it is repeated.
 using Strides = std::array<int64_t, 3>;
 
@@ -166,7 +209,8 @@ bool product(const Tensor& a, const Tensor& b, const Tensor* added, float beta, 
     const uint16_t *left = data_of(a), *right = data_of(b);
     const Matrix x{left, f->m, f->k, f->a[1], f->a[2]}, y{right, f->k, f->n, f->b[1], f->b[2]};
     const std::optional<Plan> how = plan(f->m, f->n, f->k, x, y);
-    if (!how) return false;
+    const bool contiguous = (x.row == 1 || x.column == 1) && (y.row == 1 || y.column == 1);
+    if (!how && !(any_size() && contiguous && f->m != 0 && f->n != 0 && f->k != 0)) return false;
     std::array<int64_t, 3> sizes{f->batches, f->m, f->n};
     const at::IntArrayRef shape = a.dim() == 3 ? at::IntArrayRef(sizes) : at::IntArrayRef(sizes).slice(1);
     Strides add{0, 0, 0};
@@ -187,18 +231,20 @@ bool product(const Tensor& a, const Tensor& b, const Tensor* added, float beta, 
     const std::optional<Strides> to = expanded(out, f->batches, f->m, f->n);
     uint16_t* const result = static_cast<uint16_t*>(out.mutable_data_ptr());
     const uint16_t* const extra = added && beta != 0 ? data_of(*added) : nullptr;
-    multiply_all(
-        *half(a), *how, f->batches, std::max(f->m, f->n), f->k,
-        [&](int64_t batch) {
-            return Matrix{left + batch * f->a[0], f->m, f->k, f->a[1], f->a[2]};
-        },
-        [&](int64_t batch) {
-            return Matrix{right + batch * f->b[0], f->k, f->n, f->b[1], f->b[2]};
-        },
-        [&](int64_t batch) {
-            return Finish{alpha,  extra ? beta : 0, extra ? extra + batch * add[0] : nullptr, add[1], add[2],
-                          result + batch * (*to)[0], (*to)[1], (*to)[2]};
-        });
+    const auto a_of = [&](int64_t batch) {
+        return Matrix{left + batch * f->a[0], f->m, f->k, f->a[1], f->a[2]};
+    };
+    const auto b_of = [&](int64_t batch) {
+        return Matrix{right + batch * f->b[0], f->k, f->n, f->b[1], f->b[2]};
+    };
+    const auto finish_of = [&](int64_t batch) {
+        return Finish{alpha,  extra ? beta : 0, extra ? extra + batch * add[0] : nullptr, add[1], add[2],
+                      result + batch * (*to)[0], (*to)[1], (*to)[2]};
+    };
+    if (how)
+        multiply_all(*half(a), *how, f->batches, std::max(f->m, f->n), f->k, a_of, b_of, finish_of);
+    else
+        multiply_wide(*half(a), f->batches, f->m, f->n, f->k, a_of, b_of, finish_of);
     return true;
 }
 
@@ -317,7 +363,7 @@ Tensor& addmv_(Tensor& self, const Tensor& a, const Tensor& x, const Scalar& bet
 
 }  // namespace
 
-void register_products(Taken& taken) {
+void take_products(Taken& taken) {
     taken.replace(mm_calls, TORCH_FN(mm));
     taken.replace(mm_out_calls, TORCH_FN(mm_out));
     taken.replace(addmm_calls, TORCH_FN(addmm));

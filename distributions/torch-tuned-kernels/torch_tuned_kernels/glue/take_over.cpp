@@ -31,8 +31,11 @@ std::string take_over() {
     if (taken || !supported(why)) return why;
     const Quiet quiet;
     taken = std::make_unique<Taken>();
-    register_products(*taken);
-    register_int8(*taken);
+    take_products(*taken);
+    take_int8(*taken);
+    take_elementwise(*taken);
+    take_gemm(*taken);
+    take_pool(*taken);
     return why;
 }
 
@@ -59,7 +62,7 @@ int64_t calls(const std::string& name) {
 
 std::vector<std::string> compiled_to() {
     return {"bf16 products: " + std::string(tuned::products_bf16), "fp16 products: " + std::string(tuned::products_fp16),
-            "int8 products: " + std::string(tuned::products_int8)};
+            "int8 products: " + std::string(tuned::products_int8), "elementwise: " + std::string(tuned::elementwise)};
 }
 
 }  // namespace

@@ -7,6 +7,7 @@
 #include <algorithm>
 
 #include "kernels/bf16.h"
+#include "kernels/finish.h"
 #include "kernels/fp16.h"
 #include "kernels/kernels.h"
 
@@ -18,65 +19,37 @@ constexpr int kTogether = 4;  // rows of A that share a pass over B
 
 using Sums = float[kTogether][kBlock];
 
-// Rounds sums of `rows` rows and columns [from, to) into the result; row `top` of it is the first.
-template <class Numbers>
-void finish(const Sums& sums, int64_t top, int64_t rows, int64_t from, int64_t to, const Finish& how) {
-    const bool contiguous = how.out_column == 1 && (how.beta == 0 || how.added_column == 1);
-    const float32x4_t alpha = vdupq_n_f32(how.alpha), beta = vdupq_n_f32(how.beta);
-    for (int64_t i = 0; i < rows; ++i) {
-        uint16_t* out = how.out + (top + i) * how.out_row + from * how.out_column;
-        const uint16_t* added = how.beta == 0 ? nullptr : how.added + (top + i) * how.added_row + from * how.added_column;
-        int64_t j = 0;
-        for (; contiguous && j + 8 <= to - from; j += 8) {
-            float32x4_t low = vmulq_f32(alpha, vld1q_f32(&sums[i][j]));
-            float32x4_t high = vmulq_f32(alpha, vld1q_f32(&sums[i][j + 4]));
-            if (added) {
-                const uint16x8_t x = vld1q_u16(added + j);
-                low = vfmaq_f32(low, beta, Numbers::widen_low(x));
-                high = vfmaq_f32(high, beta, Numbers::widen_high(x));
-            }
-            vst1q_u16(out + j, vcombine_u16(Numbers::narrow(low), Numbers::narrow(high)));
-        }
-        for (; j < to - from; ++j) {
-            float value = how.alpha * sums[i][j];
-            if (added) value = __builtin_fmaf(how.beta, Numbers::widen(added[j * how.added_column]), value);
-            out[j * how.out_column] = vget_lane_u16(Numbers::narrow(vdupq_n_f32(value)), 0);
-        }
-    }
-}
-
-// R x C dot products by Advanced SIMD. What is left of the depth goes through buffers that end in zeros.
-template <class K, int R, int C>
+// R x C dot products by Advanced SIMD, of row `first` of A and those after it. What is left of the depth goes through buffers that end in zeros.
+template <class K, int R, int C, int first = 0>
 void dots(const uint16_t* const (&a)[kTogether], const uint16_t* const (&b)[8], int64_t depth, Sums& sums, int at) {
     typename K::Sum s[R][C];
     for (auto& row : s)
         for (auto& sum : row) sum = K::zero();
-    const auto step = [&s](const uint16_t* const (&left)[R], const uint16_t* const (&right)[C]) {
+    const auto step = [&s](const uint16_t* const (&left)[R], const uint16_t* const (&right)[C], int64_t k)
+                          __attribute__((always_inline)) {
         typename K::Operand x[R];
-        for (int i = 0; i < R; ++i) x[i] = K::load(left[i]);
+        for (int i = 0; i < R; ++i) x[i] = K::load(left[i] + k);
         for (int j = 0; j < C; ++j) {
-            const typename K::Operand y = K::load(right[j]);
+            const typename K::Operand y = K::load(right[j] + k);
             for (int i = 0; i < R; ++i) s[i][j] = K::dot(s[i][j], y, x[i]);
         }
     };
+    // Copies, so that they are in registers: the last step needs addresses of its own.
     const uint16_t *left[R], *right[C];
-    for (int i = 0; i < R; ++i) left[i] = a[i];
+    for (int i = 0; i < R; ++i) left[i] = a[first + i];
     for (int j = 0; j < C; ++j) right[j] = b[j];
     int64_t k = 0;
-    for (; k + 8 <= depth; k += 8) {
-        step(left, right);
-        for (auto& p : left) p += 8;
-        for (auto& p : right) p += 8;
-    }
+    for (; k + 8 <= depth; k += 8) step(left, right, k);
     if (k < depth) {
         uint16_t rest[R + C][8] = {};
+        const uint16_t *last_left[R], *last_right[C];
         const size_t bytes = static_cast<size_t>(depth - k) * sizeof(uint16_t);
-        for (int i = 0; i < R; ++i) left[i] = static_cast<uint16_t*>(std::memcpy(rest[i], left[i], bytes));
-        for (int j = 0; j < C; ++j) right[j] = static_cast<uint16_t*>(std::memcpy(rest[R + j], right[j], bytes));
-        step(left, right);
+        for (int i = 0; i < R; ++i) last_left[i] = static_cast<uint16_t*>(std::memcpy(rest[i], left[i] + k, bytes));
+        for (int j = 0; j < C; ++j) last_right[j] = static_cast<uint16_t*>(std::memcpy(rest[R + j], b[j] + k, bytes));
+        step(last_left, last_right, 0);
     }
     for (int i = 0; i < R; ++i)
-        for (int j = 0; j < C; ++j) sums[i][at + j] = K::total(s[i][j]);
+        for (int j = 0; j < C; ++j) sums[first + i][at + j] = K::total(s[i][j]);
 }
 
 template <class K>
@@ -89,9 +62,12 @@ struct Dots {
                     int at) {
         dots<K, 2, 4>(a, b, depth, sums, at);
     }
+    // Where a sum takes two registers, sixteen of them leave none for the factors.
     static void four(const uint16_t* const (&a)[kTogether], const uint16_t* const (&b)[8], int64_t depth, Sums& sums,
                      int at) {
-        dots<K, 4, 4>(a, b, depth, sums, at);
+        if (sizeof(typename K::Sum) == sizeof(float32x4_t)) return dots<K, 4, 4>(a, b, depth, sums, at);
+        dots<K, 2, 4>(a, b, depth, sums, at);
+        dots<K, 2, 4, 2>(a, b, depth, sums, at);
     }
 };
 
@@ -191,7 +167,7 @@ void by_columns(const uint16_t* a, int64_t lda, int64_t rows, const uint16_t* b,
                     D::four(x, y, depth, sums, at);
                 }
             }
-            finish<Numbers>(sums, top, height, left, right, how);
+            finish<Numbers>(&sums[0][0], kBlock, top, height, left, right, how);
         }
     }
 }
@@ -250,7 +226,7 @@ void by_rows(const uint16_t* a, int64_t lda, int64_t rows, const uint16_t* b, in
                 if (height == 1) columns<K, 1, 1>(x, lda, y, ldb, depth, sums, at);
             }
             if (j < width) narrow_columns<K>(x, lda, height, b + left + j, ldb, depth, width - j, sums, static_cast<int>(j));
-            finish<K>(sums, top, height, left, right, how);
+            finish<K>(&sums[0][0], kBlock, top, height, left, right, how);
             top += height;
         }
     }
