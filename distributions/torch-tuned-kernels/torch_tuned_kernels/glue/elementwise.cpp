@@ -10,6 +10,7 @@
 #include <ATen/native/Activation.h>
 #include <ATen/native/UnaryOps.h>
 #include <ATen/native/cpu/SoftmaxKernel.h>
+#include <ATen/ops/gelu_cpu_dispatch.h>
 
 #include <algorithm>
 #include <cstring>
@@ -71,7 +72,8 @@ bool run(TensorIteratorBase& iter, Function function) {
 }
 
 Operation exp_calls("exp"), sigmoid_calls("sigmoid"), tanh_calls("tanh"), erf_calls("erf"), silu_calls("silu");
-Operation gelu_calls("gelu"), softmax_calls("_softmax"), log_softmax_calls("_log_softmax");
+Operation gelu_calls("gelu"), gelu_out_calls("gelu.out"), gelu_in_place_calls("gelu_");
+Operation softmax_calls("_softmax"), log_softmax_calls("_log_softmax");
 
 #define UNARY(name, function, stub)                                                   \
     void name(TensorIteratorBase& iter) {                                             \
@@ -89,11 +91,37 @@ UNARY(silu, Function::silu, at::native::silu_stub)
 
 #undef UNARY
 
-void gelu(TensorIteratorBase& iter, at::native::GeluType type) {
-    if (run(iter, type == at::native::GeluType::Tanh ? Function::gelu_tanh : Function::gelu))
-        gelu_calls.count();
-    else
-        Place<std::remove_reference_t<decltype(at::native::GeluKernel)>>::stock(iter, type);
+// PyTorch sends gelu to oneDNN before it would reach a stub, so it is taken over at the dispatcher.
+std::optional<Function> gelu_form(const Tensor& self, c10::string_view approximate) {
+    if (!element(self.scalar_type()) || self.layout() != at::kStrided || self.has_names()) return std::nullopt;
+    if (approximate == "none") return Function::gelu;
+    if (approximate == "tanh") return Function::gelu_tanh;
+    return std::nullopt;
+}
+
+Tensor gelu(const Tensor& self, c10::string_view approximate) {
+    if (const std::optional<Function> form = gelu_form(self, approximate)) {
+        at::TensorIterator iter = at::TensorIterator::unary_op(Tensor(), self);
+        if (run(iter, *form)) return gelu_calls.served(iter.output());
+    }
+    return at::cpu::gelu(self, approximate);
+}
+
+Tensor& gelu_out(const Tensor& self, c10::string_view approximate, Tensor& out) {
+    const std::optional<Function> form = gelu_form(self, approximate);
+    if (form && out.scalar_type() == self.scalar_type() && out.sizes() == self.sizes()) {
+        at::TensorIterator iter = at::TensorIterator::unary_op(out, self);
+        if (run(iter, *form)) return gelu_out_calls.served(out);
+    }
+    return at::cpu::gelu_outf(self, approximate, out);
+}
+
+Tensor& gelu_in_place(Tensor& self, c10::string_view approximate) {
+    if (const std::optional<Function> form = gelu_form(self, approximate)) {
+        at::TensorIterator iter = at::TensorIterator::unary_op(self, self);
+        if (run(iter, *form)) return gelu_in_place_calls.served(self);
+    }
+    return at::cpu::gelu_(self, approximate);
 }
 
 bool rows(const Tensor& out, const Tensor& in, bool logarithm) {
@@ -135,7 +163,9 @@ void take_elementwise(Taken& taken) {
     take(taken, at::native::tanh_stub, tanh, tanh_calls);
     take(taken, at::native::erf_stub, erf, erf_calls);
     take(taken, at::native::silu_stub, silu, silu_calls);
-    take(taken, at::native::GeluKernel, gelu, gelu_calls);
+    taken.replace(gelu_calls, TORCH_FN(gelu));
+    taken.replace(gelu_out_calls, TORCH_FN(gelu_out));
+    taken.replace(gelu_in_place_calls, TORCH_FN(gelu_in_place));
     take(taken, at::native::softmax_lastdim_kernel, softmax, softmax_calls);
     take(taken, at::native::log_softmax_lastdim_kernel, log_softmax, log_softmax_calls);
 }

@@ -165,20 +165,22 @@ __attribute__((noinline)) float exponentials(float* wide, int64_t n, float large
     return S::total(sums);
 }
 
-// out = (x - less) * factor
+// out = ((x - largest) - less) * factor
 template <class M>
-__attribute__((noinline)) void scaled(const float* x, typename M::Stored* out, int64_t n, float less, float factor) {
+__attribute__((noinline)) void scaled(const float* x, typename M::Stored* out, int64_t n, float largest, float less,
+                                      float factor) {
     using S = Best;
     const int64_t whole = S::whole(n), width = S::width();
-    const auto shift = S::all(less), times = S::all(factor);
+    const auto top = S::all(largest), shift = S::all(less), times = S::all(factor);
     int64_t i = 0;
     for (; i < whole; i += width) {
         const auto on = S::active(i, n);
-        M::template store<S>(on, out + i, S::mul(S::sub(S::load(on, x + i), shift), times));
+        M::template store<S>(on, out + i, S::mul(S::sub(S::sub(S::load(on, x + i), top), shift), times));
     }
     if (whole < n) {
         typename M::Stored edge[4];
-        M::template store<S>(S::every(), edge, S::mul(S::sub(S::load(S::every(), x + i), shift), times));
+        const auto last = S::sub(S::sub(S::load(S::every(), x + i), top), shift);
+        M::template store<S>(S::every(), edge, S::mul(last, times));
         std::copy(edge, edge + (n - i), out + i);
     }
 }
@@ -192,9 +194,9 @@ void softmax(const void* in, void* out, int64_t rows, int64_t n, float* wide) {
         const float sum = exponentials<logarithm>(wide, padded, largest);
         T* const to = static_cast<T*>(out) + i * n;
         if (logarithm)
-            scaled<M>(wide, to, n, largest + std::log(sum), 1);
+            scaled<M>(wide, to, n, largest, std::log(sum), 1);
         else
-            scaled<M>(wide, to, n, 0, 1 / sum);
+            scaled<M>(wide, to, n, 0, 0, 1 / sum);
     }
 }
 

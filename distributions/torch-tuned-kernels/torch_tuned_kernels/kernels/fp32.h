@@ -185,11 +185,12 @@ using Best = Sve;
 using Best = Neon;
 #endif
 
-// Within 3 ulp, subnormal results too; within 2 up to 87 in size. `ordinary` says that no value is larger.
+// Within 3 ulp, subnormal results too; within 2 up to 87 in size. `ordinary` says that no value is larger, and changes
+// no result: what a value gives does not depend on its neighbours.
 template <class S, bool ordinary>
 typename S::V exp_of(typename S::V x) {
     if (ordinary) return S::exp_ordinary(x);
-    return S::exp_any(x);
+    return S::choose(S::greater(S::abs(x), S::all(kOrdinary)), S::exp_any(x), S::exp_ordinary(x));
 }
 
 // For sums: exp(x) - exp(-87), with x below -87 taken as that. So -infinity gives 0, and whatever counts beside a 1 is
