@@ -101,8 +101,9 @@ std::optional<Function> gelu_form(const Tensor& self, c10::string_view approxima
 
 Tensor gelu(const Tensor& self, c10::string_view approximate) {
     if (const std::optional<Function> form = gelu_form(self, approximate)) {
-        at::TensorIterator iter = at::TensorIterator::unary_op(Tensor(), self);
-        if (run(iter, *form)) return gelu_calls.served(iter.output());
+        Tensor none;  // made by the iterator
+        at::TensorIterator iter = at::TensorIterator::unary_op(none, self);
+        if (run(iter, *form)) return gelu_calls.served(Tensor(iter.output()));
     }
     return at::cpu::gelu(self, approximate);
 }
