@@ -242,7 +242,7 @@ struct Tanh {
         const V near = S::fma(S::mul(p, z), x, x);
         const V e = S::exp_ordinary(S::min(S::add(size, size), S::all(kOrdinary)));
         const V far = S::sub(S::all(1), S::div(S::all(2), S::add(e, S::all(1))));
-        return S::choose(S::greater(size, S::all(0.625F)), S::with_sign(far, x), near);
+        return S::with_sign(S::choose(S::greater(size, S::all(0.625F)), far, near), x);  // -0 stays -0
     }
 };
 
