@@ -56,8 +56,8 @@ def layouts(torch: Any, x: Any) -> Iterator[tuple[str, Any]]:
 class Checks:
     """The checks, with the modules they are about."""
 
-    def __init__(self, torch: Any, pack: Any, said: str) -> None:
-        self.torch, self.pack, self.said = torch, pack, said
+    def __init__(self, torch: Any, pack: Any, said: str, first: int) -> None:
+        self.torch, self.pack, self.said, self.first = torch, pack, said, first
 
     def _bound(self, exact: Any, size: Any, depth: int, dtype: str) -> Any:
         """How far a sum of ``depth`` products may be from ``exact``: rounded once, and added up in fp32.
@@ -86,13 +86,13 @@ class Checks:
 
     def check_quiet(self) -> Result:
         """`import torch` alone has loaded it and said nothing; a variable switches it off."""
-        pack, before = self.pack, self.pack.taken_over()
+        pack, start, before = self.pack, self.pack._pack.start, self.pack.taken_over()
         pack.give_back()
         os.environ["TORCH_TUNED_KERNELS"] = "0"
-        pack._autoload()
+        start()
         off, why = pack.taken_over(), pack.why_not()
         del os.environ["TORCH_TUNED_KERNELS"]
-        pack._autoload()
+        start()
         good = (
             not self.said and before == pack.taken_over() != () and not off and "TORCH_TUNED_KERNELS=0" in why
         )
@@ -100,6 +100,10 @@ class Checks:
             good,
             self.said or "loaded by `import torch` without a word; TORCH_TUNED_KERNELS=0 leaves all as it is",
         )
+
+    def check_import_order(self) -> Result:
+        """The package can be imported before torch, too."""
+        return self.first == 0, f"imported before torch in a process of its own: ended with {self.first}"
 
     def _products(self, dtype: str) -> Result:
         torch, worst, cases, faults = self.torch, 0.0, 0, []
@@ -596,14 +600,29 @@ def imported_torch() -> str:
         return "; ".join([*(str(one.message) for one in warned), file.read().decode().strip()]).strip("; ")
 
 
+def imported_first() -> int:
+    """Import the package before torch, in a process of its own; return how it ended, 0 if it took over."""
+    child = os.fork()
+    if child:
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    ending = 2
+    try:
+        import torch_tuned_kernels
+
+        ending = int(not torch_tuned_kernels.taken_over())
+    finally:
+        os._exit(ending)
+
+
 def main() -> None:
+    first = imported_first()
     said = imported_torch()
     loaded = "torch_tuned_kernels" in sys.modules
     import torch
     import torch_tuned_kernels as pack
 
     torch.manual_seed(20)
-    checks = Checks(torch, pack, said if loaded else "`import torch` has not loaded it")
+    checks = Checks(torch, pack, said if loaded else "`import torch` has not loaded it", first)
     names = [name for name in vars(Checks) if name.startswith("check_")]
     report({name.removeprefix("check_"): getattr(checks, name) for name in names}, vital="taken_over")
 
