@@ -195,7 +195,7 @@ def compile_inputs(cell: Cell, flags: tuple[str, ...], ingredients: Ingredients)
     if cell.environment != cell.raw_environment:
         inputs["facts"] = cell.environment
     if recipe.extends is not None:
-        inputs["extends"] = recipe.extends.model_dump(mode="json")
+        inputs["extends"] = recipe.extends.on(cell.python).model_dump(mode="json", exclude={"pythons"})
     if settings.bazel is not None and cell.bazel is not None:
         inputs["bazel"] = {
             "stage": ingredients.stages["bazel"],

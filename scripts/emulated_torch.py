@@ -15,29 +15,39 @@ PYTHON = "cp311"
 _MOST_SECONDS = 3600.0
 
 
-def output_of(wheels: Sequence[Path], target: str, program: str) -> list[str]:
+def output_of(
+    wheels: Sequence[Path],
+    target: str,
+    program: str,
+    *,
+    recipe: str = "pytorch",
+    python: str = PYTHON,
+    arguments: Sequence[str] = (),
+) -> list[str]:
     """Return the output of ``program`` with each of the wheels, on the emulated CPU of a target.
+
+    ``recipe`` is that whose test requirements lie beside the wheels.
 
     Raises:
         SystemExit: pip cannot install a wheel, or the program fails. The message is the end of its error output.
     """
     project = Project()
-    emulated = EmulatedPython.standing_in(project.toolbox, PYTHON, stand_in(project.targets[target]))
-    beside = install_requirements(project.toolbox, requirements_lock("pytorch", "tests", PYTHON), PYTHON)
+    emulated = EmulatedPython.standing_in(project.toolbox, python, stand_in(project.targets[target]))
+    beside = install_requirements(project.toolbox, requirements_lock(recipe, "tests", python), python)
     answers = []
     with tempfile.TemporaryDirectory(dir=project.toolbox.home / "tmp") as scratch:
         for number, wheel in enumerate(wheels):
             environment = emulated.create_environment(Path(scratch) / str(number))
             install = ["-m", "pip", "install", "--quiet", "--no-index", "--no-deps", str(wheel.resolve())]
-            for arguments in (install, ["-c", program]):
+            for command in (install, ["-c", program, *arguments]):
                 done = emulated.run(
-                    arguments,
+                    command,
                     environment=environment,
                     extra={"PYTHONPATH": str(beside)},
                     timeout=_MOST_SECONDS,
                 )
                 if done.returncode:
                     raise SystemExit(f"{wheel.name}: {done.stderr.strip()[-800:]}")
-                write_bytecode(project.toolbox, PYTHON, *environment.glob("lib/python3*/site-packages"))
+                write_bytecode(project.toolbox, python, *environment.glob("lib/python3*/site-packages"))
             answers.append(done.stdout)
     return answers

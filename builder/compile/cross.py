@@ -170,8 +170,8 @@ def _prepare(build: Build, toolbox: Toolbox, work: Path, progress: Progress) -> 
         lay_out_part(toolbox.ensure(part), work)
     for dependency in build.dependencies:
         lay_out_dependency(dependency, toolbox, work)
-    if build.recipe.extends:
-        lay_out_framework(build.recipe.extends, toolbox)
+    if build.framework:
+        lay_out_framework(build.framework, toolbox)
     for library in build.built:
         build_library(library, build, toolbox, python, fits.jobs, progress)
     beside = [relinked_folder(static, work) for static in build.relinked]

@@ -119,11 +119,11 @@ def _framework_variables(build: Build, toolbox: Toolbox, include: Path) -> dict[
 
     Its headers are system headers, so that the compiler prints no warnings about them.
     """
-    if build.recipe.extends is None:
+    if (framework := build.framework) is None:
         return {}
-    folder = framework_folder(build.recipe.extends, toolbox)
-    headers = [f"-isystem {folder / inside}" for inside in build.recipe.extends.headers]
-    places = dict.fromkeys((folder / library).parent for library in build.recipe.extends.libraries)
+    folder = framework_folder(framework, toolbox)
+    headers = [f"-isystem {folder / inside}" for inside in framework.headers]
+    places = dict.fromkeys((folder / library).parent for library in framework.libraries)
     return {
         "CPPFLAGS": " ".join([f"-I{include}", *headers]),
         "LDFLAGS": " ".join(f"-L{place}" for place in places),

@@ -196,10 +196,9 @@ def requirements_beside(recipe: Recipe, python: str, toolbox: Toolbox) -> dict[s
     again = f"run `armwheels lock --recipe {recipe.name} --python {python}`"
     if not lock.is_file():
         raise VerifyError(f"recipe {recipe.name} has no pinned test requirements for {python}; {again}")
-    if recipe.extends and recipe.extends.sha256 not in lock.read_text(encoding="utf-8"):
-        raise VerifyError(
-            f"{lock.name} does not pin {recipe.extends.filename}, which the recipe extends; {again}"
-        )
+    framework = recipe.extends.on(python) if recipe.extends else None
+    if framework and framework.sha256 not in lock.read_text(encoding="utf-8"):
+        raise VerifyError(f"{lock.name} does not pin {framework.filename}, which the recipe extends; {again}")
     folder = install_requirements(toolbox, lock, python)
     return {"PYTHONPATH": str(folder)}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from builder.model.base import Frozen, Name, PythonTag, Sha256
-from builder.model.libraries import BuiltDependency, StaticDependency, WheelDependency
+from builder.model.libraries import BuiltDependency, Framework, StaticDependency, WheelDependency
 from builder.model.recipe import Recipe
 from builder.model.sources import VersionSource
 from builder.model.wheel_name import build_tag, local_version
@@ -42,6 +42,11 @@ class Build(Frozen):
     @property
     def source(self) -> VersionSource:
         return self.recipe.versions[self.version]
+
+    @property
+    def framework(self) -> Framework | None:
+        """The framework that the recipe extends, with its wheel for this build's Python."""
+        return self.recipe.extends.on(self.python) if self.recipe.extends else None
 
     @property
     def dependencies(self) -> tuple[WheelDependency, ...]:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from builder.model.base import Config, Name, Sha256
+from builder.model.base import Config, Name, PythonTag, Sha256
 from builder.model.expectations import Supplied
 from builder.model.sources import VersionSource
 
@@ -41,6 +41,15 @@ class WheelDependency(Config):
     """Licence texts, as paths inside the wheel."""
 
 
+class FrameworkWheel(Config):
+    """A framework's wheel for one Python."""
+
+    filename: str
+    """File name of the wheel as the index lists it."""
+    sha256: Sha256
+    """sha256 of the wheel."""
+
+
 class Framework(Config):
     """The framework that this recipe extends, as a PyPI wheel to compile and link against.
 
@@ -59,6 +68,14 @@ class Framework(Config):
     """Folders of headers inside the wheel."""
     libraries: Annotated[tuple[str, ...], Field(min_length=1)]
     """Shared libraries inside the wheel that the extension may need; the framework has loaded them before."""
+    pythons: dict[PythonTag, FrameworkWheel] = Field(default_factory=dict)
+    """The framework's wheels for other Pythons than that of ``filename``."""
+
+    def on(self, python: str) -> Framework:
+        """The framework as it is for one Python: with that Python's wheel, and no other."""
+        wheel = self.pythons.get(python)
+        chosen = wheel.model_dump() if wheel else {}
+        return self.model_copy(update={**chosen, "pythons": {}})
 
     @property
     def requirement(self) -> str:

@@ -55,7 +55,7 @@ def make_passport(build: Build, observed: tuple[str, ...], toolbox: Toolbox) -> 
         "digests": {"compile": build.compile_digest, "wheel": build.wheel_digest},
         "source_date_epoch": build.source.epoch,
     }
-    if framework := build.recipe.extends:
+    if framework := build.framework:
         passport["extends"] = framework.model_dump(mode="json", include={"name", "version", "sha256"})
     if build.licensed:
         passport["licensed"] = build.licensed

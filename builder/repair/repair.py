@@ -135,7 +135,7 @@ def library_folders(build: Build, toolbox: Toolbox, work: Path) -> list[Path]:
 def _graft(build: Build, raw: Path, toolbox: Toolbox, work: Path, into: Path) -> tuple[Path, list[str]]:
     """Run auditwheel; returns the wheel that it made and the platform tags that the wheel meets."""
     folders = ":".join(map(str, library_folders(build, toolbox, work)))
-    supplied = build.recipe.extends.supplied.libraries if build.recipe.extends else ()
+    supplied = build.framework.supplied.libraries if build.framework else ()
     abi = analyze_wheel_abi(
         Libc.GLIBC,
         Architecture.aarch64,

@@ -223,6 +223,17 @@ class TestFramework:
         jsonschema.validate(passport, schema, cls=jsonschema.Draft202012Validator)
         assert passport["extends"] == {"name": "torch", "version": "2.6.0", "sha256": SHA}
 
+    def test_each_python_has_a_wheel_of_its_own(self, targets: Targets) -> None:
+        other = {"filename": "torch-2.6.0-cp313-cp313-manylinux_2_28_aarch64.whl", "sha256": "e" * 64}
+        recipe = _recipe(extends={**EXTENDS, "pythons": {"cp313": other}})
+        on_311 = build_for(recipe, targets)
+        assert on_311.framework == Framework.model_validate(EXTENDS)
+        # What other Pythons have leaves this one's wheels as they are.
+        assert on_311.compile_digest == build_for(_recipe(extends=EXTENDS), targets).compile_digest
+        framework = recipe.extends.on("cp313")
+        assert (framework.filename, framework.sha256) == (other["filename"], other["sha256"])
+        assert framework.headers == ("torch/include",)
+
     def test_its_libraries_are_the_audit_s_to_know(self) -> None:
         toolchains = SimpleNamespace(compilers={"zig": SimpleNamespace(allow=())})
         supplied = recipe_expectations(_recipe(extends=EXTENDS), "generic", toolchains).supplied
@@ -247,10 +258,15 @@ class TestFramework:
 
 def test_the_shipped_extensions_agree_with_their_locks_and_their_metadata() -> None:
     extensions = [recipe for recipe in load_recipes().values() if recipe.extends]
-    names = {"torch-int8-linear", "tensorflow-bf16-matmul", "tensorflow-tuned-kernels"}
+    names = {"torch-int8-linear", "tensorflow-bf16-matmul", "tensorflow-tuned-kernels", "torch-tuned-kernels"}
     assert {recipe.name for recipe in extensions} == names
     for recipe in extensions:
-        assert recipe.extends.sha256 in requirements_lock(recipe.name, "tests", "cp311").read_text()
+        for python in ("cp311", *recipe.extends.pythons):
+            assert f"-{python}-" in recipe.extends.on(python).filename
+            assert (
+                recipe.extends.on(python).sha256
+                in requirements_lock(recipe.name, "tests", python).read_text()
+            )
         for version in recipe.versions.values():
             pyproject = (configs_dir().parent / version.source.path / "pyproject.toml").read_text()
             assert f'dependencies = ["{recipe.extends.requirement}"]' in pyproject

@@ -1,0 +1,118 @@
+// Max pooling, four results at once: their windows go over the plane together, and each keeps its largest value and
+// that value's place. Results whose window reaches beyond the plane are made one by one.
+
+#include <algorithm>
+
+#include "kernels/bf16.h"
+#include "kernels/fp16.h"
+#include "kernels/kernels.h"
+
+namespace tuned {
+namespace {
+
+// How four values, `step` apart, are read and the largest are written. Widening and narrowing back lose nothing.
+struct Singles {
+    using Stored = float;
+    static float32x4_t load(const float* p) { return vld1q_f32(p); }
+    static float32x4_t load_even(const float* p) { return vld2q_f32(p).val[0]; }
+    static float widen(float x) { return x; }
+    static void store(float* p, float32x4_t x) { vst1q_f32(p, x); }
+    static void store(float* p, float x) { *p = x; }
+};
+
+template <class Numbers>
+struct Halves {
+    using Stored = uint16_t;
+    static float32x4_t load(const uint16_t* p) {
+        const uint16x4_t x = vld1_u16(p);
+        return Numbers::widen_low(vcombine_u16(x, x));
+    }
+    static float32x4_t load_even(const uint16_t* p) {
+        const uint16x4_t x = vld2_u16(p).val[0];
+        return Numbers::widen_low(vcombine_u16(x, x));
+    }
+    static float widen(uint16_t x) { return Numbers::widen(x); }
+    static void store(uint16_t* p, float32x4_t x) { vst1_u16(p, Numbers::narrow(x)); }
+    static void store(uint16_t* p, float x) { *p = vget_lane_u16(Numbers::narrow(vdupq_n_f32(x)), 0); }
+};
+
+// The first position of a window from `start` on that is not before the plane, `gap` apart.
+int64_t inside(int64_t start, int64_t gap) { return start >= 0 ? start : start + (-start + gap - 1) / gap * gap; }
+
+template <class M>
+void one(const typename M::Stored* in, typename M::Stored* out, int64_t* index, int64_t top, int64_t bottom,
+         int64_t left, int64_t right, const Pooling& how) {
+    float most = -__builtin_inff();
+    int64_t at = top * how.width + left;
+    for (int64_t i = top; i < bottom; i += how.gap_height)
+        for (int64_t j = left; j < right; j += how.gap_width) {
+            const float value = M::widen(in[i * how.width + j]);
+            if (value > most || value != value) most = value, at = i * how.width + j;
+        }
+    M::store(out, most);
+    *index = at;
+}
+
+// Four results whose windows lie within the columns; `in` is the first value of the first one's upper row.
+template <class M, int step>
+void four(const typename M::Stored* in, typename M::Stored* out, int64_t* index, int64_t rows, int32_t place,
+          const Pooling& how) {
+    static const int32_t lanes[4] = {0, 1, 2, 3};
+    float32x4_t most = vdupq_n_f32(-__builtin_inff());
+    const int32x4_t first = vmlaq_n_s32(vdupq_n_s32(place), vld1q_s32(lanes), step);
+    int32x4_t at = first;
+    for (int64_t i = 0; i < rows; ++i)
+        for (int64_t j = 0; j < how.window_width; ++j) {
+            const int64_t away = i * how.gap_height * how.width + j * how.gap_width;
+            const float32x4_t value = step == 1 ? M::load(in + away) : M::load_even(in + away);
+            const uint32x4_t larger = vornq_u32(vcgtq_f32(value, most), vceqq_f32(value, value));
+            most = vbslq_f32(larger, value, most);
+            at = vbslq_s32(larger, vaddq_s32(first, vdupq_n_s32(static_cast<int32_t>(away))), at);
+        }
+    M::store(out, most);
+    vst1q_s64(index, vmovl_s32(vget_low_s32(at)));
+    vst1q_s64(index + 2, vmovl_high_s32(at));
+}
+
+template <class M>
+void plane(const typename M::Stored* in, typename M::Stored* out, int64_t* index, const Pooling& how) {
+    const int64_t step = how.step_width, reach = (how.window_width - 1) * how.gap_width;
+    // Results [first, last) have all their columns within the plane. Reading in pairs takes one value more.
+    const int64_t first = std::min(how.out_width, (how.pad_width + step - 1) / step);
+    for (int64_t row = 0; row < how.out_height; ++row, out += how.out_width, index += how.out_width) {
+        const int64_t above = row * how.step_height - how.pad_height, top = inside(above, how.gap_height);
+        const int64_t bottom = std::min(how.height, above + (how.window_height - 1) * how.gap_height + 1);
+        const int64_t rows = top < bottom ? (bottom - top + how.gap_height - 1) / how.gap_height : 0;
+        for (int64_t j = 0; j < how.out_width;) {
+            const int64_t before = j * step - how.pad_width;
+            const bool whole = j >= first && j + 4 <= how.out_width && rows > 0 && step <= 2 &&
+                               before + 3 * step + reach + (step - 1) < how.width;
+            if (whole) {
+                const auto place = static_cast<int32_t>(top * how.width + before);
+                if (step == 1)
+                    four<M, 1>(in + place, out + j, index + j, rows, place, how);
+                else
+                    four<M, 2>(in + place, out + j, index + j, rows, place, how);
+                j += 4;
+            } else {
+                one<M>(in, out + j, index + j, top, bottom, inside(before, how.gap_width),
+                       std::min(how.width, before + reach + 1), how);
+                ++j;
+            }
+        }
+    }
+}
+
+}  // namespace
+
+void max_pool(Element type, const void* in, void* out, int64_t* index, const Pooling& how) {
+    const auto* const halves = static_cast<const uint16_t*>(in);
+    if (type == Element::fp32)
+        plane<Singles>(static_cast<const float*>(in), static_cast<float*>(out), index, how);
+    else if (type == Element::bf16)
+        plane<Halves<Bf16Numbers>>(halves, static_cast<uint16_t*>(out), index, how);
+    else
+        plane<Halves<Fp16Numbers>>(halves, static_cast<uint16_t*>(out), index, how);
+}
+
+}  // namespace tuned
