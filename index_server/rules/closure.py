@@ -16,7 +16,8 @@ from packaging.specifiers import SpecifierSet
 from packaging.tags import compatible_tags, cpython_tags
 from packaging.utils import NormalizedName, canonicalize_name
 from packaging.version import Version
-from resolvelib import AbstractProvider, BaseReporter, ResolutionImpossible, ResolutionTooDeep, Resolver
+from resolvelib import AbstractProvider, BaseReporter, ResolutionImpossible, ResolutionTooDeep
+from resolvelib.resolvers import Resolution
 from resolvelib.structs import Matches, RequirementInformation
 
 from index_server.model import Record
@@ -114,16 +115,26 @@ def closure(
         Unresolvable: no set of choices meets all requirements, or the search takes too many steps.
     """
     provider = _Provider(offers, requires, environment_of(python))
-    resolver: Resolver[_Wanted, _Candidate, _Name] = Resolver(provider, BaseReporter())
+    asked = [_Wanted(one, None) for one in wanted]
+    resolution: Resolution[_Wanted, _Candidate, _Name] = Resolution(provider, BaseReporter())
     try:
-        result = resolver.resolve([_Wanted(one, None) for one in wanted], max_rounds=MOST_ROUNDS)
+        found = resolution.resolve(asked, max_rounds=MOST_ROUNDS).mapping
     except ResolutionImpossible as error:
         raise Unresolvable(*_reasons(error.causes, offers)) from None
     except ResolutionTooDeep:
         raise Unresolvable(
             "the requirements contradict each other in too many ways; pin some versions"
         ) from None
-    chosen = {candidate.choice.project: candidate.choice for candidate in result.mapping.values()}
+    chosen: dict[NormalizedName, Choice] = {}
+    waiting, seen = [provider.identify(one) for one in asked], set[_Name]()
+    # The search leaves behind what abandoned choices required. (resolvelib's own Resolver looks for a way from the
+    # root to each of them, and does not end where two of them require each other.)
+    while waiting:
+        name = waiting.pop()
+        if name not in seen:
+            seen.add(name)
+            chosen[name[0]] = found[name].choice
+            waiting += map(provider.identify, provider.get_dependencies(found[name]))
     return [chosen[name] for name in sorted(chosen)]
 
 

@@ -47,6 +47,12 @@ def test_an_older_version_where_the_newest_contradicts() -> None:
     assert resolved(world, "a", "b") == {"a": "1.0", "b": "1.0", "c": "1.0"}
 
 
+def test_what_an_abandoned_choice_required_is_no_part_of_the_answer() -> None:
+    """The newest c requires an a that requires itself, and contradicts itself."""
+    world = {"a": {"2.0": [], "3.0": ["a>=3.0"]}, "c": {"1.0": [], "3.0": ["a>=2.0", "c<2.0"]}}
+    assert resolved(world, "c") == {"c": "1.0"}
+
+
 def test_markers_are_those_of_linux_on_arm() -> None:
     world = {
         "a": {
@@ -132,3 +138,10 @@ def test_every_requirement_of_an_answer_is_met(world: World, wanted: list[str]) 
         for line in world[project][version]:
             requirement = Requirement(line)
             assert Version(found[requirement.name]) in requirement.specifier
+    reached, waiting = set[str](), list(wanted)
+    while waiting:
+        name = waiting.pop()
+        if name not in reached:
+            reached.add(name)
+            waiting += [Requirement(line).name for line in world[name][found[name]]]
+    assert found.keys() == reached
