@@ -66,6 +66,17 @@ class Task(Told):
     sha256: str | None = None
 
 
+class BuildOrder(Told):
+    """One build of a night; the fields are those of :class:`Order` and :class:`Plan`."""
+
+    night: str
+    matrix: str
+    session: str
+    snapshot: str | None
+    lease: float
+    step: Planned
+
+
 class Finished(Told):
     """What a stage found out. ``faults`` say why the wheel must not be published.
 

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -49,6 +50,7 @@ AWAY_SECONDS = 300.0
 """Seconds without an answer of the engine after which a run gives up. The night itself goes on."""
 _LOOK = 0.25  # seconds between two looks at a night on this machine
 _LOOK_FAR = 2.0  # and at one elsewhere
+_SHOWN = 20  # builds of a night elsewhere whose progress is shown
 T = TypeVar("T")
 
 
@@ -86,7 +88,7 @@ def run_here(
         client = await connect(engine.address)
         handle = await _begin(client, order, builds, alone=True)
         async with serving(client, activities, host):
-            return await _follow(handle, order, builds, shown, look=_LOOK, far=False)
+            return await _follow(client, handle, order, builds, shown, look=_LOOK, far=False)
 
     return _unless_stopped(night, activities.stop)
 
@@ -104,7 +106,7 @@ def run_elsewhere(
     async def night() -> NightlyReport:
         client = await connect(address)
         handle = await _begin(client, order, builds, alone=False)
-        return await _follow(handle, order, builds, shown, look=_LOOK_FAR, far=True)
+        return await _follow(client, handle, order, builds, shown, look=_LOOK_FAR, far=True)
 
     return _unless_stopped(night, lambda: None)
 
@@ -177,7 +179,7 @@ async def _begin(
     handle = client.get_workflow_handle_for(NightWorkflow.run, workflow_id(order))
     if alone and (running := await _running(handle)) is not None:
         if running == memo["asked"]:
-            await handle.signal(NightWorkflow.take_over)
+            await _take_over(client, handle)
             return handle
         await handle.terminate("the configuration has changed since")
     return await client.start_workflow(
@@ -188,6 +190,19 @@ async def _begin(
         memo=memo,
         id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
     )
+
+
+async def _take_over(client: Client, handle: WorkflowHandle[NightWorkflow, Night]) -> None:
+    """Tell a night and its builds that their workers are gone."""
+    for name in [handle.id, *await _builds_of(handle)]:
+        with suppress(RPCError):  # a build that has ended meanwhile
+            await client.get_workflow_handle(name).signal("take_over")
+
+
+async def _builds_of(handle: WorkflowHandle[NightWorkflow, Night]) -> list[str]:
+    """The ids of the workflows of the builds that have not ended."""
+    found = await _patiently(handle.describe)
+    return [child.workflow_id for child in found.raw_description.pending_children]
 
 
 async def _running(handle: WorkflowHandle[NightWorkflow, Night]) -> str | None:
@@ -204,6 +219,7 @@ async def _running(handle: WorkflowHandle[NightWorkflow, Night]) -> str | None:
 
 
 async def _follow(
+    client: Client,
     handle: WorkflowHandle[NightWorkflow, Night],
     order: Order,
     builds: tuple[Build, ...],
@@ -232,7 +248,7 @@ async def _follow(
         if ended:
             break
         if far:
-            await _show_work(handle, looked)
+            await _show_work(client, handle, looked)
     try:
         night = result.result()
     except WorkflowFailureError as error:
@@ -248,14 +264,19 @@ async def _follow(
     )
 
 
-async def _show_work(handle: WorkflowHandle[NightWorkflow, Night], progress: dict[str, Progress]) -> None:
-    """Show what the workers say that they do."""
-    found = await _patiently(handle.describe)
+async def _show_work(
+    client: Client, handle: WorkflowHandle[NightWorkflow, Night], progress: dict[str, Progress]
+) -> None:
+    """Show what the workers say that they do, of the first builds that have not ended."""
     at_work: dict[str, Working] = {}
-    for pending in found.raw_description.pending_activities:
-        if pending.HasField("heartbeat_details"):
-            [working] = await found.data_converter.decode(pending.heartbeat_details.payloads, [Working])
-            at_work[working.build] = working
+    for name in (await _builds_of(handle))[:_SHOWN]:
+        with suppress(RPCError):  # it has ended meanwhile, or the server is away
+            found = await client.get_workflow_handle(name).describe()
+            for pending in found.raw_description.pending_activities:
+                payloads = pending.heartbeat_details.payloads
+                if pending.HasField("heartbeat_details"):
+                    [working] = await found.data_converter.decode(payloads, [Working])
+                    at_work[working.build] = working
     for build, report in progress.items():
         working = at_work.get(build)
         if working is not None and working.what:

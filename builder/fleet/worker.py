@@ -17,6 +17,7 @@ from temporalio.client import Client
 from temporalio.worker import Worker
 
 from builder.fleet.activities import Activities
+from builder.fleet.build import BuildWorkflow
 from builder.fleet.model import CONTROL, CROSS
 from builder.fleet.promotion import PromotionWorkflow
 from builder.fleet.workflow import NightWorkflow
@@ -42,7 +43,7 @@ async def serving(client: Client, activities: Activities, host: str) -> AsyncIte
                 client,
                 task_queue=queue,
                 activities=stages,
-                workflows=[NightWorkflow, PromotionWorkflow] if queue == CONTROL else [],
+                workflows=[NightWorkflow, BuildWorkflow, PromotionWorkflow] if queue == CONTROL else [],
                 activity_executor=pool,
                 max_concurrent_activities=at_once,
                 max_heartbeat_throttle_interval=_REPORTS,

@@ -15,6 +15,7 @@ from temporalio.exceptions import ApplicationError
 from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Replayer, Worker
 
+from builder.fleet.build import FAILURES, LOSSES, BuildWorkflow
 from builder.fleet.model import (
     CONTROL,
     CROSS,
@@ -28,7 +29,7 @@ from builder.fleet.model import (
     Snapshot,
     Task,
 )
-from builder.fleet.workflow import FAILURES, LOSSES, NightWorkflow
+from builder.fleet.workflow import NightWorkflow
 
 SERVER = str(Path(sys.executable).parent / "temporal-test-server")
 ORDER = Order(matrix="demo", channel="nightly", lease=30)
@@ -119,7 +120,7 @@ class Stages:
 
 
 def run(stages: Stages, order: Order = ORDER) -> Night:
-    """Run a night, and run its history again: the code must do the same."""
+    """Run a night, and run its histories again: the code must do the same."""
 
     async def night() -> Night:
         async with await WorkflowEnvironment.start_time_skipping(
@@ -127,7 +128,7 @@ def run(stages: Stages, order: Order = ORDER) -> Night:
         ) as environment:
 
             def worker(queue: str, activities: Sequence[Callable[..., Any]]) -> Worker:
-                workflows = [NightWorkflow] if queue == CONTROL else []
+                workflows = [NightWorkflow, BuildWorkflow] if queue == CONTROL else []
                 return Worker(
                     environment.client, task_queue=queue, activities=activities, workflows=workflows
                 )
@@ -144,10 +145,12 @@ def run(stages: Stages, order: Order = ORDER) -> Night:
                     NightWorkflow.run, order, id="night", task_queue=CONTROL
                 )
                 done = await handle.result()
-            history = await handle.fetch_history()
-            await Replayer(workflows=[NightWorkflow], data_converter=pydantic_data_converter).replay_workflow(
-                history
+            replayer = Replayer(
+                workflows=[NightWorkflow, BuildWorkflow], data_converter=pydantic_data_converter
             )
+            for name in ("night", *(f"night/{one.build}" for one in stages.steps)):
+                history = await environment.client.get_workflow_handle(name).fetch_history()
+                await replayer.replay_workflow(history)
             return done
 
     return asyncio.run(night())
