@@ -319,7 +319,8 @@ class Checks:
         torch, wrong = self.torch, []
         special = torch.tensor([float("nan"), float("inf"), -float("inf"), 0.0, -0.0] * 3)
         functions = [getattr(torch, name) for name in ULPS if name != "silu"]
-        functions += [torch.nn.functional.silu, torch.nn.functional.gelu]
+        gelu = torch.nn.functional.gelu
+        functions += [torch.nn.functional.silu, gelu]
         for function, dtype in ((f, d) for f in functions for d in ROUNDOFF):
             x = special.to(getattr(torch, dtype))
             found, exact = function(x), function(x.double()).to(x.dtype)
@@ -334,9 +335,9 @@ class Checks:
                 wrong.append(f"{function.__name__} {dtype} of {lengths}")
             square = torch.randn(7, 600).to(x.dtype)
             plain = function(square)
-            if not torch.equal(function(square.mT), plain.mT) or not torch.equal(
-                function(square[:, ::3]), plain[:, ::3]
-            ):
+            # oneDNN's gelu, where it is left in place, may round otherwise when values lie apart.
+            alike = partial(torch.allclose, rtol=1e-5, atol=1e-6) if function is gelu else torch.equal
+            if not alike(function(square.mT), plain.mT) or not alike(function(square[:, ::3]), plain[:, ::3]):
                 wrong.append(f"{function.__name__} {dtype} strided")
         x = torch.randn(5, 70000)
         if not torch.equal(torch.exp(x, out=torch.empty_like(x)), torch.exp(x).clone()):
