@@ -38,6 +38,7 @@ FEW = (
     (129, 65, 2),
     (100, 24, 4),
     (1, 1024, 512),
+    (8, 130, 33),
 )
 # Errors that the kernels may make in fp32, in units of the last place of the exact value.
 ULPS = {"exp": 3, "sigmoid": 4, "tanh": 3, "erf": 2, "silu": 4}
@@ -307,14 +308,19 @@ class Checks:
             fits = exact.abs() <= torch.finfo(x.dtype).max
             worst = max(worst, float(((found - exact).abs() / bound)[fits].max()))
         ran = self.pack.calls("gelu") - before
-        return worst <= 1 and ran == 6, f"{worst:.2f} of the bound in three types, ours ran {ran} of 6 times"
+        # In fp32 the form without tanh is left to oneDNN where it is better.
+        return worst <= 1 and ran in (
+            5,
+            6,
+        ), f"{worst:.2f} of the bound in three types, ours ran {ran} of 6 times"
 
     def check_function_edges(self) -> Result:
         """NaN and infinities, every length, strides, in place, out=, nothing at all, several threads."""
         torch, wrong = self.torch, []
         special = torch.tensor([float("nan"), float("inf"), -float("inf"), 0.0, -0.0] * 3)
         functions = [getattr(torch, name) for name in ULPS if name != "silu"]
-        functions += [torch.nn.functional.silu, torch.nn.functional.gelu]
+        gelu = torch.nn.functional.gelu
+        functions += [torch.nn.functional.silu, gelu]
         for function, dtype in ((f, d) for f in functions for d in ROUNDOFF):
             x = special.to(getattr(torch, dtype))
             found, exact = function(x), function(x.double()).to(x.dtype)
@@ -329,9 +335,9 @@ class Checks:
                 wrong.append(f"{function.__name__} {dtype} of {lengths}")
             square = torch.randn(7, 600).to(x.dtype)
             plain = function(square)
-            if not torch.equal(function(square.mT), plain.mT) or not torch.equal(
-                function(square[:, ::3]), plain[:, ::3]
-            ):
+            # oneDNN's gelu, where it is left in place, may round otherwise when values lie apart.
+            alike = partial(torch.allclose, rtol=1e-5, atol=1e-6) if function is gelu else torch.equal
+            if not alike(function(square.mT), plain.mT) or not alike(function(square[:, ::3]), plain[:, ::3]):
                 wrong.append(f"{function.__name__} {dtype} strided")
         x = torch.randn(5, 70000)
         if not torch.equal(torch.exp(x, out=torch.empty_like(x)), torch.exp(x).clone()):
@@ -410,15 +416,15 @@ class Checks:
         )
 
     def check_any_size(self) -> Result:
-        """Products of any size in 16 bits: ours where the CPU has no bf16, PyTorch's elsewhere."""
-        torch, worst, cases = self.torch, 0.0, 0
-        before = self.pack.calls("mm") + self.pack.calls("bmm")
-        torch.mm(self._random(7, 5, dtype="bfloat16"), self._random(5, 7, dtype="bfloat16"))
-        if self.pack.calls("mm") + self.pack.calls("bmm") == before:
-            features = Path("/proc/cpuinfo").read_text()
-            return " bf16" in features, "left to PyTorch: this CPU multiplies bf16"
-        before = self.pack.calls("mm") + self.pack.calls("bmm")
+        """Products of any size in fp16, and in bf16 where the CPU has none: PyTorch's bf16 is good elsewhere."""
+        torch, worst, cases, ran, left = self.torch, 0.0, 0, 0, []
         for dtype in HALVES:
+            before = self.pack.calls("mm")
+            torch.mm(self._random(64, 5, dtype=dtype), self._random(5, 64, dtype=dtype))
+            if self.pack.calls("mm") == before:
+                left.append(dtype)
+                continue
+            before = self.pack.calls("mm") + self.pack.calls("bmm")
             for m, k, n in ((5, 3, 7), (17, 40, 33), (97, 300, 200), (120, 513, 193)):
                 a, b = self._random(m, k, dtype=dtype), self._random(k, n, dtype=dtype)
                 exact, size = a.double() @ b.double(), a.double().abs() @ b.double().abs()
@@ -429,27 +435,30 @@ class Checks:
                 batch = torch.bmm(a.expand(3, m, k), b[None].expand(3, k, n))
                 worst = max(worst, *(self._beyond(one, exact, size, k, dtype) for one in batch))
                 cases += 1
-        ran = self.pack.calls("mm") + self.pack.calls("bmm") - before
-        return worst <= 1 and ran == cases, f"{cases} cases, ours ran {ran}; {worst:.2f} of the bound"
+            ran += self.pack.calls("mm") + self.pack.calls("bmm") - before
+        right = left == ["bfloat16"] if " bf16" in Path("/proc/cpuinfo").read_text() else not left
+        detail = f"{cases} cases, ours ran {ran}; {worst:.2f} of the bound; left to PyTorch: {left or 'none'}"
+        return worst <= 1 and ran == cases and right, detail
 
     def check_attention(self) -> Result:
-        """Attention makes its products through a stub that is taken over; oneDNN may serve bf16 before it."""
-        torch, worst = self.torch, 0.0
-        attend = torch.nn.functional.scaled_dot_product_attention
-        before = self.pack.calls("cpublas::gemm, result in fp32")
+        """By way of fp32 where the CPU has no products of the type; with masks, and one query."""
+        torch, worst, name = self.torch, 0.0, "_scaled_dot_product_flash_attention_for_cpu"
+        attend, before = torch.nn.functional.scaled_dot_product_attention, self.pack.calls(name)
         for dtype in HALVES:
-            for tokens, causal in ((1, False), (37, True), (70, False)):
+            for tokens, causal, masked in ((1, False, False), (37, True, False), (70, False, True)):
                 q = self._random(2, 3, tokens, 40, dtype=dtype)
                 k, v = (self._random(2, 3, 70, 40, dtype=dtype) for _ in range(2))
-                exact = attend(q.double(), k.double(), v.double(), is_causal=causal)
-                error = (attend(q, k, v, is_causal=causal).double() - exact).abs().max()
+                mask = self._random(tokens, 70, dtype=dtype) if masked else None
+                wide = None if mask is None else mask.double()
+                exact = attend(q.double(), k.double(), v.double(), wide, is_causal=causal)
+                error = (attend(q, k, v, mask, is_causal=causal).double() - exact).abs().max()
                 # Weights and results are each rounded to 16 bits once.
                 worst = max(worst, float(error) / (4 * ROUNDOFF[dtype][0] * float(v.abs().max())))
-        ran = self.pack.calls("cpublas::gemm, result in fp32") - before
-        return (
-            worst <= 1 and ran > 0,
-            f"{worst:.2f} of four roundoffs of the largest value, {ran} products of ours",
-        )
+        ran = self.pack.calls(name) - before
+        return worst <= 1 and ran in (
+            3,
+            6,
+        ), f"{worst:.2f} of four roundoffs of the largest value, {ran} of 6 by ours"
 
     def check_convolutions(self) -> Result:
         """Whatever way PyTorch takes for a convolution in 16 bits, the result is that of float64."""
@@ -476,8 +485,9 @@ class Checks:
         for dtype in ROUNDOFF:
             for shape in ((2, 3, 17, 23), (1, 1, 5, 5), (4, 9, 40), (1, 2, 3, 3)):
                 x = torch.randint(-9, 9, shape).to(getattr(torch, dtype))  # with ties
-                x.view(-1)[::29] = float("nan")
                 x.view(-1)[::31] = -float("inf")
+                if len(shape) == 3 or shape[0] == 2:  # planes with NaN and planes without
+                    x.view(-1)[::29] = float("nan")
                 for window, step, padding, gap in (
                     (3, 2, 1, 1),
                     (2, 2, 0, 1),

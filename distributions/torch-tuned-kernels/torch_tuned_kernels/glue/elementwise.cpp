@@ -94,6 +94,8 @@ UNARY(silu, Function::silu, at::native::silu_stub)
 // PyTorch sends gelu to oneDNN before it would reach a stub, so it is taken over at the dispatcher.
 std::optional<Function> gelu_form(const Tensor& self, c10::string_view approximate) {
     if (!element(self.scalar_type()) || self.layout() != at::kStrided || self.has_names()) return std::nullopt;
+    // In fp32 oneDNN's own is better than ours by Advanced SIMD.
+    if (approximate == "none" && self.scalar_type() == at::kFloat && !tuned::scalable) return std::nullopt;
     if (approximate == "none") return Function::gelu;
     if (approximate == "tanh") return Function::gelu_tanh;
     return std::nullopt;

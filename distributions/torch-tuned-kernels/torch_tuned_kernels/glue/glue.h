@@ -57,5 +57,6 @@ void take_int8(Taken& taken);
 void take_elementwise(Taken& taken);
 void take_gemm(Taken& taken);
 void take_pool(Taken& taken);
+void take_attention(Taken& taken);
 
 }  // namespace glue

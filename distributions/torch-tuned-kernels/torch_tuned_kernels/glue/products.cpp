@@ -29,7 +29,9 @@ using at::Tensor;
 using tuned::Finish;
 using tuned::Half;
 
-constexpr int64_t kFewRows = 4;
+// How many rows are few. Each four (or two) go over all of B once more, where PyTorch packs B for a call: which is less
+// work was counted (docs/evidence/kernels.md). By columns of B and by rows of B, of bf16 where it has instructions.
+constexpr int64_t kFewRows = 4, kFewNativeColumns = 32, kFewNativeRows = 8, kFewHalfColumns = 8;
 constexpr int64_t kColumns = 64;        // a thread takes whole blocks of columns
 constexpr int64_t kTaskElements = 1 << 16;  // elements of B that are worth a thread: 128 KiB
 constexpr int64_t kTaskProducts = 1 << 20;  // multiplications that are worth a thread, where these set the pace
@@ -69,14 +71,16 @@ struct Plan {
     bool exchanged, by_columns;
 };
 
-std::optional<Plan> plan(int64_t m, int64_t n, int64_t k, const Matrix& a, const Matrix& b) {
+std::optional<Plan> plan(Half type, int64_t m, int64_t n, int64_t k, const Matrix& a, const Matrix& b) {
     if (m == 0 || n == 0 || k == 0) return std::nullopt;
-    const bool exchanged = n < m;
-    if (std::min(m, n) > kFewRows) return std::nullopt;
+    const bool exchanged = n < m, native = type == Half::bf16 ? tuned::native_bf16 : tuned::native_fp16;
+    const int64_t few = std::min(m, n);
     const Matrix large = exchanged ? a.transposed() : b;
-    if (large.row == 1 || k == 1) return Plan{exchanged, true};
-    if (large.column == 1 || large.columns == 1) return Plan{exchanged, false};
-    return std::nullopt;
+    const int64_t most_columns = !native ? kFewRows : type == Half::bf16 ? kFewNativeColumns : kFewHalfColumns;
+    const int64_t most_rows = native && type == Half::bf16 ? kFewNativeRows : kFewRows;
+    if (large.row == 1 || k == 1) return few <= most_columns ? std::optional(Plan{exchanged, true}) : std::nullopt;
+    if (large.column != 1 && large.columns != 1) return std::nullopt;
+    return few <= most_rows ? std::optional(Plan{exchanged, false}) : std::nullopt;
 }
 
 // Columns [from, to) of one product that has been planned.
@@ -120,10 +124,10 @@ void multiply_all(Half type, const Plan& how, int64_t batches, int64_t width, in
 }
 
 // Whether products of any size are ours, too. PyTorch's bf16 is well made where the CPU has BFMMLA, and plain loops
-// elsewhere; its fp16 is plain loops on Neoverse N1 and older (docs/evidence/kernels.md).
-bool any_size() {
-    static const bool wide = !machine_has_bf16();
-    return wide;
+// elsewhere; its fp16 goes row by row everywhere (docs/evidence/kernels.md).
+bool any_size(Half type) {
+    static const bool bf16 = machine_has_bf16();
+    return type == Half::fp16 || !bf16;
 }
 
 // A batch of products of any size, cut into blocks that threads share.
@@ -208,9 +212,9 @@ bool product(const Tensor& a, const Tensor& b, const Tensor* added, float beta, 
     if (!f) return false;
     const uint16_t *left = data_of(a), *right = data_of(b);
     const Matrix x{left, f->m, f->k, f->a[1], f->a[2]}, y{right, f->k, f->n, f->b[1], f->b[2]};
-    const std::optional<Plan> how = plan(f->m, f->n, f->k, x, y);
+    const std::optional<Plan> how = plan(*half(a), f->m, f->n, f->k, x, y);
     const bool contiguous = (x.row == 1 || x.column == 1) && (y.row == 1 || y.column == 1);
-    if (!how && !(any_size() && contiguous && f->m != 0 && f->n != 0 && f->k != 0)) return false;
+    if (!how && !(any_size(*half(a)) && contiguous && f->m != 0 && f->n != 0 && f->k != 0)) return false;
     std::array<int64_t, 3> sizes{f->batches, f->m, f->n};
     const at::IntArrayRef shape = a.dim() == 3 ? at::IntArrayRef(sizes) : at::IntArrayRef(sizes).slice(1);
     Strides add{0, 0, 0};

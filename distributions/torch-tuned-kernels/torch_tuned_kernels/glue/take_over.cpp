@@ -36,6 +36,7 @@ std::string take_over() {
     take_elementwise(*taken);
     take_gemm(*taken);
     take_pool(*taken);
+    take_attention(*taken);
     return why;
 }
 

@@ -204,8 +204,10 @@ void softmax(const void* in, void* out, int64_t rows, int64_t n, float* wide) {
 
 #if defined(__ARM_FEATURE_SVE)
 const char* const elementwise = "SVE with FEXPA";
+const bool scalable = true;
 #else
 const char* const elementwise = "Advanced SIMD";
+const bool scalable = false;
 #endif
 
 void unary(Function function, Element type, const void* in, void* out, int64_t n) {

@@ -19,8 +19,10 @@ extern const char* const products_fp16;
 extern const char* const products_int8;
 extern const char* const elementwise;
 
-// The same for the glue's choices: whether bf16 is multiplied by instructions of its own, or widened to fp32.
-extern const bool native_bf16;
+// The same for the glue's choices: whether a type is multiplied by instructions of its own, or widened to fp32.
+extern const bool native_bf16, native_fp16;
+// Whether functions of fp32 run in SVE vectors.
+extern const bool scalable;
 
 enum class Half { bf16, fp16 };
 

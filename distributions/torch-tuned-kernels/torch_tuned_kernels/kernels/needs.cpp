@@ -56,4 +56,10 @@ const bool native_bf16 = true;
 const bool native_bf16 = false;
 #endif
 
+#if defined(__ARM_FEATURE_FP16_FML)
+const bool native_fp16 = true;
+#else
+const bool native_fp16 = false;
+#endif
+
 }  // namespace tuned

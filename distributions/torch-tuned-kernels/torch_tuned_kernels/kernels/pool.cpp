@@ -53,21 +53,25 @@ void one(const typename M::Stored* in, typename M::Stored* out, int64_t* index, 
     *index = at;
 }
 
-// Four results whose windows lie within the columns; `in` is the first value of the first one's upper row.
-template <class M, int step>
+// Four results whose windows lie within the columns; `in` is the first value of the first one's upper row. `columns` is
+// the width of the window, 0 where it is not known. Without a NaN in the plane a comparison and a maximum are enough.
+template <class M, int step, bool nan, int columns>
 void four(const typename M::Stored* in, typename M::Stored* out, int64_t* index, int64_t rows, int32_t place,
           const Pooling& how) {
     static const int32_t lanes[4] = {0, 1, 2, 3};
+    const int64_t width = columns ? columns : how.window_width;
+    const int32x4_t gap = vdupq_n_s32(static_cast<int32_t>(how.gap_width));
+    const int32x4_t down = vdupq_n_s32(static_cast<int32_t>(how.gap_height * how.width - width * how.gap_width));
     float32x4_t most = vdupq_n_f32(-__builtin_inff());
-    const int32x4_t first = vmlaq_n_s32(vdupq_n_s32(place), vld1q_s32(lanes), step);
-    int32x4_t at = first;
-    for (int64_t i = 0; i < rows; ++i)
-        for (int64_t j = 0; j < how.window_width; ++j) {
-            const int64_t away = i * how.gap_height * how.width + j * how.gap_width;
-            const float32x4_t value = step == 1 ? M::load(in + away) : M::load_even(in + away);
-            const uint32x4_t larger = vornq_u32(vcgtq_f32(value, most), vceqq_f32(value, value));
-            most = vbslq_f32(larger, value, most);
-            at = vbslq_s32(larger, vaddq_s32(first, vdupq_n_s32(static_cast<int32_t>(away))), at);
+    int32x4_t here = vmlaq_n_s32(vdupq_n_s32(place), vld1q_s32(lanes), step), at = here;
+    for (int64_t i = 0; i < rows; ++i, in += how.gap_height * how.width, here = vaddq_s32(here, down))
+        for (int64_t j = 0; j < width; ++j, here = vaddq_s32(here, gap)) {
+            const typename M::Stored* const p = in + j * how.gap_width;
+            const float32x4_t value = step == 1 ? M::load(p) : M::load_even(p);
+            uint32x4_t larger = vcgtq_f32(value, most);
+            if (nan) larger = vornq_u32(larger, vceqq_f32(value, value));
+            most = nan ? vbslq_f32(larger, value, most) : vmaxq_f32(most, value);
+            at = vbslq_s32(larger, here, at);
         }
     M::store(out, most);
     vst1q_s64(index, vmovl_s32(vget_low_s32(at)));
@@ -75,6 +79,22 @@ void four(const typename M::Stored* in, typename M::Stored* out, int64_t* index,
 }
 
 template <class M>
+bool has_nan(const typename M::Stored* in, int64_t n) {
+    uint32x4_t numbers = vdupq_n_u32(~0U);
+    int64_t i = 0;
+    for (; i + 4 <= n; i += 4) {
+        const float32x4_t x = M::load(in + i);
+        numbers = vandq_u32(numbers, vceqq_f32(x, x));
+    }
+    bool found = vminvq_u32(numbers) == 0;
+    for (; i < n; ++i) {
+        const float x = M::widen(in[i]);
+        found |= x != x;
+    }
+    return found;
+}
+
+template <class M, bool nan, int columns>
 void plane(const typename M::Stored* in, typename M::Stored* out, int64_t* index, const Pooling& how) {
     const int64_t step = how.step_width, reach = (how.window_width - 1) * how.gap_width;
     // Results [first, last) have all their columns within the plane. Reading in pairs takes one value more.
@@ -90,9 +110,9 @@ void plane(const typename M::Stored* in, typename M::Stored* out, int64_t* index
             if (whole) {
                 const auto place = static_cast<int32_t>(top * how.width + before);
                 if (step == 1)
-                    four<M, 1>(in + place, out + j, index + j, rows, place, how);
+                    four<M, 1, nan, columns>(in + place, out + j, index + j, rows, place, how);
                 else
-                    four<M, 2>(in + place, out + j, index + j, rows, place, how);
+                    four<M, 2, nan, columns>(in + place, out + j, index + j, rows, place, how);
                 j += 4;
             } else {
                 one<M>(in, out + j, index + j, top, bottom, inside(before, how.gap_width),
@@ -101,6 +121,14 @@ void plane(const typename M::Stored* in, typename M::Stored* out, int64_t* index
             }
         }
     }
+}
+
+template <class M>
+void plane(const typename M::Stored* in, typename M::Stored* out, int64_t* index, const Pooling& how) {
+    if (has_nan<M>(in, how.height * how.width)) return plane<M, true, 0>(in, out, index, how);
+    if (how.window_width == 2) return plane<M, false, 2>(in, out, index, how);
+    if (how.window_width == 3) return plane<M, false, 3>(in, out, index, how);
+    plane<M, false, 0>(in, out, index, how);
 }
 
 }  // namespace
