@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -155,7 +155,20 @@ def end_leftovers(work: Path) -> None:
                 leftovers.append(process)
         except psutil.Error:
             continue
-    psutil.wait_procs(leftovers, timeout=10)
+    _wait_until_ended(leftovers, 10)
+
+
+def _wait_until_ended(processes: Sequence[psutil.Process], seconds: float) -> None:
+    """Wait for processes and leave their exit status, which psutil's own wait would take from their parent."""
+    deadline = time.monotonic() + seconds
+    while any(map(_runs, processes)) and time.monotonic() < deadline:
+        time.sleep(0.01)
+
+
+def _runs(process: psutil.Process) -> bool:
+    with suppress(psutil.NoSuchProcess):
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    return False
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from builder.compile.processes import OWNER_VARIABLE, WORK_VARIABLE, run_logged
+from builder.compile.processes import OWNER_VARIABLE, WORK_VARIABLE, end_leftovers, run_logged
 from builder.errors import CompileError
 
 ENVIRONMENT = {"PATH": "/usr/bin:/bin"}
@@ -32,6 +32,14 @@ def test_a_step_that_neither_prints_nor_computes_is_stopped(tmp_path: Path) -> N
     with pytest.raises(CompileError, match=r"(?s)the build hung.*waiting for a lock"):
         step(tmp_path, "echo waiting for a lock; sleep 600", 3.0)
     assert time.monotonic() - began < 60
+
+
+def test_whoever_started_a_process_that_is_ended_gets_its_status(tmp_path: Path) -> None:
+    process = subprocess.Popen(["sleep", "600"], env={**ENVIRONMENT, WORK_VARIABLE: str(tmp_path)})
+    end_leftovers(tmp_path)
+    _, status, _ = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    assert process.returncode == -signal.SIGKILL
 
 
 @pytest.mark.slow
