@@ -94,19 +94,28 @@ def strided(info: Any, dtype: torch.dtype) -> Iterator[str]:
 
 
 def out(info: Any, dtype: torch.dtype) -> Iterator[str]:
+    """Results written to a tensor of the right size, to one with gaps, and to an empty one, which is resized."""
     if not info.supports_out:
         raise LeftOut("has no out=")
+
+    def into(place: torch.Tensor, sample: Any) -> Any:
+        return info(sample.input, *sample.args, **sample.kwargs, out=place)
+
     for sample in samples(info, dtype):
-        expected = call(info, sample)
-        if not isinstance(expected, torch.Tensor):
+        exact, like = call(info, doubled(sample)), call(info, sample)
+        if not isinstance(like, torch.Tensor):
             continue
-        wide = torch.empty(*expected.shape, 2, dtype=expected.dtype)[..., 0]
-        for into in (torch.full_like(expected, 7), wide, torch.empty(0, dtype=expected.dtype)):
-            found = info(sample.input, *sample.args, **sample.kwargs, out=into)
-            same = found.data_ptr() == into.data_ptr() and torch.allclose(
-                found.double(), expected.double(), *CLOSE[dtype], equal_nan=True
-            )
-            yield "" if same else f"out= of {tuple(into.shape)} with strides {into.stride()} differs"
+        for shape in ("whole", "gaps", "empty"):
+            places = []
+            for _ in range(2):
+                gaps = torch.zeros(*like.shape, 2, dtype=like.dtype)[..., 0]
+                empty = torch.empty(0, dtype=like.dtype)
+                places.append({"whole": torch.full_like(like, 7), "gaps": gaps, "empty": empty}[shape])
+            with pack.stock():
+                stock = into(places[0], sample)
+            found = into(places[1], sample)
+            same = found.data_ptr() == places[1].data_ptr()
+            yield apart(found, exact, stock, dtype) if same else "the result is not in its place"
 
 
 def in_place(info: Any, dtype: torch.dtype) -> Iterator[str]:
@@ -115,12 +124,11 @@ def in_place(info: Any, dtype: torch.dtype) -> Iterator[str]:
     for sample in samples(info, dtype):
         if sample.broadcasts_input:
             continue
-        expected, into = call(info, sample), sample.input.clone()
-        found = info.inplace_variant(into, *sample.args, **sample.kwargs)
-        same = found is into and torch.allclose(
-            found.double(), expected.double(), *CLOSE[dtype], equal_nan=True
-        )
-        yield "" if same else "in place differs"
+        exact, mine, theirs = call(info, doubled(sample)), sample.input.clone(), sample.input.clone()
+        with pack.stock():
+            stock = info.inplace_variant(theirs, *sample.args, **sample.kwargs)
+        found = info.inplace_variant(mine, *sample.args, **sample.kwargs)
+        yield apart(found, exact, stock, dtype) if found is mine else "the result is not in its place"
 
 
 def gradients(info: Any, dtype: torch.dtype) -> Iterator[str]:
