@@ -97,24 +97,28 @@ bool has_nan(const typename M::Stored* in, int64_t n) {
 template <class M, bool nan, int columns>
 void plane(const typename M::Stored* in, typename M::Stored* out, int64_t* index, const Pooling& how) {
     const int64_t step = how.step_width, reach = (how.window_width - 1) * how.gap_width;
-    // Results [first, last) have all their columns within the plane. Reading in pairs takes one value more.
+    // From `first` on no window begins before the plane. The last four results of a row may overlap those before.
     const int64_t first = std::min(how.out_width, (how.pad_width + step - 1) / step);
+    const int64_t size = how.height * how.width;
     for (int64_t row = 0; row < how.out_height; ++row, out += how.out_width, index += how.out_width) {
         const int64_t above = row * how.step_height - how.pad_height, top = inside(above, how.gap_height);
         const int64_t bottom = std::min(how.height, above + (how.window_height - 1) * how.gap_height + 1);
         const int64_t rows = top < bottom ? (bottom - top + how.gap_height - 1) / how.gap_height : 0;
         for (int64_t j = 0; j < how.out_width;) {
-            const int64_t before = j * step - how.pad_width;
-            const bool whole = j >= first && j + 4 <= how.out_width && rows > 0 && step <= 2 &&
-                               before + 3 * step + reach + (step - 1) < how.width;
-            if (whole) {
-                const auto place = static_cast<int32_t>(top * how.width + before);
+            const int64_t at = j + 4 > how.out_width ? std::max(first, how.out_width - 4) : j;
+            const int64_t left = at * step - how.pad_width, place = top * how.width + left;
+            // Columns that count lie within the row; all that is read, which may be one value more, within the plane.
+            const bool four_fit = j >= first && at + 4 <= how.out_width && rows > 0 && step <= 2 &&
+                                  left + 3 * step + reach < how.width &&
+                                  place + (rows - 1) * how.gap_height * how.width + reach + 4 * step <= size;
+            if (four_fit) {
                 if (step == 1)
-                    four<M, 1, nan, columns>(in + place, out + j, index + j, rows, place, how);
+                    four<M, 1, nan, columns>(in + place, out + at, index + at, rows, static_cast<int32_t>(place), how);
                 else
-                    four<M, 2, nan, columns>(in + place, out + j, index + j, rows, place, how);
-                j += 4;
+                    four<M, 2, nan, columns>(in + place, out + at, index + at, rows, static_cast<int32_t>(place), how);
+                j = at + 4;
             } else {
+                const int64_t before = j * step - how.pad_width;
                 one<M>(in, out + j, index + j, top, bottom, inside(before, how.gap_width),
                        std::min(how.width, before + reach + 1), how);
                 ++j;
