@@ -24,14 +24,14 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import repeat
 from pathlib import Path
 
 import psutil
 
-from scripts.bench_pages import BIN, PEER, free_port, running, wheel
+from scripts.peers import BIN, PEER, free_port, running, wheel
 
 OF_PROJECT = 10  # wheels
 CHECKER = "index_server.intake.worker"
@@ -44,23 +44,26 @@ ANSWER = re.compile(
 FIELD = '--{0}\r\nContent-Disposition: form-data; name="{1}"{2}\r\n\r\n'
 
 
-def form(name: str, data: bytes) -> bytes:
-    """Return the body of an upload, as twine sends it."""
-    head = FIELD.format(BOUNDARY, ":action", "") + "file_upload\r\n"
+def form(name: str, data: bytes, fields: Mapping[str, str] | None = None) -> bytes:
+    """Return the body of an upload, as twine sends it. ``fields`` has the fields that an index asks for."""
+    asked = {":action": "file_upload", **(fields or {})}
+    head = "".join(FIELD.format(BOUNDARY, key, "") + f"{value}\r\n" for key, value in asked.items())
     head += FIELD.format(BOUNDARY, "content", f'; filename="{name}"')
     return head.encode() + data + f"\r\n--{BOUNDARY}--\r\n".encode()
 
 
-def send(port: int, path: str, token: str | None, bodies: Sequence[bytes]) -> None:
+def send(port: int, path: str, authorization: str | None, bodies: Iterable[bytes]) -> None:
     """Upload all bodies over one connection. A plain socket leaves the processors to the server.
+
+    ``authorization`` is the value of the header field of that name.
 
     Raises:
         RuntimeError: an upload is refused.
     """
     head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n"
     head += f"Content-Type: multipart/form-data; boundary={BOUNDARY}\r\n"
-    if token:
-        head += f"Authorization: Bearer {token}\r\n"
+    if authorization:
+        head += f"Authorization: {authorization}\r\n"
     connection = None
     for body in bodies:
         connection = connection or socket.create_connection(("127.0.0.1", port), timeout=300)
@@ -73,7 +76,7 @@ def send(port: int, path: str, token: str | None, bodies: Sequence[bytes]) -> No
             answer += piece
         if not whole or whole["status"] != b"200":
             raise RuntimeError(f"{answer!r}")
-        if whole["version"] == b"1.0":  # pypiserver closes the connection
+        if whole["version"] == b"1.0" or b"\r\nconnection: close" in answer.lower():  # as of pypiserver
             connection.close()
             connection = None
     if connection:
@@ -94,13 +97,18 @@ def snapshot(port: int, token: str) -> float:
 
 
 def measure(
-    process: psutil.Process, port: int, path: str, token: str | None, bodies: Sequence[bytes], clients: int
+    process: psutil.Process,
+    port: int,
+    path: str,
+    authorization: str | None,
+    bodies: Sequence[bytes],
+    clients: int,
 ) -> str:
     """Send all bodies by so many clients; return a row of the table."""
     shares = [bodies[number::clients] for number in range(clients)]
     before, own, begun = cpu(process), time.process_time(), time.monotonic()
     with ThreadPoolExecutor(clients) as pool:
-        list(pool.map(send, repeat(port), repeat(path), repeat(token), shares))
+        list(pool.map(send, repeat(port), repeat(path), repeat(authorization), shares))
     seconds, own = time.monotonic() - begun, time.process_time() - own
     server, checks = (after - earlier for after, earlier in zip(cpu(process), before, strict=True))
     parts = "".join(f" {each / len(bodies) * 1e3:10.2f}" for each in (server, checks, own))
@@ -144,7 +152,9 @@ def main() -> None:
         serve = [str(BIN / "armwheels-index"), "serve", "--port", str(port)]
         serve += ["--workers", str(asked.workers)]
         with running(serve, f"http://127.0.0.1:{port}/healthz") as process:
-            row = measure(process, port, f"/upload/?session={SESSION}", token, bodies, asked.clients)
+            row = measure(
+                process, port, f"/upload/?session={SESSION}", f"Bearer {token}", bodies, asked.clients
+            )
             print(f"{'armwheels':18} {row} {snapshot(port, token):10.2f}")
         if asked.no_peer:
             return

@@ -33,8 +33,7 @@ from urllib.parse import urljoin
 import httpx2
 import psutil
 
-from scripts.bench_pages import BIN
-from scripts.peers import PEERS, Peer
+from scripts.peers import BIN, PEERS, Peer
 
 POETRY, PDM = "poetry==2.5.1", "pdm[locked]==2.29.1"
 JSON = "application/vnd.pypi.simple.v1+json"

@@ -2,20 +2,79 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import io
 import os
+import shutil
+import socket
 import subprocess
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import sys
+import time
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import httpx2
 import psutil
 
-from scripts.bench_pages import BIN, PEER, free_port, running
-
+BIN = Path(sys.executable).parent
+PEER = "pypiserver[passlib]==2.4.2"
 DEVPI_SERVER, DEVPI_CLIENT = "devpi-server==6.20.1", "devpi-client==7.2.0"
 _PASSWORD = "conformance"  # noqa: S105 - of a server that lives for one run
+
+
+def wheel(project: str, number: int, data: bytes = b"") -> tuple[str, bytes]:
+    """Return the name and bytes of a valid wheel that holds ``data``."""
+    info = f"{project}-{number}.0.dist-info"
+    files = {
+        f"{project}/__init__.py": data,
+        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {project}\nVersion: {number}.0\n".encode(),
+        f"{info}/WHEEL": b"Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+    }
+    lines = [f"{info}/RECORD,,"]
+    for name, data in files.items():
+        digest = base64.urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b"=").decode()
+        lines.append(f"{name},sha256={digest},{len(data)}")
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, data in {**files, f"{info}/RECORD": "\n".join(lines).encode()}.items():
+            archive.writestr(name, data)
+    return f"{project}-{number}.0-py3-none-any.whl", buffer.getvalue()
+
+
+def free_port() -> int:
+    """Return a port of the loopback address that nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+@contextmanager
+def running(
+    command: list[str], url: str, environment: Mapping[str, str] | None = None
+) -> Iterator[psutil.Process]:
+    """Run a server until the context ends. Wait until it answers at ``url``."""
+    with subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment
+    ) as process:
+        try:
+            while True:
+                try:
+                    httpx2.get(url, timeout=60)
+                    break
+                except httpx2.TransportError:
+                    if process.poll() is not None:
+                        raise RuntimeError(f"{command[0]} ended with {process.returncode}") from None
+                    time.sleep(0.02)
+            yield psutil.Process(process.pid)
+        finally:
+            if process.poll() is None:
+                for child in psutil.Process(process.pid).children(recursive=True):
+                    child.terminate()
+                process.terminate()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +88,8 @@ class Peer:
     password: str
     process: psutil.Process
     publish: Callable[[], None]
+    start: Callable[[], AbstractContextManager[psutil.Process]]
+    """Starts the same server again, once it has ended."""
 
 
 def _nothing() -> None:
@@ -54,7 +115,8 @@ def armwheels(folder: Path) -> Iterator[Peer]:
         move = {"snapshot": snapshot, "expected_serial": serial, "nonce": snapshot}
         httpx2.post(f"{url}/api/channels/nightly/moves", json=move, headers=auth).raise_for_status()
 
-    with running([program, "serve", "--port", str(port)], f"{url}/livez", environment) as process:
+    start = partial(running, [program, "serve", "--port", str(port)], f"{url}/livez", environment)
+    with start() as process:
         yield Peer(
             name="armwheels",
             simple=f"{url}/nightly/generic/simple/",
@@ -63,6 +125,7 @@ def armwheels(folder: Path) -> Iterator[Peer]:
             password=token,
             process=process,
             publish=publish,
+            start=start,
         )
 
 
@@ -83,9 +146,9 @@ def pypiserver(folder: Path) -> Iterator[Peer]:
         ".",
         "--disable-fallback",
     ]
-    with running(
-        [*command, "-i", "127.0.0.1", "-p", str(port), str(folder)], f"http://127.0.0.1:{port}/"
-    ) as process:
+    command += ["-i", "127.0.0.1", "-p", str(port), str(folder)]
+    start = partial(running, command, f"http://127.0.0.1:{port}/")
+    with start() as process:
         yield Peer(
             name="pypiserver",
             simple=f"http://127.0.0.1:{port}/simple/",
@@ -94,6 +157,7 @@ def pypiserver(folder: Path) -> Iterator[Peer]:
             password=_PASSWORD,
             process=process,
             publish=_nothing,
+            start=start,
         )
 
 
@@ -109,7 +173,8 @@ def devpi(folder: Path) -> Iterator[Peer]:
         capture_output=True,
     )
     command = [uvx, "--from", DEVPI_SERVER, "devpi-server", "--serverdir", str(server), "--port", str(port)]
-    with running(command, f"{url}/") as process:
+    start = partial(running, command, f"{url}/")
+    with start() as process:
 
         def call(*arguments: str) -> None:
             subprocess.run(
@@ -130,7 +195,26 @@ def devpi(folder: Path) -> Iterator[Peer]:
             password=_PASSWORD,
             process=process,
             publish=_nothing,
+            start=start,
         )
+
+
+def program(name: str, folder: Path) -> Path:
+    """Return a program of this machine, or of its Debian package, unpacked below ``folder`` without root.
+
+    Raises:
+        FileNotFoundError: neither is to be had here.
+    """
+    if found := shutil.which(name):
+        return Path(found)
+    if shutil.which("apt-get") is not None:
+        subprocess.run(["apt-get", "download", name], cwd=folder, check=False, capture_output=True)
+    for package in folder.glob("*.deb"):
+        subprocess.run(["dpkg-deb", "-x", package, folder], check=True)
+    unpacked = next(folder.glob(f"usr/*bin/{name}"), None)
+    if unpacked is None:
+        raise FileNotFoundError(f"{name} is not here, and its Debian package cannot be had")
+    return unpacked
 
 
 PEERS = {"armwheels": armwheels, "devpi": devpi, "pypiserver": pypiserver}

@@ -49,8 +49,8 @@ from index_server.intake.wheel import read_wheel
 from index_server.model import stamp
 from index_server.settings import ROOT, load_settings
 from index_server.store.address import open_store
-from scripts.bench_pages import BIN, free_port, wheel
 from scripts.bench_uploads import BOUNDARY, form
+from scripts.peers import BIN, free_port, wheel
 
 MEMORY = 300e6  # bytes: resident, of the server and its workers
 LONG_AGO = timedelta(days=200)  # more than the retention of nightly

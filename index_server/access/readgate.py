@@ -11,6 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from index_server.access.tokens import RecentTokens
 from index_server.errors import StoreAwayError, StoreError, UnauthorizedError, as_answer
+from index_server.extensions import Holds, wrap_again
 from index_server.limits import PROBES
 
 OPEN = PROBES  # they tell nothing but serials, and watchers have no token; /metrics asks for one itself
@@ -57,7 +58,10 @@ class ReadGate:
                 message = {**message, "headers": headers}
             await send(message)
 
-        await self._app(scope, receive, private)
+        def while_valid(holds: Holds) -> Holds:
+            return lambda client: self._tokens.known(authorization) is not None and holds(client)
+
+        await self._app(wrap_again(scope, while_valid), receive, private)
 
 
 async def _refuse(send: Send, status: int, header: tuple[bytes, bytes], body: bytes, *, head: bool) -> None:

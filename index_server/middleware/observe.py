@@ -16,6 +16,7 @@ import orjson
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from index_server.extensions import ZERO_COPY, Client, Holds, wrap_again
 from index_server.limits import PROBES
 from index_server.secret import holds_token
 
@@ -87,14 +88,19 @@ class Observe:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 stale = any(name == b"x-armwheels-stale" for name, _ in message.get("headers", ()))
+            elif message["type"] == ZERO_COPY:
+                sent += message["count"]
             else:
                 sent += len(message.get("body", b""))
             await send(message)
 
+        def observed(holds: Holds) -> Holds:
+            return self._observe_again(scope, holds, lambda: (status, sent))
+
         metrics = self._metrics
         metrics.running.inc()
         try:
-            await self._app(scope, receive, watched)
+            await self._app(wrap_again(scope, observed), receive, watched)
         finally:
             metrics.running.dec()
             seconds = time.perf_counter() - begun
@@ -106,6 +112,30 @@ class Observe:
                 metrics.stale.inc()
             if self._write is not None and scope["path"] not in PROBES:
                 self._write(_line(scope, status, sent, seconds, stale=stale))
+
+    def _observe_again(self, scope: Scope, holds: Holds, answer: Callable[[], tuple[int, int]]) -> Holds:
+        """Count each repetition of an answer. ``answer`` gives its status and size once it is sent."""
+        kind, metrics = kind_of(scope["path"]), self._metrics
+        seconds, sent = metrics.seconds.labels(kind), metrics.sent.labels(kind)
+        requests: Counter | None = None
+
+        def holds_observed(client: Client) -> bool:
+            nonlocal requests
+            begun = time.perf_counter()
+            if not holds(client):
+                return False
+            status, size = answer()
+            if requests is None:
+                requests = metrics.requests.labels(kind, scope["method"], str(status))
+            requests.inc()
+            sent.inc(size)
+            took = time.perf_counter() - begun
+            seconds.observe(took)
+            if self._write is not None:
+                self._write(_line({**scope, "client": client}, status, size, took, stale=False))
+            return True
+
+        return holds_observed
 
 
 def kind_of(path: str) -> str:

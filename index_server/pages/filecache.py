@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 from index_server.store.interface import CHUNK
 
@@ -29,6 +29,9 @@ class Reader(Protocol):
 
     def read(self, key: str, start: int, stop: int) -> Iterator[bytes]:
         """Yield the bytes from ``start`` up to ``stop``."""
+
+    def open(self, key: str) -> BinaryIO | None:
+        """Return the object as an open file, if this machine has it as one."""
 
 
 class FileCache:
@@ -50,16 +53,23 @@ class FileCache:
         """Return a reader of one file: from the folder, or from the store, keeping what is read whole."""
         return _CachedReader(self, store, sha256, filename, size)
 
-    def kept(self, sha256: str, filename: str, start: int, stop: int) -> Iterator[bytes] | None:
-        """Return the bytes of a kept file in chunks, or None."""
+    def open(self, sha256: str, filename: str) -> BinaryIO | None:
+        """Return a kept file, and note that it is used; None if it is not kept."""
         path = self._path(sha256, filename)
         try:
-            file = path.open("rb")
+            file = path.open("rb", buffering=0)
         except OSError:
             return None
         with suppress(OSError):
             if time.time() - os.fstat(file.fileno()).st_mtime > _TOUCHED:
                 os.utime(path)
+        return file
+
+    def kept(self, sha256: str, filename: str, start: int, stop: int) -> Iterator[bytes] | None:
+        """Return the bytes of a kept file in chunks, or None."""
+        file = self.open(sha256, filename)
+        if file is None:
+            return None
 
         def chunks() -> Iterator[bytes]:
             with file:
@@ -154,6 +164,9 @@ class _CachedReader:
         self._store = store
         self._file = (sha256, filename)
         self._size = size
+
+    def open(self, key: str) -> BinaryIO | None:
+        return self._cache.open(*self._file) or self._store.open(key)
 
     def read(self, key: str, start: int, stop: int) -> Iterator[bytes]:
         kept = self._cache.kept(*self._file, start, stop)

@@ -44,8 +44,8 @@ class Follower:
         looked = self._looked.get(journal.name)
         return float("inf") if looked is None else time.monotonic() - looked
 
-    async def serial(self, journal: Followed) -> int:
-        """The serial that the journal had at most ``every`` seconds ago.
+    def current(self, journal: Followed) -> int | None:
+        """The serial that the journal had at most ``every`` seconds ago; None if that takes a look at a network.
 
         Raises:
             StoreError: the read failed.
@@ -55,7 +55,17 @@ class Follower:
             self._looked[journal.name] = time.monotonic()
             return serial
         looked = self._looked.get(journal.name)
-        if looked is None or time.monotonic() - looked >= self._every:
+        recent = looked is not None and time.monotonic() - looked < self._every
+        return journal.known_serial if recent else None
+
+    async def serial(self, journal: Followed) -> int:
+        """The serial that the journal had at most ``every`` seconds ago.
+
+        Raises:
+            StoreError: the read failed.
+        """
+        serial = self.current(journal)
+        if serial is None:
             look = self._looks.get(journal.name)
             if look is None:
                 look = self._looks[journal.name] = asyncio.create_task(self._look(journal))
@@ -65,7 +75,8 @@ class Follower:
                 look.result()
             if journal.name in self._failed:
                 raise self._failed[journal.name]
-        return journal.known_serial
+            serial = journal.known_serial
+        return serial
 
     async def _look(self, journal: Followed) -> None:
         try:

@@ -15,9 +15,9 @@ import logging
 import re
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from math import inf
 from typing import Any
 from urllib.parse import quote
@@ -37,6 +37,7 @@ from index_server.errors import (
     UnresolvableError,
     as_answer,
 )
+from index_server.extensions import Client, offer_again
 from index_server.model import SESSION, DevelopmentRule, Record, Snapshot
 from index_server.names import no_channel
 from index_server.pages import people as landing
@@ -143,9 +144,11 @@ class Site:
         except StoreError as error:
             answer, stale = self._last_known(scope["path"], error)
         if isinstance(answer, Kept):
+            if stale is None and answer.base is None and not answer.private:
+                offer_again(scope, partial(self._holds, scope["path"], answer))
             await send_page(send, answer, headers, stale, head=head)
         elif isinstance(answer, StoredFile):
-            await send_file(receive, send, self._reader(answer), answer, headers, stale, head=head)
+            await send_file(scope, receive, send, self._reader(answer), answer, headers, stale, head=head)
         elif isinstance(answer, Redirect):
             query = scope["query_string"].decode("latin-1")
             raw = scope["raw_path"].decode("latin-1")  # what the client resolves the reference against
@@ -177,7 +180,8 @@ class Site:
         query = scope["query_string"].decode("latin-1")
         answer = await asyncio.to_thread(self._find, scope["path"], base, query)
         if isinstance(answer, Kept) and not answer.private:
-            self._keep(scope["path"], replace(answer, rendered=begun))
+            answer = replace(answer, rendered=begun)
+            self._keep(scope["path"], answer)
         return answer
 
     # Kept pages
@@ -198,9 +202,7 @@ class Site:
             if file is None:
                 raise error
             return file, time.monotonic() - self._marks_seen
-        journals: list[tuple[Followed, int]] = [(self._catalog.status.journal, kept.marked)]
-        if kept.channel is not None:
-            journals.append((self._catalog.journal(kept.channel), kept.serial))
+        journals = list(self._followed(kept))
         age = max(self._follower.age(journal) for journal, _ in journals)
         stale = min(age, time.monotonic() - kept.rendered)
         if stale > self._stale_seconds or any(journal.known_serial != at for journal, at in journals):
@@ -228,20 +230,37 @@ class Site:
         return store if self._files is None else self._files.reader(store, *file.name, file.size)
 
     async def _fresh(self, path: str) -> Kept | None:
+        """The kept page, if it is right. A network store may be asked."""
         kept = self._kept.get(path)
         if kept is None:
             return None
-        if kept.channel is not None:
-            serial = await self._follower.serial(self._catalog.journal(kept.channel))
-            if serial != kept.serial:
-                return None
-        if await self._follower.serial(self._catalog.status.journal) != kept.marked:
-            return None
+        serials = [await self._follower.serial(journal) for journal, _ in self._followed(kept)]
+        return kept if self._is_right(path, kept, serials) else None
+
+    def _holds(self, path: str, kept: Kept, _: Client) -> bool:
+        """Whether a kept page is right by what was read a moment ago. Reads a folder, and no network store."""
+        try:
+            serials = [self._follower.current(journal) for journal, _ in self._followed(kept)]
+        except StoreError:  # told to the next request that is not repeated
+            return False
+        return self._is_right(path, kept, serials)
+
+    def _is_right(self, path: str, kept: Kept, serials: Sequence[int | None]) -> bool:
+        """Whether a kept page is right while its journals have these serials."""
+        if self._kept.get(path) is not kept:  # another request has replaced it
+            return False
+        if any(at != serial for at, (_, serial) in zip(serials, self._followed(kept), strict=True)):
+            return False
         if kept.promised is not None and not self._promises.current(kept.promised):
-            return None
-        if path in self._kept:  # another request may have replaced it meanwhile
-            self._kept.move_to_end(path)
-        return kept
+            return False
+        self._kept.move_to_end(path)
+        return True
+
+    def _followed(self, kept: Kept) -> Iterator[tuple[Followed, int]]:
+        """The journals that a page depends on, each with the serial at which the page is right."""
+        if kept.channel is not None:
+            yield self._catalog.journal(kept.channel), kept.serial
+        yield self._catalog.status.journal, kept.marked
 
     def _keep(self, path: str, fresh: Kept) -> None:
         stale = self._kept.pop(path, None)

@@ -11,16 +11,20 @@ import asyncio
 import logging
 import re
 from collections import OrderedDict
+from functools import partial
 from http import HTTPStatus
 from typing import Any
 
 import uvicorn
 from uvicorn._types import ASGI3Application, ASGIReceiveCallable, ASGISendCallable
 from uvicorn._types import Scope as UvicornScope
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
+from index_server.extensions import ZERO_COPY
 from index_server.limits import PROBES, SPARE, Limits
+from index_server.serving.repeats import LONGEST, REQUEST, Repeat, Repeats
+from index_server.serving.sendfile import FileSender
 
 LINGER_BYTES = 1 << 20  # that are read and discarded after a refusal, so that the client can read the answer
 LINGER_SECONDS = 2.0  # for which they are read
@@ -44,6 +48,7 @@ class LimitedConfig(uvicorn.Config):
             **options,
         )
         self.limits = limits
+        self.repeats = Repeats()
         self.clients = Clients(limits.connections)
 
 
@@ -99,6 +104,10 @@ class LimitedProtocol(HttpToolsProtocol):
         self._discarded = 0  # bytes of a discarded body since the deadline was set
         self._refused: HTTPStatus | None = None
         self._lingered = 0
+        self._begun = 0  # requests that begin in the bytes that are parsed
+        self._repeats: Repeats | None = config.repeats
+        self._sender: FileSender | None = None
+        self.app = config.repeats.around(self.app)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         super().connection_made(transport)
@@ -108,11 +117,14 @@ class LimitedProtocol(HttpToolsProtocol):
             transport.abort()
         elif above:
             self.app = _only_health(self.app)
+            self._repeats = None
         self._expect_header()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._clients.remove(self)
         self._clear_deadline()
+        if self._sender is not None:
+            self._sender.stop()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -124,8 +136,17 @@ class LimitedProtocol(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         self._note_progress()
+        first = self._idle() and not self._incoming and not self.flow.write_paused
+        if first and self._repeats is not None:
+            repeat = self._repeats.find(data, self.client)
+            if repeat is not None:
+                self._send_again(repeat)
+                return
         self._no_body += len(data)
+        self._begun = 0
         super().data_received(data)
+        if first and self._repeats is not None and self._is_plain(data):
+            self.scope["extensions"] = {ZERO_COPY: {}, REQUEST: data}  # type: ignore[dict-item]  # not a dict
         if self._no_body > self._limits.header_bytes:
             self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
         elif self._idle() and self._deadline is None and self.timeout_keep_alive_task is None:
@@ -146,12 +167,14 @@ class LimitedProtocol(HttpToolsProtocol):
         if self._idle():
             return True
         waits = self.flow.write_paused or (self.cycle.more_body and not self.flow.read_paused)
+        waits = waits or (self._sender is not None and self._sender.waits)
         return waits and self.loop.time() - self._progress_at > QUIET
 
     # Callbacks of the parser
 
     def on_message_begin(self) -> None:
         self._incoming = self._in_header = True
+        self._begun += 1
         self._header_bytes = self._fields = self._hosts = 0
         super().on_message_begin()
 
@@ -179,7 +202,9 @@ class LimitedProtocol(HttpToolsProtocol):
             raise ValueError("one Host is needed")  # RFC 9112 section 3.2
         self._in_header = False
         self._clear_deadline()
+        self.scope["extensions"] = {ZERO_COPY: {}}
         super().on_headers_complete()
+        self.cycle.send = partial(self._send, self.cycle)  # type: ignore[method-assign]
 
     def on_body(self, body: bytes) -> None:
         self._no_body = 0
@@ -202,6 +227,53 @@ class LimitedProtocol(HttpToolsProtocol):
         if self._incoming and self._idle() and not self.transport.is_closing():
             self._unset_keepalive_if_required()
             self._expect_header()
+
+    # Answers
+
+    def _is_plain(self, data: bytes) -> bool:
+        """Whether these bytes were one whole GET without a body, on a connection that stays open."""
+        return (
+            len(data) <= LONGEST
+            and self._begun == 1
+            and not self._incoming
+            and self._refused is None
+            and self.scope["method"] == "GET"
+            and self.cycle.keep_alive
+            and not self.expect_100_continue
+            and not self.cycle.body
+        )
+
+    def _send_again(self, repeat: Repeat) -> None:
+        self._unset_keepalive_if_required()
+        self._clear_deadline()
+        dates = (b"%s: %s\r\n" % field for field in self.server_state.default_headers)
+        self.transport.writelines([STATUS_LINE[repeat.status], *dates, repeat.fields, repeat.body])
+        self.on_response_complete()
+
+    async def _send(self, cycle: RequestResponseCycle, message: Any) -> None:
+        """Send a message of the application: uvicorn's, or one that sends a part of a file."""
+        if message["type"] != ZERO_COPY:
+            await RequestResponseCycle.send(cycle, message)
+            return
+        await self._empty_buffer()
+        if not cycle.disconnected:
+            descriptor = self.transport.get_extra_info("socket").fileno()
+            self._sender = FileSender(self.loop, descriptor, self._note_progress)
+            whole = await self._sender.send(message["file"], message["offset"], message["count"])
+            self._sender = None
+            if not whole:
+                self.transport.abort()
+                return
+            cycle.expected_content_length -= message["count"]
+        await RequestResponseCycle.send(
+            cycle, {"type": "http.response.body", "body": b"", "more_body": False}
+        )
+
+    async def _empty_buffer(self) -> None:
+        """Wait until the transport has sent what was written."""
+        self.transport.set_write_buffer_limits(0)
+        await self.flow.drain()
+        self.transport.set_write_buffer_limits()
 
     # Deadlines
 

@@ -145,6 +145,9 @@ class S3Store:
             return self.client.head_object(Bucket=self._bucket, Key=name)["ETag"]
         return None
 
+    def open(self, key: str) -> None:
+        """Return None: objects of a bucket are no files."""
+
     def keys(self, prefix: str) -> Iterator[str]:
         top = f"{self._name(prefix.removesuffix('/'))}/" if prefix else self._prefix
         pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=top)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import BinaryIO
 
 from index_server.errors import (
     MissingObjectError,
@@ -117,6 +118,14 @@ class DirectoryStore:
             while left > 0 and (chunk := file.read(min(CHUNK, left))):
                 left -= len(chunk)
                 yield chunk
+
+    def open(self, key: str) -> BinaryIO | None:
+        try:
+            return io.FileIO(f"{self._top}/{check_key(key)}")
+        except OSError as error:
+            if error.errno in _ABSENT:
+                return None
+            raise _away(key, error) from error
 
     def keys(self, prefix: str) -> Iterator[str]:
         top = f"{self._top}/{check_key(prefix.removesuffix('/'))}" if prefix else self._top

@@ -14,7 +14,7 @@ from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from pathlib import Path
 from secrets import token_hex
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 from index_server.errors import (
     DamagedError,
@@ -91,6 +91,9 @@ class GuardedStore:
         except MissingObjectError:
             self._vouch()
             raise
+
+    def open(self, key: str) -> BinaryIO | None:
+        return self.inner.open(key)
 
     def keys(self, prefix: str) -> Iterator[str]:
         names = list(self.inner.keys(prefix))

@@ -22,7 +22,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 from index_server.errors import StoreError
 
@@ -85,6 +85,9 @@ class ObjectStore(Protocol):
         Raises:
             MissingObjectError: there is no such object.
         """
+
+    def open(self, key: str) -> BinaryIO | None:
+        """Return an object as an open file; None if there is no such object, or it is no file of this machine."""
 
     def keys(self, prefix: str) -> Iterator[str]:
         """Return all keys below ``prefix``, sorted, including those of files that the index did not write.

@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 from datetime import datetime
 from pathlib import Path
 from threading import Event, Thread
+from typing import BinaryIO
 
 from index_server.store.interface import ObjectStore, Staged, one_by_one
 from tests.helpers.stores import KilledError
@@ -66,6 +67,10 @@ class StepStore:
     def read(self, key: str, start: int, stop: int) -> Iterator[bytes]:
         self._step("read", key, lambda: None)
         return self.inner.read(key, start, stop)
+
+    def open(self, key: str) -> BinaryIO | None:
+        self._step("open", key, lambda: None)
+        return self.inner.open(key)
 
     def keys(self, prefix: str) -> Iterator[str]:
         self._step("keys", prefix, lambda: None)

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from secrets import token_hex
 from threading import Lock
+from typing import BinaryIO
 
 import pytest
 from moto import mock_aws
@@ -57,6 +58,9 @@ class MemoryStore:
     def read(self, key: str, start: int, stop: int) -> Iterator[bytes]:
         data = self.get(key)[start:stop]
         return (data[at : at + CHUNK] for at in range(0, len(data), CHUNK))
+
+    def open(self, key: str) -> None:
+        """Return None: objects in memory are no files."""
 
     def keys(self, prefix: str) -> Iterator[str]:
         return iter(sorted(key for key in self.objects if key.startswith(prefix)))
@@ -150,6 +154,9 @@ class DyingStore:
 
     def read(self, key: str, start: int, stop: int) -> Iterator[bytes]:
         return self.inner.read(key, start, stop)
+
+    def open(self, key: str) -> BinaryIO | None:
+        return self.inner.open(key)
 
     def keys(self, prefix: str) -> Iterator[str]:
         return self.inner.keys(prefix)

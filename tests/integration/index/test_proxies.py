@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import socket
 import subprocess
 import time
@@ -15,6 +14,7 @@ import httpx2
 import pytest
 
 from index_server.settings import ROOT
+from scripts.peers import program
 from tests.helpers.servers import BIN, Server, run
 from tests.helpers.wheels import make_wheel
 
@@ -30,19 +30,11 @@ def example(language: str, index: str, port: int) -> str:
     return str(text).replace("127.0.0.1:8080", index).replace("127.0.0.1:8000", f"127.0.0.1:{port}")
 
 
-def program(name: str, folder: Path) -> Path:
-    """A program from this machine, or from its Debian package, unpacked without root."""
-    if found := shutil.which(name):
-        return Path(found)
-    if shutil.which("apt-get") is None:
-        pytest.skip(f"neither {name} nor apt-get is here")
-    subprocess.run(["apt-get", "download", name], cwd=folder, check=False, capture_output=True)
-    packages = list(folder.glob("*.deb"))
-    if not packages:
-        pytest.skip(f"the Debian package {name} cannot be had here")
-    for package in packages:
-        subprocess.run(["dpkg-deb", "-x", package, folder], check=True)
-    return next(path for path in folder.glob(f"usr/*bin/{name}"))
+def found(name: str, folder: Path) -> Path:
+    try:
+        return program(name, folder)
+    except FileNotFoundError as error:
+        pytest.skip(str(error))
 
 
 def nginx(folder: Path, index: str, port: int) -> list[str | Path]:
@@ -53,13 +45,13 @@ def nginx(folder: Path, index: str, port: int) -> list[str | Path]:
     text = f"daemon off; pid {folder}/pid; error_log stderr; events {{}}\n"
     text += f"http {{ access_log off; {places}\n{example('nginx', index, port)} }}\n"
     (folder / "nginx.conf").write_text(text)
-    return [program("nginx", folder), "-p", folder, "-e", "stderr", "-c", folder / "nginx.conf"]
+    return [found("nginx", folder), "-p", folder, "-e", "stderr", "-c", folder / "nginx.conf"]
 
 
 def caddy(folder: Path, index: str, port: int) -> list[str | Path]:
     text = f"{{\n\tadmin off\n}}\n{example('caddyfile', index, port)}"
     (folder / "Caddyfile").write_text(text)
-    return [program("caddy", folder), "run", "--config", folder / "Caddyfile", "--adapter", "caddyfile"]
+    return [found("caddy", folder), "run", "--config", folder / "Caddyfile", "--adapter", "caddyfile"]
 
 
 @contextmanager

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import socket
-import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import pytest
-import uvicorn
 from starlette.types import Receive, Scope, Send
 
 from index_server.limits import SPARE, Limits
-from index_server.serving.protocol import LimitedConfig
-from index_server.serving.run import listen
+from tests.helpers.connections import Running, read_all, serving
 
 GET = b"GET / HTTP/1.1\r\nHost: here\r\n\r\n"
 POST = b"POST /read HTTP/1.1\r\nHost: here\r\nContent-Length: 5\r\n\r\n"
@@ -36,36 +31,6 @@ async def app(scope: Scope, receive: Receive, send: Send) -> None:
     headers = [(b"content-length", str(len(body)).encode())]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": body})
-
-
-@dataclass
-class Running:
-    """A server in a thread of this process."""
-
-    port: int
-    server: uvicorn.Server
-
-    def connect(self, data: bytes = b"") -> socket.socket:
-        client = socket.create_connection(("127.0.0.1", self.port), 20)
-        client.sendall(data)
-        return client
-
-    def ask(self, data: bytes) -> bytes:
-        """Send bytes, and no more; return all that comes until the server closes."""
-        with self.connect(data) as client:
-            client.shutdown(socket.SHUT_WR)
-            return read_all(client)
-
-    def status(self, data: bytes) -> int:
-        return int(self.ask(data).split(b" ", 2)[1])
-
-
-def read_all(client: socket.socket) -> bytes:
-    """All that comes until the server closes, at most in the socket's time."""
-    got = b""
-    while chunk := client.recv(65536):
-        got += chunk
-    return got
 
 
 def read_answer(client: socket.socket) -> bytes:
@@ -96,26 +61,9 @@ def closes(client: socket.socket) -> bool:
     return True
 
 
-@contextmanager
-def serving(limits: Limits, log_level: str = "critical") -> Iterator[Running]:
-    listener = listen("127.0.0.1", 0, limits.send_seconds)
-    config = LimitedConfig(app, limits, log_level=log_level, access_log=False, log_config=None)
-    server = uvicorn.Server(config)
-    server.config.load()
-    thread = threading.Thread(target=lambda: asyncio.run(server._serve([listener])))
-    thread.start()
-    while not server.started:
-        time.sleep(0.01)
-    try:
-        yield Running(listener.getsockname()[1], server)
-    finally:
-        server.force_exit = server.should_exit = True
-        thread.join(20)
-
-
 @pytest.fixture(scope="module")
 def running() -> Iterator[Running]:
-    with serving(LIMITS) as server:
+    with serving(app, LIMITS) as server:
         yield server
 
 
@@ -182,7 +130,7 @@ def test_faults_of_clients_are_not_logged(
     request_bytes: bytes, status: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Otherwise anybody could fill the disk of the log."""
-    with serving(LIMITS, log_level="warning") as server:
+    with serving(app, LIMITS, log_level="warning") as server:
         assert server.status(request_bytes) == status
     assert caplog.records == []
 
@@ -246,19 +194,22 @@ def test_an_idle_connection_is_kept_longer_than_a_header_may_take(running: Runni
 
 
 def test_an_idle_connection_is_closed() -> None:
-    with serving(replace(LIMITS, keep_alive=0.1)) as short, short.connect(GET) as client:
+    with serving(app, replace(LIMITS, keep_alive=0.1)) as short, short.connect(GET) as client:
         assert read_all(client).startswith(b"HTTP/1.1 200")
 
 
 def test_a_reader_that_takes_nothing_is_closed() -> None:
-    with serving(replace(LIMITS, send_seconds=1)) as short, short.connect(GET.replace(b"/", b"/large", 1)):
+    with (
+        serving(app, replace(LIMITS, send_seconds=1)) as short,
+        short.connect(GET.replace(b"/", b"/large", 1)),
+    ):
         until(lambda: len(short.server.server_state.connections) == 1)
         until(lambda: not short.server.server_state.connections)
 
 
 def test_quiet_connections_give_way_to_new_ones() -> None:
     patient = replace(LIMITS, connections=4, header_seconds=60)
-    with serving(patient) as small:
+    with serving(app, patient) as small:
         clients = [small.connect(GET[:-2]) for _ in range(20)]
         for _ in range(3):
             assert small.status(GET) == 200
@@ -270,7 +221,7 @@ def test_quiet_connections_give_way_to_new_ones() -> None:
 
 def test_beyond_the_limit_there_is_health_alone() -> None:
     patient = replace(LIMITS, connections=4, header_seconds=60)
-    with serving(patient) as small:
+    with serving(app, patient) as small:
         clients = [small.connect(POST) for _ in range(4)]
         until(lambda: len(small.server.server_state.tasks) == 4)
         assert small.status(GET) == 503
