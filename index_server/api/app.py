@@ -39,8 +39,10 @@ from index_server.limits import Limits
 from index_server.middleware.address import BelowPath, HeadAsGet, NoTokenInAddress
 from index_server.middleware.bodies import BodyPace
 from index_server.middleware.observe import Metrics, Observe, to_standard_output
+from index_server.pages.about import About
 from index_server.pages.address import Proxies
 from index_server.pages.filecache import FileCache
+from index_server.pages.promises import Promises
 from index_server.pages.site import Site
 from index_server.policy import Policy
 from index_server.settings import Settings
@@ -81,6 +83,7 @@ def create_app(
     api.state.has_read = False
     api.state.policy = policy
     api.state.repository = repository = Repository(catalog, signers)
+    api.state.about = About(catalog, Promises(catalog, policy.retention))
     api.state.own_sessions = OwnSessions(catalog.sessions)
     api.state.uploads = taken = uploads.Uploads(
         catalog,

@@ -7,12 +7,12 @@ from typing import Annotated
 import anyio.to_thread
 from fastapi import APIRouter, Path, Request, Response
 from fastapi.responses import HTMLResponse
-from packaging.utils import canonicalize_name
 
 from index_server.api.bodies import EVIDENCE, read_json
 from index_server.api.parts import (
     KIND,
     DigestPath,
+    TheAbout,
     TheCatalog,
     ThePublisher,
     as_json,
@@ -22,7 +22,6 @@ from index_server.errors import (
     NotFoundError,
 )
 from index_server.pages.people import POLICY
-from index_server.pages.wheel import wheel_page
 
 router = APIRouter()
 
@@ -62,12 +61,7 @@ def evidence_kinds(sha256: DigestPath, catalog: TheCatalog) -> Response:
 
 
 @router.get("/api/wheels/{sha256}", response_class=HTMLResponse)
-def wheel(sha256: DigestPath, catalog: TheCatalog) -> Response:
-    """The page about a file, for people: its evidence, and its counts beside those of other wheels."""
-    shelf = catalog.evidence
-    filename = shelf.filename(sha256)
-    found = {kind: shelf.find(sha256, kind) for kind in shelf.kinds(sha256)}
-    bodies = {kind: evidence.body for kind, evidence in found.items() if evidence is not None}
+def wheel(sha256: DigestPath, about: TheAbout) -> Response:
+    """The page about a file, for people: its evidence, its counts beside others, and what it says of itself."""
     headers = {"cache-control": "no-cache", "content-security-policy": POLICY}
-    record = catalog.find_record(canonicalize_name(filename.partition("-")[0]), filename)
-    return HTMLResponse(wheel_page(filename, sha256, bodies, record), headers=headers)
+    return HTMLResponse(about.page(sha256), headers=headers)

@@ -22,6 +22,7 @@ from index_server.errors import (
     UnauthorizedError,
 )
 from index_server.model import SESSION_PATTERN, SHA256_PATTERN, Session, Sha256, Stored
+from index_server.pages.about import About
 from index_server.policy import Policy
 from index_server.trust.repository import Repository
 
@@ -49,6 +50,12 @@ async def the_catalog(request: Request) -> Catalog:
     """The catalog of this server."""
     catalog: Catalog = request.app.state.catalog
     return catalog
+
+
+async def the_about(request: Request) -> About:
+    """The pages about files."""
+    about: About = request.app.state.about
+    return about
 
 
 async def the_repository(request: Request) -> Repository:
@@ -82,6 +89,7 @@ def the_publisher(request: Request) -> Publisher:
     return tokens.authenticate(catalog.store, request.headers.get("authorization"))
 
 
+TheAbout = Annotated[About, Depends(the_about)]
 TheCatalog = Annotated[Catalog, Depends(the_catalog)]
 ThePolicy = Annotated[Policy, Depends(the_policy)]
 TheRepository = Annotated[Repository, Depends(the_repository)]

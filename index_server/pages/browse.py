@@ -17,6 +17,7 @@ from index_server.catalog.catalog import Catalog, cell
 from index_server.errors import DamagedError, MissingObjectError
 from index_server.model import Move, Record, Snapshot
 from index_server.pages import people
+from index_server.pages.measured import Speed, speed
 from index_server.pages.promises import Promises
 from index_server.pages.simple import file_url
 from index_server.rules.changes import changes
@@ -28,6 +29,7 @@ from index_server.targets import Lens, Target, Targets
 _log = logging.getLogger(__name__)
 MOVES = 50  # on the page of a channel, and in its feed
 SNAPSHOTS = 60  # in the list
+COMPARED = 50  # replaced wheels whose speed is compared with that of the one before
 HITS = 100  # of a search
 _QUERY = 100  # letters of a search
 _MACHINE = 8000  # letters of what a machine says of itself
@@ -122,7 +124,22 @@ class Browser:
             if new.projects.get(name) != old.projects.get(name)
         ]
         found = (changes(name, self._records(old, name), self._records(new, name), cell) for name in names)
-        return people.changes_page(before, after, [one for one in found if one is not None])
+        every = [one for one in found if one is not None]
+        pairs = [pair for one in every for pair in one.replaced][:COMPARED]
+        speeds = {new.sha256: self._speed(old, new) for old, new in pairs}
+        return people.changes_page(before, after, every, speeds)
+
+    def _speed(self, old: Record, new: Record) -> Speed | None:
+        """The instructions of a wheel beside those of the one that it replaces, where bench counted both."""
+        if new.tuned is None:
+            return None
+        bodies = []
+        for record in (new, old):
+            evidence = None
+            with suppress(DamagedError, MissingObjectError):
+                evidence = self._catalog.evidence.find(record.sha256, "bench")
+            bodies.append(evidence.body if evidence is not None else None)
+        return speed(*bodies)
 
     def project(
         self, base: str, place: str, snapshot: Snapshot, lens: Lens, project: str, root: str

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -11,6 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from index_server.model import Move, Snapshot
+from index_server.pages.measured import Speed
 from index_server.rules.changes import Change, grown
 from index_server.targets import Lens, Target
 
@@ -206,8 +207,13 @@ def snapshot_page(
     )
 
 
-def changes_page(before: str, after: str, every: Sequence[Change]) -> bytes:
-    """What snapshot ``after`` has that ``before`` has not."""
+def changes_page(
+    before: str, after: str, every: Sequence[Change], speeds: Mapping[str, Speed | None]
+) -> bytes:
+    """What snapshot ``after`` has that ``before`` has not.
+
+    ``speeds`` has what is known of new wheels beside those that they replace, by sha256.
+    """
     return _page(
         "changes.html.jinja",
         title=f"{after} since {before}: Armwheels",
@@ -221,6 +227,7 @@ def changes_page(before: str, after: str, every: Sequence[Change]) -> bytes:
             "removed": sum(len(one.removed) for one in every),
         },
         size=f"{_grown(grown(every))} in all." if every else "",
+        speeds=speeds,
         sized=sized,
         grown=_grown,
     )

@@ -84,6 +84,27 @@ class Promises:
         kept = ((name, until) for name, until in more.items() if until > base)
         return Promise(base, tuple(sorted(kept)) if base != FOREVER else ())
 
+    def of_file(self, record: Record) -> str:
+        """The day until which a file is kept, as of the last :meth:`look`; empty if nothing promises to keep it.
+
+        ``forever`` is the greatest.
+        """
+        file = (record.sha256, record.filename)
+        leased = self._state.leased().get(file, "")
+        seen: set[str | None] = set()
+        promised = ((self._state.until(name), name) for name in self._state.untils)
+        for until, name in sorted(promised, reverse=True):
+            if until <= leased:
+                break
+            digest = self._shards(name).get(record.project)
+            if digest is None or digest in seen:
+                continue
+            seen.add(digest)
+            with suppress(DamagedError, MissingObjectError):  # it promises nothing more
+                if file in {(one.sha256, one.filename) for one in self._catalog.shard(digest).records}:
+                    return until
+        return leased
+
     def _leases(self) -> list[Lease]:
         """The leases; none where an entry is damaged, since it may have ended any of them."""
         try:

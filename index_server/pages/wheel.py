@@ -9,17 +9,16 @@ import base64
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from html import escape
-from typing import NamedTuple, TypeVar
-
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from typing import NamedTuple
 
 from index_server.model import Record
 from index_server.pages.chart import ratio_chart
+from index_server.pages.contents import Contents, sections
+from index_server.pages.measured import LEAST_SHOWN, Lenient, Report, Row, Verdict, read_as
 from index_server.pages.people import page_of, sized
 from index_server.pages.simple import file_url
 
 STATEMENT = "statement-"  # begins the kinds of evidence that are signed statements
-LEAST_SHOWN = 0.98  # a ratio between this and the limit is neither better nor worse
 _ABOUT = {
     "instructions": "Counted under emulation. They show which code ran. They are not time: a loop can take more of "
     "them and run faster.",
@@ -29,80 +28,20 @@ _ABOUT = {
 }
 
 
-class _Lenient(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
-
-
-class _Cycles(_Lenient):
-    estimated: int
-
-
-class _Row(_Lenient):
-    workload: str
-    state: str
-    instructions: list[int] = []
-    cycles: _Cycles | None = None
-    seconds: dict[str, list[float]] = {}
-
-    @property
-    def count(self) -> float | None:
-        return min(self.instructions, default=None)
-
-    @property
-    def estimate(self) -> float | None:
-        return self.cycles.estimated if self.cycles is not None else None
-
-    def time(self, threads: str = "1") -> float | None:
-        return min(self.seconds.get(threads, []), default=None)
-
-
-class _Wheel(_Lenient):
-    label: str
-    filename: str
-
-
-class _Measured(_Lenient):
-    wheel: _Wheel
-    rows: list[_Row]
-
-
-class _Machine(_Lenient):
-    target: str
-    server: str | None = None
-    cpu: str = ""
-    emulator: str | None = None
-    core: str | None = None
-    threads: list[int] = []
-    system: str = ""
-
-
-class _Report(_Lenient):
-    machine: _Machine
-    measured: list[_Measured] = Field(min_length=1, max_length=2)
-
-    @property
-    def other(self) -> _Measured | None:
-        return self.measured[0] if len(self.measured) == 2 else None
-
-    @property
-    def own(self) -> _Measured:
-        return self.measured[-1]
-
-
-class _Signature(_Lenient):
+class _Signature(Lenient):
     keyid: str
 
 
-class _Predicate(_Lenient):
+class _Predicate(Lenient):
     result: str = ""
 
 
-class _Statement(_Lenient):
+class _Statement(Lenient):
     predicateType: str  # noqa: N815 - as in-toto spells it
     predicate: _Predicate
 
 
-class _Envelope(_Lenient):
+class _Envelope(Lenient):
     payload: str
     signatures: list[_Signature]
 
@@ -120,24 +59,12 @@ class _Envelope(_Lenient):
         return ", ".join(signature.keyid[:8] for signature in self.signatures)
 
 
-class _Verdict(_Lenient):
-    passed: bool
-    limit: float
-    note: str
-    faults: list[str]
-    allowed: dict[str, str]
-    reports: list[_Report]
-
-
-_Model = TypeVar("_Model", bound=BaseModel)
-
-
 class _Column(NamedTuple):
     """One quantity of a report: its heading, how a row has it, how it is shown, and where it is from."""
 
     quantity: str
-    report: _Report
-    value: Callable[[_Row], float | None]
+    report: Report
+    value: Callable[[Row], float | None]
     shown: Callable[[float], str]
     source: str
     scaling: str | None = None
@@ -145,18 +72,28 @@ class _Column(NamedTuple):
 
 
 def wheel_page(
-    filename: str, sha256: str, evidence: Mapping[str, object], record: Record | None = None
+    filename: str,
+    sha256: str,
+    evidence: Mapping[str, object],
+    record: Record | None = None,
+    *,
+    until: str = "",
+    contents: Contents | None = None,
 ) -> bytes:
-    """The page of a file. ``evidence`` has the newest body of each kind, ``record`` what the index knows of it."""
+    """The page of a file. ``evidence`` has the newest body of each kind, ``record`` what the index knows of it.
+
+    ``until`` is the day until which the file is kept at least, or ``forever``; empty without a promise.
+    ``contents`` is what the wheel says of itself.
+    """
     body = [f"<h1>{escape(filename)}</h1>", f"<p class=dim>sha256 {escape(sha256)}</p>"]
     if record is not None:
-        body += _facts(record)
+        body += _facts(record, until)
     reports = {kind: report for kind, report in evidence.items() if not kind.startswith(STATEMENT)}
     body += ["<h2>Evidence</h2>", "<table>", *_kinds(sha256, reports), "</table>"]
     if not evidence:
         body.append("<p>There is no evidence about this file.</p>")
     body += _statements(sha256, {kind: evidence[kind] for kind in evidence if kind not in reports})
-    verdict = _read(_Verdict, evidence.get("bench"))
+    verdict = read_as(Verdict, evidence.get("bench"))
     if verdict is not None:
         body += _verdict(verdict)
     # Counts that were sent beside the builder's are shown where it has none of that machine.
@@ -166,10 +103,12 @@ def wheel_page(
     counts = [report for report in counts if (_against(report), report.machine.server) not in known]
     body += _tables([*judged, *counts, *times], verdict.limit if verdict is not None else None)
     body += _unreadable(evidence)
+    if contents is not None:
+        body += sections(contents)
     return page_of(filename, body, root="../../")
 
 
-def _facts(record: Record) -> Iterator[str]:
+def _facts(record: Record, until: str) -> Iterator[str]:
     """What the index knows of a file, and where to get it."""
     tuned = record.tuned
     rows = [
@@ -180,17 +119,13 @@ def _facts(record: Record) -> Iterator[str]:
         *([("backend", escape(tuned.backend))] if tuned else []),
         ("size", sized(record.size)),
         ("uploaded", f"{escape(record.uploaded_at[:16].replace('T', ' '))} by {escape(record.uploaded_by)}"),
+        ("kept until", escape(until) or "no promise covers it"),
         ("file", f'<a href="{file_url(record, "../../")}">download</a>, '
          f'<a href="{file_url(record, "../../")}.metadata">its metadata</a>'),
     ]  # fmt: skip
     yield "<table>"
     yield from (f"<tr><th scope=row>{name}</th><td>{value}</td></tr>" for name, value in rows)
     yield "</table>"
-    if tuned:
-        yield (
-            "<p class=dim>Compiler, flags, source and licences are in the file: "
-            "<code>*.dist-info/armwheels.json</code>, and the SBOM in <code>*.dist-info/sboms/</code>.</p>"
-        )
 
 
 def _kinds(sha256: str, evidence: Mapping[str, object]) -> Iterator[str]:
@@ -209,7 +144,7 @@ def _statements(sha256: str, envelopes: Mapping[str, object]) -> Iterator[str]:
     yield "<h2>Signed statements</h2>"
     yield "<table><tr><th>about</th><th>says</th><th>signed with key</th></tr>"
     for kind in sorted(envelopes):
-        envelope = _read(_Envelope, envelopes[kind])
+        envelope = read_as(_Envelope, envelopes[kind])
         says, keyids = ("not readable", "") if envelope is None else (envelope.says, envelope.keyids)
         name = escape(kind.removeprefix(STATEMENT))
         link = f'<a href="../evidence/{escape(sha256)}/{escape(kind)}">{name}</a>'
@@ -221,16 +156,9 @@ def _statements(sha256: str, envelopes: Mapping[str, object]) -> Iterator[str]:
     )
 
 
-def _read(model: type[_Model], body: object) -> _Model | None:
-    try:
-        return model.model_validate(body)
-    except ValidationError:
-        return None
-
-
-def _reports(evidence: Mapping[str, object], prefix: str) -> list[_Report]:
+def _reports(evidence: Mapping[str, object], prefix: str) -> list[Report]:
     """The reports of a kind and of those that add a machine to its name, such as ``bench-time-neoverse-v1``."""
-    found = (_read(_Report, evidence[kind]) for kind in sorted(evidence) if _is_of(kind, prefix))
+    found = (read_as(Report, evidence[kind]) for kind in sorted(evidence) if _is_of(kind, prefix))
     return [report for report in found if report is not None]
 
 
@@ -240,13 +168,13 @@ def _is_of(kind: str, prefix: str) -> bool:
 
 def _unreadable(evidence: Mapping[str, object]) -> Iterator[str]:
     for kind, body in sorted(evidence.items()):
-        model = _Verdict if kind == "bench" else _Report if _is_of(kind, "bench-instructions") else None
-        model = _Report if _is_of(kind, "bench-time") else model
-        if model is not None and _read(model, body) is None:
+        model = Verdict if kind == "bench" else Report if _is_of(kind, "bench-instructions") else None
+        model = Report if _is_of(kind, "bench-time") else model
+        if model is not None and read_as(model, body) is None:
             yield f"<p>The report {escape(kind)} is not in a form that can be shown.</p>"
 
 
-def _verdict(verdict: _Verdict) -> Iterator[str]:
+def _verdict(verdict: Verdict) -> Iterator[str]:
     """The verdict of the builder."""
     yield "<h2>Verdict of bench</h2>"
     word = "Passed" if verdict.passed else "Failed"
@@ -260,13 +188,13 @@ def _verdict(verdict: _Verdict) -> Iterator[str]:
     yield from _list(f"{name}: {why}" for name, why in verdict.allowed.items())
 
 
-def _against(report: _Report) -> str:
+def _against(report: Report) -> str:
     return report.other.wheel.filename if report.other is not None else ""
 
 
-def _tables(reports: Iterable[_Report], limit: float | None) -> Iterator[str]:
+def _tables(reports: Iterable[Report], limit: float | None) -> Iterator[str]:
     """One table for each other wheel. Quantities stand side by side, and each ratio is of one quantity alone."""
-    groups: dict[str, list[_Report]] = {}
+    groups: dict[str, list[Report]] = {}
     for report in reports:
         groups.setdefault(_against(report), []).append(report)
     for filename, group in groups.items():
@@ -279,7 +207,7 @@ def _tables(reports: Iterable[_Report], limit: float | None) -> Iterator[str]:
         yield from _table([column for report in group for column in _columns(report)], limit)
 
 
-def _charts(group: Iterable[_Report], label: str, limit: float | None) -> Iterator[str]:
+def _charts(group: Iterable[Report], label: str, limit: float | None) -> Iterator[str]:
     """A chart of the instructions of each emulated machine."""
     for report in group:
         if report.machine.emulator is None or report.other is None:
@@ -296,13 +224,13 @@ def _charts(group: Iterable[_Report], label: str, limit: float | None) -> Iterat
             yield ratio_chart(title, ratios, good=LEAST_SHOWN, limit=limit or math.inf)
 
 
-def _columns(report: _Report) -> Iterator[_Column]:
+def _columns(report: Report) -> Iterator[_Column]:
     machine = report.machine
     if machine.emulator is None:
         source = ", ".join(filter(None, (machine.target, machine.cpu, machine.system)))
         most = str(max(machine.threads, default=1))
         scaling = most if most != "1" else None
-        yield _Column("seconds", report, _Row.time, _short_seconds, source, scaling)
+        yield _Column("seconds", report, Row.time, _short_seconds, source, scaling)
         return
     source = f"{machine.server or machine.target}: {machine.cpu}, {machine.emulator}"
     yield _Column("instructions", report, lambda row: row.count, _short, source)
@@ -366,7 +294,7 @@ def _labels(column: _Column) -> list[str]:
     return labels
 
 
-def _cells(column: _Column, rows: Sequence[_Row | None], limit: float | None) -> Iterator[str]:
+def _cells(column: _Column, rows: Sequence[Row | None], limit: float | None) -> Iterator[str]:
     values = [column.value(row) if row is not None and row.state == "ran" else None for row in rows]
     for value in values:
         yield "-" if value is None else column.shown(value)
