@@ -198,9 +198,9 @@ def _passport(passport: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _rows(rows: Iterable[tuple[str, str]]) -> Iterator[str]:
-    yield "<div class=wide tabindex=0><table>"
+    yield "<table>"
     yield from (f"<tr><th scope=row>{escape(name)}</th><td>{escape(text)}</td></tr>" for name, text in rows)
-    yield "</table></div>"
+    yield "</table>"
 
 
 def _pins(title: str, pins: object) -> Iterator[str]:
