@@ -1,4 +1,4 @@
-"""The pages as Chromium shows them: axe-core finds nothing, no page is wider than a telephone, no script is needed."""
+"""The pages as Chromium shows them: axe-core finds nothing, no page is too wide, and no script is needed."""
 
 from __future__ import annotations
 
