@@ -303,7 +303,8 @@ def compare(
         peer = ends.enter_context(PEERS[name](scratch / name))
         _progress.print(f"{name}: {len(wheels) - 1:,} uploads")
         server = Server(name, peer.simple, peer.process, peer.start)
-        server.uploads = uploads(peer, wheels[:-1], BOTH)
+        # devpi 6.20 answers 500 when eight clients upload at once to a large project.
+        server.uploads = uploads(peer, wheels[:-1], 1 if name == "devpi" else BOTH)
         uploads(peer, wheels[-1:], 1)
         begun = time.monotonic()
         peer.publish()

@@ -21,6 +21,7 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
@@ -132,6 +133,7 @@ def one_by_one(store: ObjectStore, objects: Mapping[str, bytes | Path]) -> Itera
     yield OneByOne(store, objects)
 
 
+@lru_cache(maxsize=4096)  # a few keys are read for every page
 def check_key(key: str) -> str:
     """Return ``key`` if it is valid.
 
