@@ -15,6 +15,7 @@ help: ## list the targets
 #   uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
 #     --no-annotate --group build pyproject.toml -o requirements.lock
 # requirements-dev.lock adds what the tests need: the same command with `--group build --group dev -c requirements.lock`.
+# deploy/requirements.lock has what the index server needs alone: `--group index -c requirements.lock`.
 # A lock file newer than the stamp makes a fresh environment.
 $(VENV)/.installed: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Armwheels needs Python 3.11 or newer")'

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import ast
 import re
+import sys
+from importlib.metadata import packages_distributions
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from packaging.utils import canonicalize_name
 
 from index_server.cli import COMMANDS
 from index_server.limits import PROBES
@@ -72,3 +76,31 @@ def test_what_the_image_copies_is_there() -> None:
         assert name not in ignored
     assert {".venv", "var", ".git"} <= ignored
     assert Path(ROOT / "deploy/Containerfile").is_file()
+
+
+def test_the_image_has_what_the_index_imports() -> None:
+    """Each module that ``index_server`` imports is of a distribution in the lock file of the image."""
+    lock = (DEPLOY / "requirements.lock").read_text(encoding="utf-8")
+    locked = set(re.findall(r"^([a-z0-9-]+)==", lock, re.MULTILINE))
+    assert "uvicorn" in locked
+    assert not locked & {"numpy", "temporalio", "auditwheel", "pip"}
+    owners = packages_distributions()
+    imported: set[str] = set()
+    for path in (ROOT / "index_server").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                imported.add(node.module.partition(".")[0])
+            elif isinstance(node, ast.Import):
+                imported |= {alias.name.partition(".")[0] for alias in node.names}
+    outside = imported - sys.stdlib_module_names - {"index_server", "mypy_boto3_s3"}  # for types alone
+    assert {"fastapi", "boto3", "tuf"} <= outside
+    missing = {name for name in outside if not {canonicalize_name(one) for one in owners[name]} & locked}
+    assert missing == set()
+
+
+def test_the_lock_of_the_image_agrees_with_the_lock() -> None:
+    whole, image = (
+        dict(re.findall(r"^([a-z0-9-]+)==(\S+)", path.read_text(encoding="utf-8"), re.MULTILINE))
+        for path in (ROOT / "requirements.lock", DEPLOY / "requirements.lock")
+    )
+    assert {name: whole.get(name) for name in image} == image
