@@ -56,18 +56,18 @@ def read_all(client: socket.socket) -> bytes:
 
 def read_message(client: socket.socket) -> tuple[int, bytes, bytes]:
     """The status, the header and the body of an answer with ``content-length``."""
-    got = b""
-    while (end := got.find(b"\r\n\r\n")) < 0:
-        got += _some(client)
-    head, body = got[:end], got[end + 4 :]
+    head = b""
+    while not head.endswith(b"\r\n\r\n"):  # no byte of what follows
+        head += _some(client, 1)
     length = re.search(rb"\r\ncontent-length: (\d+)", head.lower())
+    body = bytearray()
     while length is not None and len(body) < int(length[1]):
-        body += _some(client)
-    return int(head.split(b" ", 2)[1]), head, body
+        body += _some(client, int(length[1]) - len(body))
+    return int(head.split(b" ", 2)[1]), head, bytes(body)
 
 
-def _some(client: socket.socket) -> bytes:
-    got = client.recv(1 << 20)
+def _some(client: socket.socket, most: int) -> bytes:
+    got = client.recv(min(most, 1 << 20))
     assert got, "the server closed the connection"
     return got
 

@@ -71,7 +71,7 @@ def descriptors() -> int:
 
 
 def until(holds: Callable[[], bool]) -> None:
-    end = time.monotonic() + 10
+    end = time.monotonic() + 40
     while not holds():
         assert time.monotonic() < end
         time.sleep(0.02)
@@ -134,8 +134,7 @@ def test_a_reader_that_stands_still_makes_room(app: App) -> None:
     with serving(app, Limits(connections=2, header_seconds=0.3, keep_alive=60, send_seconds=60)) as running:
         still = [running.connect(get("/")) for _ in range(2)]
         until(lambda: app.running == 2)
-        time.sleep(5.2)  # QUIET
-        assert running.get(get("/0-5"))[2] == DATA[:5]
+        until(lambda: running.get(get("/0-5"))[0] == 200)  # after QUIET
         until(lambda: app.running == 1)
         for client in still:
             client.close()
