@@ -40,7 +40,12 @@ def listed(client: Client, page: str = PAGE) -> dict[str, Any]:
 
 
 def mark(client: Client, filename: str) -> Any:
-    asked = {"kind": "quarantine", "filename": filename, "reason": "wrong", "nonce": f"nonce-of-{filename}"[:40]}
+    asked = {
+        "kind": "quarantine",
+        "filename": filename,
+        "reason": "wrong",
+        "nonce": f"nonce-of-{filename}"[:40],
+    }
     token = make_token(client.store, "ann", None, ("yank",))
     return client.http.post("/api/status", json=asked, headers={"Authorization": f"Bearer {token}"})
 
