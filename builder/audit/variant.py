@@ -57,7 +57,7 @@ def fitting_label(
     if not arm:
         return None, not_applicable("instructions", "no Arm code")
     best: tuple[str | None, Verdict] | None = None
-    for label in reversed(VALUES):
+    for label in reversed(tuple(VALUES)):
         target = least(label, generic)
         try:
             found = survey(arm, target, allow, decoder, known_libraries())
