@@ -255,7 +255,8 @@ PAGES = (
     ("/snapshots/{id}/{target}/simple/…", "the index of one snapshot, which never changes"),
     (
         "/{channel}/variants/simple/…",
-        "the plain wheels with wheel variants beside them (PEP 825), if `ARMWHEELS_VARIANTS` is `on`; also below `/snapshots/{id}/`",
+        "the plain wheels with wheel variants beside them (PEP 825), if `ARMWHEELS_VARIANTS` is `on`; "
+        "also below `/snapshots/{id}/`",
     ),
     (
         "/snapshots/{id}/variants/{project}/{name}-{version}-variants.json",

@@ -18,6 +18,7 @@ from builder.cpus import load_targets
 from builder.emulation.emulate import stand_in
 from builder.emulation.environment import EmulatedPython
 from builder.toolbox.toolbox import Toolbox
+from scripts.uv_provider import Asker, agrees, by_server, index, looked_for
 from tests.helpers.places import BIN, make_place
 from tests.helpers.servers import Server, clean_environment, start, stop
 from tests.helpers.wheels import tuned_wheel, variant_wheel
@@ -106,6 +107,16 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     running = start(tmp_path_factory.mktemp("index"), ARMWHEELS_VARIANTS="on")
     yield running
     stop(running)
+
+
+def test_labels_promise_what_the_provider_looks_for(toolbox: Toolbox, tmp_path: Path) -> None:
+    targets = load_targets()
+    with index(tmp_path) as url:
+        asker = Asker(toolbox, targets, tmp_path, url)
+        assert agrees(looked_for(asker))
+        assert {name: shown for name, (shown, _) in by_server(asker, targets).items() if name in CHOSEN} == {
+            name: label.removeprefix("armv") or "8a" for name, label in CHOSEN.items()
+        }
 
 
 def label_of(site: Path) -> str:

@@ -175,5 +175,9 @@ def test_a_session_takes_variants_and_people_see_the_page(client: Client) -> Non
     client.publish(PLAIN, N1)
     assert N1[0] in client.get(f"/staging/{SESSION}/simple/demo/", accept="text/html").text
     for path in ("/nightly/variants/", "/nightly/variants/demo/"):
-        assert client.get(path, accept="text/html").status_code == 200
+        page = client.get(path, accept="text/html")
+        assert page.status_code == 200
+        assert "uv pip install --preview-features wheel-variants" in page.text
+    assert f"neoverse-n1, as {V82}" in page.text
+    assert "pylock.toml" not in page.text, "there is no lock file of variants"
     assert client.get("/nightly/variants/simple/Demo").headers["location"] == "demo/"
