@@ -209,8 +209,9 @@ class Workshop:
 
         A wheel of the stable ABI runs on each Python for which it is tested.
         """
+        path = self._installable(wheel)
         report, *others = [
-            self._verify_on(python, build, wheel, progress) for python in (build.python, *build.tested)
+            self._verify_on(python, build, path, progress) for python in (build.python, *build.tested)
         ]
         checks = [
             check.model_copy(update={"name": f"{check.name}, {python}"})
@@ -218,7 +219,9 @@ class Workshop:
             for check in other.checks
         ]
         passed = report.passed and all(other.passed for other in others)
-        return report.model_copy(update={"checks": (*report.checks, *checks), "passed": passed})
+        return report.model_copy(
+            update={"filename": wheel.name, "checks": (*report.checks, *checks), "passed": passed}
+        )
 
     def _verify_on(self, python: str, build: Build, wheel: Path, progress: Progress) -> VerifyReport:
         settings = build.recipe.verify
@@ -274,7 +277,7 @@ class Workshop:
         def report(step: str) -> None:
             progress(f"bench, {step}", 0, 0)
 
-        return bench_wheel(wheel, build, machine, self.toolbox.home, previous, report)
+        return bench_wheel(self._installable(wheel), build, machine, self.toolbox.home, previous, report)
 
     def _check_file(self, wheel: Path, kind: str, key: Mapping[str, Any]) -> Path:
         return self._out / "checks" / f"{sha256_of(wheel)[:24]}-{kind}-{digest(key)[:12]}.json"
@@ -332,10 +335,9 @@ class Workshop:
 
         ``previous`` is the wheel that was published last for the same project, target and Python.
         """
-        path = self._installable(built.path)
-        run = self.verify(built.build, path, progress).model_copy(update={"filename": built.path.name})
+        run = self.verify(built.build, built.path, progress)
         sound = run.passed and built.audit.passed
-        bench = self.bench(built.build, path, progress, previous) if sound else None
+        bench = self.bench(built.build, built.path, progress, previous) if sound else None
         progress(FINISHED, 0, 0)
         return TestedWheel(
             build=built.build,
