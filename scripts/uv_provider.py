@@ -137,13 +137,16 @@ def looked_for(asker: Asker) -> dict[str, frozenset[str]]:
     return {value: frozenset(names) for value, names in needed.items()}
 
 
-def by_server(asker: Asker, targets: Targets) -> dict[str, tuple[str, str]]:
-    """What uv takes on each target's server as recorded, and where every capability is set."""
-    rows = {}
-    for name, target in targets.items():
-        shown = asker.takes(target.server.part, target.server.hwcap)
-        rows[name] = shown, asker.takes(target.server.part, (ALL, ALL, ALL, ALL))
-    return rows
+def by_part(asker: Asker, targets: Targets) -> dict[tuple[str, str], tuple[str, str]]:
+    """What uv takes on each target's parts: with its server's capabilities, as recorded, and with all there are."""
+    parts = [(name, part) for name, target in targets.items() for part in target.parts]
+    return {
+        (name, part): (
+            asker.takes(part, targets[name].server.hwcap),
+            asker.takes(part, (ALL, ALL, ALL, ALL)),
+        )
+        for name, part in parts
+    }
 
 
 def main() -> int:
@@ -154,7 +157,7 @@ def main() -> int:
     targets = load_configs().targets
     with tempfile.TemporaryDirectory(prefix="uv-provider-") as name, index(Path(name)) as url:
         asker = Asker(Toolbox(), targets, Path(name), url)
-        needed, rows = looked_for(asker), by_server(asker, targets)
+        needed, rows = looked_for(asker), by_part(asker, targets)
     print(
         "| `aarch64 :: version` | features that uv looks for, besides those of the row above |\n| --- | --- |"
     )
@@ -162,9 +165,11 @@ def main() -> int:
     for value, names in needed.items():
         print(f"| {value} | {' '.join(sorted(names - before))} |")
         before = names
-    print("\n| target | server | uv takes | with every capability |\n| --- | --- | --- | --- |")
-    for target, (shown, best) in rows.items():
-        print(f"| `{target}` | {targets[target].server.description} | {shown} | {best} |")
+    print(
+        "\n| target | part | capabilities | uv takes | with every capability |\n| --- | --- | --- | --- | --- |"
+    )
+    for (target, part), (shown, best) in rows.items():
+        print(f"| `{target}` | {part} | {targets[target].server.description} | {shown} | {best} |")
     return 0 if agrees(needed) else 1
 
 
