@@ -179,5 +179,7 @@ def test_a_session_takes_variants_and_people_see_the_page(client: Client) -> Non
         assert page.status_code == 200
         assert "uv pip install --preview-features wheel-variants" in page.text
     assert f"neoverse-n1, as {V82}" in page.text
+    assert "poetry lock" not in page.text
+    assert "pdm lock" in page.text
     assert "pylock.toml" not in page.text, "there is no lock file of variants"
     assert client.get("/nightly/variants/simple/Demo").headers["location"] == "demo/"
