@@ -131,7 +131,9 @@ def examine(
         raise BadUploadError(*faults, str(error)) from error
     if name.label and not variants:
         raise BadUploadError(
-            *faults, f"{name.filename}: this index takes no wheel variants (ARMWHEELS_VARIANTS is off)"
+            *faults,
+            f"{name.filename}: has the name of a wheel variant (PEP 825), which this index does not take "
+            "(ARMWHEELS_VARIANTS is off); a build tag begins with a digit",
         )
     faults += _hidden_faults(name)
     faults += _agreement_faults(upload.fields, name)
