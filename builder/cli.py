@@ -25,6 +25,7 @@ PANELS: Mapping[str, Mapping[str, str]] = {  # by the heading in the help: each 
         "libraries": "libraries",
     },
     "Publish": {
+        "variant": "variant",
         "publish": "wheels",
         "snapshot": "channels",
         "promote": "channels",

@@ -19,6 +19,7 @@ from filelock import FileLock
 
 from builder.audit import AUDIT_VERSION, AuditReport, audit_wheel
 from builder.audit.libraries import rules_digest
+from builder.audit.variant import least
 from builder.bench.compare import bench_wheel
 from builder.bench.counting import CountingMachine
 from builder.bench.model import BenchVerdict
@@ -40,10 +41,11 @@ from builder.locks import requirements_lock
 from builder.model.build import Build
 from builder.model.expectations import Expectations
 from builder.model.units import UnitRecord
+from builder.model.wheel_name import split_label
 from builder.plan import Known
 from builder.repair.repair import repair, repair_tools
 from builder.settings import WHEEL_TESTS, ModelT
-from builder.targets import Target, Targets
+from builder.targets import GENERIC, Target, Targets
 from builder.toolbox.toolbox import Toolbox
 from builder.whole import create_once, sha256_of, write_text
 
@@ -179,7 +181,8 @@ class Workshop:
         Raises:
             AuditError: the wheel cannot be read.
         """
-        target = self.targets[build.target]
+        label = split_label(wheel.name)[1]
+        target = least(label, self.targets[GENERIC]) if label else self.targets[build.target]
         expectations = recipe_expectations(build.recipe, build.target, self.toolbox.toolchains)
         record = record_of(wheel, self.toolbox.home)
         key = {
@@ -206,8 +209,9 @@ class Workshop:
 
         A wheel of the stable ABI runs on each Python for which it is tested.
         """
+        path = self._installable(wheel)
         report, *others = [
-            self._verify_on(python, build, wheel, progress) for python in (build.python, *build.tested)
+            self._verify_on(python, build, path, progress) for python in (build.python, *build.tested)
         ]
         checks = [
             check.model_copy(update={"name": f"{check.name}, {python}"})
@@ -215,7 +219,9 @@ class Workshop:
             for check in other.checks
         ]
         passed = report.passed and all(other.passed for other in others)
-        return report.model_copy(update={"checks": (*report.checks, *checks), "passed": passed})
+        return report.model_copy(
+            update={"filename": wheel.name, "checks": (*report.checks, *checks), "passed": passed}
+        )
 
     def _verify_on(self, python: str, build: Build, wheel: Path, progress: Progress) -> VerifyReport:
         settings = build.recipe.verify
@@ -271,7 +277,7 @@ class Workshop:
         def report(step: str) -> None:
             progress(f"bench, {step}", 0, 0)
 
-        return bench_wheel(wheel, build, machine, self.toolbox.home, previous, report)
+        return bench_wheel(self._installable(wheel), build, machine, self.toolbox.home, previous, report)
 
     def _check_file(self, wheel: Path, kind: str, key: Mapping[str, Any]) -> Path:
         return self._out / "checks" / f"{sha256_of(wheel)[:24]}-{kind}-{digest(key)[:12]}.json"
@@ -315,6 +321,14 @@ class Workshop:
             )
         progress(FINISHED, 0, 0)
         return folder, checks
+
+    def _installable(self, wheel: Path) -> Path:
+        """The wheel under a name that pip can parse: a variant's without its label (:pep:`825`)."""
+        plain, label = split_label(wheel.name)
+        if not label:
+            return wheel
+        link = self.toolbox.home / "tmp" / sha256_of(wheel)[:24] / plain
+        return create_once(link, lambda path: shutil.copyfile(wheel, path))
 
     def prove(self, built: AuditedWheel, progress: Progress, previous: Path | None = None) -> TestedWheel:
         """Run and bench an audited wheel under emulation. Another thread may build meanwhile.

@@ -85,6 +85,11 @@ class Record(Stored):
     tuned: Tuned | None  # None without a passport: the file is for every target
     provenance_sha256: Sha256 | None = None  # of the provenance object (PEP 740), its key below attestations/
 
+    @property
+    def label(self) -> str:
+        """The label of a wheel variant (PEP 825), which the file name has after the platform tag; else ``""``."""
+        return self.filename.removesuffix(".whl").rpartition(f"-{self.platform_tag}")[2].removeprefix("-")
+
 
 class SessionFile(Stored):
     """One file of an upload session."""

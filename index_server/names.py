@@ -1,4 +1,4 @@
-"""Parses wheel file names (PEP 427) and refuses those that the index does not accept."""
+"""Parses wheel file names (PEP 427 and 825) and refuses those that the index does not accept."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ MAX_TAGS = (
     1000  # that one compressed set (PEP 425) may stand for; the longest of published wheels has under 100
 )
 _FILENAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.!+-]*\.whl\Z")
+_LABEL = re.compile(r"[0-9a-z_.]{1,16}\Z")  # PEP 825, "Variant label"
+_PARTS = 5  # of a file name without build tag and without label
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,7 @@ class WheelName:
     abi_tag: str
     platform_tag: str
     tags: frozenset[Tag]
+    label: str = ""  # of a wheel variant (PEP 825); "" for every other wheel
 
 
 def parse_name(filename: str) -> WheelName:
@@ -46,13 +49,16 @@ def parse_name(filename: str) -> WheelName:
         raise ValueError(f"{filename!a}: only wheels are accepted, no source distributions")
     if len(filename) > MAX_NAME or not _FILENAME.match(filename):
         raise ValueError(f"{filename[:MAX_NAME]!a}: not a valid wheel file name")
+    plain, label = split_label(filename)
+    if label and not _LABEL.match(label):
+        raise ValueError(f"{filename!a}: {label!a} is no variant label (PEP 825)")
     try:
-        project, version, build, tags = parse_wheel_filename(filename)
+        project, version, build, tags = parse_wheel_filename(plain)
     except InvalidWheelFilename as error:
         raise ValueError(str(error)) from error
     if len(tags) > MAX_TAGS:
         raise ValueError(f"{filename!a}: its name stands for {len(tags)} tags; {MAX_TAGS} are allowed")
-    python_tag, abi_tag, platform_tag = filename.removesuffix(".whl").rsplit("-", 3)[1:]
+    python_tag, abi_tag, platform_tag = plain.removesuffix(".whl").rsplit("-", 3)[1:]
     number, rest = build or (0, "")
     return WheelName(
         filename=filename,
@@ -64,7 +70,21 @@ def parse_name(filename: str) -> WheelName:
         abi_tag=abi_tag,
         platform_tag=platform_tag,
         tags=tags,
+        label=label,
     )
+
+
+def split_label(filename: str) -> tuple[str, str]:
+    """The file name without its variant label (PEP 825), and the label; ``""`` where it has none.
+
+    A third part that begins with a digit is a build tag (PEP 427), since no Python tag does.
+    """
+    stem = filename.removesuffix(".whl")
+    parts = stem.split("-")
+    built = len(parts) > _PARTS and parts[2][:1].isdigit()
+    if len(parts) != _PARTS + built + 1 or not parts[-1]:
+        return filename, ""
+    return f"{'-'.join(parts[:-1])}.whl", parts[-1]
 
 
 def parse_version(text: str) -> Version:

@@ -27,6 +27,7 @@ from index_server.settings import (
     reads_need_token,
     stale_seconds,
     uploads_per_second,
+    variants_are_on,
 )
 
 
@@ -46,6 +47,7 @@ class Policy:
     file_cache: tuple[Path, int] | None = None  # folder and bytes
     metrics_are_open: bool = False
     access_log: bool = False
+    variants: bool = False  # whether wheel variants (PEP 825) are taken and shown
 
 
 def load_policy() -> Policy:
@@ -65,6 +67,7 @@ def load_policy() -> Policy:
         file_cache=file_cache(),
         metrics_are_open=metrics_are_open(),
         access_log=access_log(),
+        variants=variants_are_on(),
     )
 
 

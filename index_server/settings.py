@@ -105,6 +105,11 @@ ATTESTATION_AUTHORITIES = Variable(
     "PEM file of the authorities whose certificates attestations (PEP 740) may have.",
     "every certificate is taken",
 )
+VARIANTS = Variable(
+    "ARMWHEELS_VARIANTS",
+    "`on`: wheel variants (PEP 825, a draft) are taken, and shown below `variants/simple/`. `off`: neither.",
+    "`off`",
+)
 TUF_KEYS = Variable(
     "ARMWHEELS_TUF_KEYS",
     "Key files, apart by `:`, with which the server signs moves and yanks (`armwheels-index tuf`).",
@@ -125,6 +130,7 @@ VARIABLES = (
     ACCESS_LOG,
     READS,
     ATTESTATION_AUTHORITIES,
+    VARIANTS,
     TUF_KEYS,
     KEY_PIN,
     UPLOADS_PER_SECOND,
@@ -252,6 +258,15 @@ def access_log() -> bool:
         ConfigError: the variable has another value.
     """
     return _one_of(ACCESS_LOG, "off", "json") == "json"
+
+
+def variants_are_on() -> bool:
+    """Whether wheel variants are taken and shown.
+
+    Raises:
+        ConfigError: the variable has another value.
+    """
+    return _one_of(VARIANTS, "off", "on") == "on"
 
 
 def _seconds(variable: Variable, default: float, *, least: float) -> float:

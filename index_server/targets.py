@@ -10,6 +10,8 @@ from index_server.configs import TargetTable
 
 _IMPLEMENTER = re.compile(r"^CPU implementer\s*:\s*(0x[0-9a-fA-F]{1,4})\s*$", re.MULTILINE)
 _PART = re.compile(r"^CPU part\s*:\s*(0x[0-9a-fA-F]{1,4})\s*$", re.MULTILINE)
+VARIANTS = "variants"  # the path segment of the pages with wheel variants, in the place of a target
+GENERIC = "generic"  # the target whose wheels every 64-bit Arm CPU runs
 _NAMED = 40  # letters of a name that is repeated
 _MODEL = re.compile(r"^\s*Model name:\s*(\S.*)$", re.MULTILINE)
 
@@ -37,10 +39,13 @@ class Lens:
 
     target: Target
     backend: str | None = None
+    variants: bool = False  # wheel variants stand beside the wheels of the target (PEP 825)
 
     @property
     def slug(self) -> str:
-        """The path segment of URLs: ``target`` or ``target+backend``."""
+        """The path segment of URLs: ``target`` or ``target+backend``, or ``variants``."""
+        if self.variants:
+            return VARIANTS
         return f"{self.target.name}+{self.backend}" if self.backend else self.target.name
 
 

@@ -254,6 +254,15 @@ PAGES = (
     ("/{channel}/{target}+{backend}/simple/…", "the same; wheels of that backend come first"),
     ("/snapshots/{id}/{target}/simple/…", "the index of one snapshot, which never changes"),
     (
+        "/{channel}/variants/simple/…",
+        "the plain wheels with wheel variants beside them (PEP 825), if `ARMWHEELS_VARIANTS` is `on`; "
+        "also below `/snapshots/{id}/`",
+    ),
+    (
+        "/snapshots/{id}/variants/{project}/{name}-{version}-variants.json",
+        "the labels of a version's variants, and what each needs; it never changes",
+    ),
+    (
         "/snapshots/{id}/{target}/pylock.toml?project=NAME&python=3.13",
         "a lock file (PEP 751) of projects and all that they require; `project` may be repeated, and may be a "
         "requirement such as `numpy>=2`. 409: the snapshot does not have what they need",

@@ -21,6 +21,7 @@ from packaging.tags import Tag, parse_tag
 from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 
 from builder.errors import AuditError
+from builder.model.wheel_name import split_label
 
 ELF_MAGIC = b"\x7fELF"
 ARCHIVE_MAGIC = b"!<arch>\n"
@@ -40,6 +41,8 @@ class WheelFile:
     tags: frozenset[Tag]
     names: tuple[str, ...]
     dist_info: str
+    label: str = ""
+    """The label of a wheel variant (:pep:`825`); empty for every other wheel."""
 
     def read(self, name: str) -> bytes:
         """Return the bytes of one member.
@@ -190,7 +193,8 @@ def open_wheel(path: Path) -> WheelFile:
         AuditError: the file is missing, is not a zip file, or does not have the name or layout of a wheel.
     """
     try:
-        project, version, build, tags = parse_wheel_filename(path.name)
+        plain, label = split_label(path.name)
+        project, version, build, tags = parse_wheel_filename(plain)
     except InvalidWheelFilename as error:
         raise AuditError(f"{path.name}: not a wheel's file name: {error}") from error
     digest = hashlib.sha256()
@@ -221,6 +225,7 @@ def open_wheel(path: Path) -> WheelFile:
         tags=tags,
         names=names,
         dist_info=infos[0],
+        label=label,
     )
 
 

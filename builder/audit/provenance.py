@@ -16,6 +16,7 @@ import jsonschema
 from builder.audit.archive import WheelFile
 from builder.audit.verdicts import Verdict, counted, failed, not_applicable, passed
 from builder.errors import AuditError
+from builder.model.variants import document
 from builder.model.wheel_name import disagreements
 from builder.targets import Target
 
@@ -44,7 +45,10 @@ def check_licences(wheel: WheelFile) -> Verdict:
 
 
 def check_passport(wheel: WheelFile, target: Target, schema: Mapping[str, Any]) -> Verdict:
-    """Check the passport by its schema and against the file name. Its target must be ``target`` or one below it."""
+    """Check the passport by its schema and against the file name. Its target must be ``target`` or one below it.
+
+    A wheel variant must have the ``variant.json`` of its label instead.
+    """
     check = "passport"
     passport = wheel.passport
     if passport is None:
@@ -58,15 +62,30 @@ def check_passport(wheel: WheelFile, target: Target, schema: Mapping[str, Any]) 
     ]
     if not faults:
         faults = disagreements(
-            passport, project=wheel.project, version=wheel.version, build=wheel.build, tags=wheel.tags
+            passport,
+            project=wheel.project,
+            version=wheel.version,
+            build=wheel.build,
+            tags=wheel.tags,
+            label=wheel.label,
         )
-        if passport["target"] != target.name and passport["target"] not in target.below:
+        if wheel.label:  # held to its label, which is no target
+            faults += _variant_faults(wheel)
+        elif passport["target"] != target.name and passport["target"] not in target.below:
             faults.append(f"is for {passport['target']}, whose wheels do not run on every {target}")
         if wheel.sbom not in wheel.names:
             faults.append(f"its bill of materials {wheel.sbom} is missing")
     if faults:
         return failed(check, "\n".join(faults), faults=faults)
     return passed(check, f"{passport['build']}, agrees with the file name", build=passport["build"])
+
+
+def _variant_faults(wheel: WheelFile) -> list[str]:
+    """Why ``variant.json`` (PEP 825) is not the one of the label in the file name."""
+    name = f"{wheel.dist_info}/variant.json"
+    if name not in wheel.names:
+        return [f"{name} is missing"]
+    return [] if wheel.read(name) == document(wheel.label) else [f"{name} is not that of {wheel.label}"]
 
 
 def _components(wheel: WheelFile) -> dict[str, dict[str, Any]]:

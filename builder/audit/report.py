@@ -20,6 +20,7 @@ from builder.audit.places import check_instructions, places
 from builder.audit.platform import check_platform, check_tag
 from builder.audit.provenance import check_licences, check_passport
 from builder.audit.record import check_record
+from builder.audit.variant import least
 from builder.audit.verdicts import AuditReport, Verdict, failed, not_applicable
 from builder.errors import AuditError, ConfigError
 from builder.model.expectations import Expectations
@@ -39,7 +40,8 @@ def audit_wheel(
 ) -> AuditReport:
     """Audit the wheel at ``path``, without changing it.
 
-    The default of ``target`` is the passport's target, or ``generic`` without a passport. ``record`` has the
+    The default of ``target`` is the passport's target, or ``generic`` without a passport. The default for a wheel
+    variant is the least CPU on which an installer takes it. ``record`` has the
     compile units of the wheel, if it was compiled on this machine. ``llvm_mc`` is the path of llvm-mc, version 19
     or later.
 
@@ -48,7 +50,12 @@ def audit_wheel(
         ConfigError: the passport's schema or ``dispatch.toml`` is missing, or has a fault.
     """
     wheel = open_wheel(path)
-    chosen = target or targets[passport_target(wheel) or GENERIC]
+    if target is not None:
+        chosen = target
+    elif wheel.label:
+        chosen = least(wheel.label, targets[GENERIC])
+    else:
+        chosen = targets[passport_target(wheel) or GENERIC]
     return judge(wheel, chosen, expectations or Expectations(), LlvmMc(llvm_mc), record)
 
 

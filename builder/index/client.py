@@ -24,6 +24,7 @@ from tenacity import (
 
 from builder.errors import DiskError, PublishError
 from builder.model.base import Frozen
+from builder.model.wheel_name import split_label
 from builder.whole import create_once, sha256_of
 
 _TIMEOUT = httpx2.Timeout(60.0, write=600.0, read=600.0)
@@ -339,7 +340,7 @@ def upload_fields(wheel: Path) -> dict[str, str | list[str]]:
     Raises:
         PublishError: the wheel holds no readable METADATA.
     """
-    name, version, _, tags = parse_wheel_filename(wheel.name)
+    name, version, _, tags = parse_wheel_filename(split_label(wheel.name)[0])
     sha256, blake2 = hashlib.sha256(), hashlib.blake2b(digest_size=32)
     with wheel.open("rb") as file:
         while chunk := file.read(1 << 20):

@@ -15,6 +15,8 @@ from packaging.version import InvalidVersion, Version
 from builder.model.pythons import built_for
 
 BUILD_DIGITS = 8  # of the wheel digest, in the build tag
+PARTS = 5  # of a file name without build tag and without label
+PLAIN = "generic"  # the target of the plain wheel, beside which variants stand
 
 
 def local_version(target: str, backend: str | None) -> str:
@@ -28,8 +30,26 @@ def build_tag(build_number: int, wheel_digest: str) -> str:
     return f"{build_number}_{wheel_digest[:BUILD_DIGITS]}"
 
 
+def split_label(filename: str) -> tuple[str, str]:
+    """The file name without its variant label (:pep:`825`), and the label; ``""`` where it has none.
+
+    A third part that begins with a digit is a build tag (:pep:`427`), since no Python tag does.
+    """
+    parts = filename.removesuffix(".whl").split("-")
+    built = len(parts) > PARTS and parts[2][:1].isdigit()
+    if len(parts) != PARTS + built + 1 or not parts[-1]:
+        return filename, ""
+    return f"{'-'.join(parts[:-1])}.whl", parts[-1]
+
+
 def disagreements(
-    passport: Mapping[str, Any], *, project: str, version: str, build: str, tags: Collection[Tag]
+    passport: Mapping[str, Any],
+    *,
+    project: str,
+    version: str,
+    build: str,
+    tags: Collection[Tag],
+    label: str = "",
 ) -> list[str]:
     """How a passport, valid by its schema, differs from the parts of the file name; empty where they agree."""
     try:
@@ -38,10 +58,16 @@ def disagreements(
         return [f"version {passport['version']!r} is not a version (PEP 440)"]
     named = Version(version)
     target, python, digest = passport["target"], passport["python"], passport["digests"]["wheel"]
-    local = local_version(target, None if passport["default_backend"] else passport["backend"])
+    variant = passport.get("variant", {}).get("label", "")
+    # A variant has the version of the plain wheel: an installer chooses among the wheels of one version.
+    local = local_version(
+        PLAIN if variant else target, None if passport["default_backend"] else passport["backend"]
+    )
     cell = f"{project}-{passport['version']}-{python}-{target}"
     spelled = ", ".join(sorted({f"{tag.interpreter}-{tag.abi}" for tag in tags}))
     checks = [
+        (label == variant, f"has the label '{variant}', the file name says '{label}'"),
+        (not variant or passport["default_backend"], "is a variant without the recipe's default backend"),
         (
             public.local is None and named.public == str(public),
             f"is of version {passport['version']}, the file name says {named.public}",

@@ -37,7 +37,8 @@ def mark(
         if not any(platform in middle.name for platform in platforms):
             add_platforms(wheel, platforms, ["linux_aarch64"])
         root = Path(wheel.path)
-        info = _rename_info(build, root)
+        project = build.recipe.project.replace("-", "_")
+        info = rename_info(root, project, build.full_version, build.build_tag)
         _scrub(root, [str(work), str(toolbox.home)])
         grafts = find_grafts(build, root, toolbox, work)
         for path, graft in grafts.items():
@@ -54,16 +55,20 @@ def mark(
         # auditwheel looks up grafts in this machine's package database, which does not have the target's packages.
         (sboms / "auditwheel.cdx.json").unlink(missing_ok=True)
         (info / SBOM).write_text(make_sbom(build, root, grafts) + "\n", encoding="utf-8")
-        _settle_modes(root)
+        settle_modes(root)
         tags = wheel.out_wheel.name.removesuffix(".whl").split("-")[-3:]
-        stem = f"{build.recipe.project.replace('-', '_')}-{build.full_version}-{build.build_tag}"
+        stem = f"{project}-{build.full_version}-{build.build_tag}"
         wheel.out_wheel = finished / f"{stem}-{'-'.join(tags)}.whl"
 
 
-def _rename_info(build: Build, root: Path) -> Path:
-    """Write the local version and the build tag into dist-info, METADATA and WHEEL (binary distribution format)."""
+def rename_info(root: Path, project: str, full_version: str, build_tag: str) -> Path:
+    """Write the version and the build tag into dist-info, METADATA and WHEEL (binary distribution format).
+
+    Raises:
+        RepairError: METADATA does not state one version.
+    """
     [before] = root.glob("*.dist-info")
-    info = root / f"{build.recipe.project.replace('-', '_')}-{build.full_version}.dist-info"
+    info = root / f"{project}-{full_version}.dist-info"
     before.rename(info)
     for data in root.glob("*.data"):
         data.rename(root / f"{info.name.removesuffix('.dist-info')}.data")
@@ -71,14 +76,14 @@ def _rename_info(build: Build, root: Path) -> Path:
     head, body = _split_head(metadata.read_text(encoding="utf-8"))
     if head.count("\nVersion: ") + head.startswith("Version: ") != 1:
         raise RepairError("METADATA has no single Version field")
-    head = re.sub(r"^Version: .*$", f"Version: {build.full_version}", head, flags=re.MULTILINE)
+    head = re.sub(r"^Version: .*$", f"Version: {full_version}", head, flags=re.MULTILINE)
     metadata.write_text(head + body, encoding="utf-8")
     wheel = info / "WHEEL"
     lines = [
         line for line in wheel.read_text(encoding="utf-8").splitlines() if not line.startswith("Build: ")
     ]
     place = next((n for n, line in enumerate(lines) if line.startswith("Root-Is-Purelib:")), len(lines) - 1)
-    lines.insert(place + 1, f"Build: {build.build_tag}")
+    lines.insert(place + 1, f"Build: {build_tag}")
     wheel.write_text("\n".join(lines).rstrip("\n") + "\n", encoding="utf-8")
     return info
 
@@ -115,7 +120,7 @@ def _scrub(root: Path, folders: Sequence[str]) -> None:
         raise RepairError(f"the path of a build folder is compiled into {', '.join(leaks)}")
 
 
-def _settle_modes(root: Path) -> None:
+def settle_modes(root: Path) -> None:
     """Make file modes independent of the umask, since they are part of the archive's bytes."""
     for path in [root, *root.rglob("*")]:
         if path.is_dir():

@@ -91,6 +91,7 @@ def create_app(
         shared_pool(settings.targets, settings.passport),
         Buckets(policy.uploads_per_second, policy.uploads_at_once),
         policy.authorities,
+        variants=policy.variants,
     )
     for routes in (uploads, snapshots, evidence, channels, leases, cache, nights, health):
         api.include_router(routes.router)
@@ -109,6 +110,7 @@ def create_app(
         policy.gates,
         FileCache(*policy.file_cache) if policy.file_cache else None,
         repository,
+        variants=policy.variants,
     )
     gated = ReadGate(site, RecentTokens(store)) if policy.reads_need_token else site
     app: ASGIApp = NoTokenInAddress(BodyPace(gated, limits.body_seconds))

@@ -111,8 +111,11 @@ class Uploads:
         checks: Pool,
         buckets: Buckets,
         authorities: Sequence[Certificate] = (),
+        *,
+        variants: bool = False,
     ) -> None:
         self._authorities = authorities
+        self._variants = variants
         self._catalog = catalog
         self._own_sessions = own_sessions
         self._checks = checks
@@ -180,7 +183,14 @@ class Uploads:
     ) -> _Stored:
         """Check an upload and store it."""
         at = stamp(self._catalog.now())
-        found = intake.examine(received, self._checks.check, at=at, by=by, authorities=self._authorities)
+        found = intake.examine(
+            received,
+            self._checks.check,
+            at=at,
+            by=by,
+            authorities=self._authorities,
+            variants=self._variants,
+        )
         checked = _Checked(
             found.record, found.metadata, received.content, authorization, session, found.provenance
         )

@@ -95,6 +95,7 @@ def cell(record: Record) -> tuple[str, ...]:
         record.abi_tag,
         tuned.target,
         tuned.backend,
+        *((record.label,) if record.label else ()),
     )
 
 

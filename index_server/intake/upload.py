@@ -107,9 +107,17 @@ class Examined(NamedTuple):
 
 
 def examine(
-    upload: Upload, check: Check, *, at: str, by: str, authorities: Sequence[Certificate] = ()
+    upload: Upload,
+    check: Check,
+    *,
+    at: str,
+    by: str,
+    authorities: Sequence[Certificate] = (),
+    variants: bool = False,
 ) -> Examined:
     """Check an upload, and its wheel with ``check``. ``authorities`` are those of attestations.
+
+    ``variants`` says whether wheel variants (:pep:`825`) are taken.
 
     Raises:
         BadUploadError: the upload is refused; the error has every reason.
@@ -121,6 +129,12 @@ def examine(
         name = parse_name(upload.filename)
     except ValueError as error:
         raise BadUploadError(*faults, str(error)) from error
+    if name.label and not variants:
+        raise BadUploadError(
+            *faults,
+            f"{name.filename}: has the name of a wheel variant (PEP 825), which this index does not take "
+            "(ARMWHEELS_VARIANTS is off); a build tag begins with a digit",
+        )
     faults += _hidden_faults(name)
     faults += _agreement_faults(upload.fields, name)
     attested = examine_attestations(

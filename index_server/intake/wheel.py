@@ -27,12 +27,14 @@ from index_server.intake.passport import check_passport
 from index_server.model import Tuned
 from index_server.names import WheelName, parse_version
 from index_server.reasons import Reasons
+from index_server.rules.variants import LABELS, document
 from index_server.targets import Targets
 
 MAX_METADATA = 4 << 20
 MAX_WHEEL_FILE = 1 << 20
 MAX_PASSPORT = 1 << 20
 MAX_RECORD = 64 << 20
+MAX_VARIANT = 1 << 16
 RECORD_LINE = 200  # bytes of a RECORD line without its path; a sha512 hash and a size need 110
 RECORD_SLACK = 1 << 16  # bytes for RECORD lines of missing files
 _STRONG = {"sha256", "sha384", "sha512"}  # PEP 376: sha256 or better
@@ -94,6 +96,8 @@ def _read(
     data = reader.read("armwheels.json", MAX_PASSPORT, required=False)
     if data is not None:
         wheel.tuned = check_passport(data, name, targets, passport, wheel.faults)
+    if name.label:
+        wheel.faults += _variant_faults(name.label, reader)
     return wheel
 
 
@@ -117,6 +121,16 @@ class _Reader:
         except ZipFaultError as error:
             self.faults.append(str(error))
             return None
+
+
+def _variant_faults(label: str, reader: _Reader) -> Iterator[str]:
+    """Yield why the wheel is not the variant (PEP 825) that its name says."""
+    if label not in LABELS:
+        yield f"{label!a} is no label of this index; there is {', '.join(LABELS)}"
+        return
+    data = reader.read("variant.json", MAX_VARIANT, required=True)
+    if data is not None and data != document([label]):
+        yield f"variant.json is not the document of the label {label}, byte by byte"
 
 
 def _dist_info(files: dict[str, Member], name: WheelName, faults: Reasons) -> str | None:

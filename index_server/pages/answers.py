@@ -6,6 +6,7 @@ import logging
 from dataclasses import dataclass
 
 from index_server.errors import RequestError, StoreAwayError, StoreError, as_answer
+from index_server.model import sha256_hex
 from index_server.pages import people as landing
 from index_server.pages.files import Headers, Send, StoredFile, send_bytes, staleness
 from index_server.pages.negotiation import (
@@ -66,7 +67,15 @@ class Problem:
     error: RequestError
 
 
-Answer = Kept | Redirect | Text | StoredFile | Problem
+@dataclass(frozen=True)
+class Fixed:
+    """A small file that never changes."""
+
+    body: bytes
+    media: str
+
+
+Answer = Kept | Redirect | Text | StoredFile | Problem | Fixed
 
 
 async def send_failure(send: Send, error: StoreError, *, head: bool) -> None:
@@ -80,6 +89,20 @@ async def send_failure(send: Send, error: StoreError, *, head: bool) -> None:
     _log.error("%s", error)
     page = landing.damaged_page("; ".join(answer.reasons))
     await send_bytes(send, answer.status, FOR_PEOPLE, page, head=head)
+
+
+async def send_fixed(send: Send, fixed: Fixed, headers: dict[bytes, str], *, head: bool) -> None:
+    """Send a file that never changes, or say that the client has it."""
+    etag = f'"{sha256_hex(fixed.body)[:32]}"'
+    common: Headers = [
+        (b"etag", etag.encode()),
+        (b"cache-control", b"public, max-age=31536000, immutable"),
+        (b"x-content-type-options", b"nosniff"),
+    ]
+    if etag_matches(headers.get(b"if-none-match", ""), etag):
+        await send_bytes(send, 304, common, None, head=head)
+        return
+    await send_bytes(send, 200, [*common, (b"content-type", fixed.media.encode())], fixed.body, head=head)
 
 
 async def send_page(

@@ -23,6 +23,7 @@ from index_server.pages.simple import file_url
 from index_server.rules.changes import changes
 from index_server.rules.development import describe
 from index_server.rules.gates import Gates
+from index_server.rules.variants import with_variants
 from index_server.rules.views import view, visible
 from index_server.targets import Lens, Target, Targets
 
@@ -148,14 +149,18 @@ class Browser:
         records = self._records(snapshot, project)
         _, marks = self._catalog.status.shown(project)
         self._promises.look()
-        shown = view(marks.offered(records), lens, dict(marks.yanked))
+        offered, yanked = marks.offered(records), dict(marks.yanked)
+        if lens.variants:
+            shown = with_variants(offered, lens, self._targets, yanked)
+        else:
+            shown = view(offered, lens, yanked)
         untils = self._promises.of(project, snapshot).untils(record.filename for record in shown)
         ordered = sorted(shown, key=lambda one: (Version(one.version), one.python_tag), reverse=True)
         rows = [
             people.WheelRow(
                 version=one.version,
                 python=f"{one.python_tag}-{one.abi_tag}" if one.abi_tag != one.python_tag else one.python_tag,
-                target=one.tuned.target if one.tuned else "every CPU",
+                target=_target(one),
                 backend=one.tuned.backend if one.tuned else "",
                 size=people.sized(one.size),
                 sha256=one.sha256,
@@ -278,3 +283,9 @@ def _told(gates: Gates | None) -> list[str]:
     if gates.approvals:
         found.append(f"{gates.approvals} people other than the one who moves the channel have approved it")
     return found
+
+
+def _target(record: Record) -> str:
+    """What a wheel is for: its target, and the label of a variant."""
+    target = record.tuned.target if record.tuned else "every CPU"
+    return f"{target}, as {record.label}" if record.label else target

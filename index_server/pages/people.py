@@ -289,9 +289,10 @@ def install_lines(base: str, place: str, lens: Lens, project: str) -> tuple[str,
     name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
     local = name in ("localhost", "127.0.0.1", "[::1]")
     trust = f"--trusted-host {name} " if base.startswith("http://") and not local else ""
+    preview = "--preview-features wheel-variants " if lens.variants else ""
     return (
         f"pip install {trust}--index-url {url} {project}",
-        f"uv pip install --default-index {url} {project}",
+        f"uv pip install {preview}--default-index {url} {project}",
     )
 
 

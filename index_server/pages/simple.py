@@ -52,6 +52,17 @@ class Page:
         return next((form for form in forms if form.encoding == encoding), forms[0])
 
 
+@dataclass(frozen=True)
+class Beside:
+    """A file that a page lists and that is no distribution: the JSON of a version's variants (PEP 825)."""
+
+    filename: str
+    url: str
+    sha256: str
+    size: int  # bytes
+    uploaded_at: str
+
+
 def project_page(
     project: str,
     records: Sequence[Record],
@@ -60,6 +71,7 @@ def project_page(
     listed: Mapping[str, str] | None = None,
     root: str = "/",
     base: str | None = None,
+    beside: Sequence[Beside] = (),
 ) -> Page:
     """The page of one project (PEP 503: ``/simple/<project>/``), with its yanks and its status.
 
@@ -67,7 +79,7 @@ def project_page(
     until which the channel lists a development version at least. Both are stated in JSON under keys of our own,
     which PEP 691 leaves to those that begin with an underscore. ``root`` is the reference from the page to the
     root of the index. ``base`` is the address of the index where that is a secure origin: links to provenance
-    objects must be whole URLs of one (PEP 740).
+    objects must be whole URLs of one (PEP 740). ``beside`` are files that describe others.
     """
     status = "quarantined" if marks.project is not None else "active"
     why = {"reason": marks.project} if marks.project is not None else {}
@@ -83,11 +95,15 @@ def project_page(
                 **_days(record.filename, untils or {}, listed or {}),
             }
             for record in records
-        ],
+        ]
+        + [_described(one) for one in beside],
     }
     anchors = [
         _anchor(record, root, marks.yank_reason(record.filename), provenance_url(record, base))
         for record in records
+    ]
+    anchors += [
+        f'<a href="{escape(one.url)}#sha256={one.sha256}">{escape(one.filename)}</a>' for one in beside
     ]
     meta = {"project-status": status, **{f"project-status-{key}": value for key, value in why.items()}}
     return Page(_forms(orjson.dumps(data)), _forms(_html(f"Links for {project}", anchors, meta)))
@@ -137,6 +153,17 @@ def _file(record: Record, root: str, yanked: str | None, provenance: str | None)
     if provenance is not None:
         entry["provenance"] = provenance
     return entry
+
+
+def _described(beside: Beside) -> dict[str, object]:
+    """The entry of a file that is no distribution (PEP 691, 700)."""
+    return {
+        "filename": beside.filename,
+        "url": beside.url,
+        "hashes": {"sha256": beside.sha256},
+        "size": beside.size,
+        "upload-time": beside.uploaded_at,
+    }
 
 
 def _anchor(record: Record, root: str, yanked: str | None, provenance: str | None) -> str:

@@ -42,7 +42,18 @@ from index_server.model import SESSION, DevelopmentRule, Record, Snapshot
 from index_server.names import no_channel
 from index_server.pages import people as landing
 from index_server.pages.address import Proxies, relative, secure, up
-from index_server.pages.answers import UNKEPT, Answer, Kept, Problem, Redirect, Text, send_failure, send_page
+from index_server.pages.answers import (
+    UNKEPT,
+    Answer,
+    Fixed,
+    Kept,
+    Problem,
+    Redirect,
+    Text,
+    send_failure,
+    send_fixed,
+    send_page,
+)
 from index_server.pages.browse import Browser
 from index_server.pages.filecache import FileCache, Reader
 from index_server.pages.files import Headers, Send, StoredFile, send_bytes, send_file
@@ -54,13 +65,14 @@ from index_server.pages.negotiation import (
 )
 from index_server.pages.promises import Promises, gone_error
 from index_server.pages.signed import Signed
-from index_server.pages.simple import Page, project_page, root_page
+from index_server.pages.simple import Beside, Page, project_page, root_page
+from index_server.pages.variants import Variants
 from index_server.rules.development import describe, listed_until
 from index_server.rules.gates import Gates
 from index_server.rules.marks import NONE, ProjectMarks
 from index_server.rules.retention import Promise, Terms
 from index_server.rules.views import backends, view, visible
-from index_server.targets import Lens, Targets
+from index_server.targets import VARIANTS, Lens, Targets
 from index_server.trust.repository import Repository
 
 Scope = MutableMapping[str, Any]
@@ -91,6 +103,8 @@ class Site:
         gates: Mapping[str, Gates] | None = None,
         files: FileCache | None = None,
         repository: Repository | None = None,
+        *,
+        variants: bool = False,
     ) -> None:
         self._catalog = catalog
         self._files = files
@@ -99,6 +113,7 @@ class Site:
         self._promises = Promises(catalog, terms or Terms({}))
         self._browser = Browser(catalog, targets, self._promises, gates or {})
         self._locks = Locks(catalog)
+        self._variants = Variants(catalog, targets, on=variants)
         self._targets = targets
         self._inner = inner
         self._proxies = proxies or Proxies()
@@ -162,6 +177,8 @@ class Site:
             await send_bytes(
                 send, answer.error.status, problem, orjson.dumps(answer.error.problem()), head=head
             )
+        elif isinstance(answer, Fixed):
+            await send_fixed(send, answer, headers, head=head)
         else:
             typed: Headers = [(b"content-type", answer.media.encode()), *UNKEPT]
             await send_bytes(send, answer.status, typed, answer.body, head=head)
@@ -301,11 +318,8 @@ class Site:
                     | ["snapshots", _, "changes", _]
                 ):
                     return self._for_people(path, parts, base, query)
-                case ["snapshots", snapshot_id, lens, "pylock.toml"] if not slash:
-                    return self._lock(base, snapshot_id, lens, query)
-                case ["snapshots", snapshot_id, lens, *rest] if len(rest) < 3:
-                    snapshot = self._catalog.find_snapshot(snapshot_id)
-                    return self._place(path, base, f"snapshots/{snapshot_id}", snapshot, lens, rest)
+                case ["snapshots", _, _, *rest] if len(rest) < 3:
+                    return self._below_snapshot(path, base, parts, query)
                 case [channel] if channel in self._catalog.channels:
                     return self._for_people(path, parts, base, query)
                 case [channel, lens, *rest] if channel in self._catalog.channels and len(rest) < 3:
@@ -348,6 +362,17 @@ class Site:
                 return self._rootless(path, rest)
         return Text(200, self._browser.channel(base, parts[0]))
 
+    def _below_snapshot(self, path: str, base: str, parts: Sequence[str], query: str) -> Answer:
+        """A path below ``/snapshots/ID/TARGET``."""
+        _, snapshot_id, lens, *rest = parts
+        if not path.endswith("/"):
+            if rest == ["pylock.toml"]:
+                return self._lock(base, snapshot_id, lens, query)
+            if self._variants.is_json(parts):
+                return self._variants.json(snapshot_id, *rest)
+        snapshot = self._catalog.find_snapshot(snapshot_id)
+        return self._place(path, base, f"snapshots/{snapshot_id}", snapshot, lens, rest)
+
     def _lock(self, base: str, snapshot_id: str, spelled: str, query: str) -> Answer:
         """A lock file (PEP 751); problems are documents, since programs ask."""
         snapshot, lens = self._catalog.find_snapshot(snapshot_id), self._targets.lens(spelled)
@@ -367,8 +392,8 @@ class Site:
     def _place(
         self, path: str, base: str, place: str, snapshot: Snapshot | None, spelled: str, rest: Sequence[str]
     ) -> Answer:
-        """A path below ``/{place}/{target}/``."""
-        lens = self._targets.lens(spelled)
+        """A path below ``/{place}/{target}/``, or below ``/{place}/variants/``."""
+        lens = self._variants.lens if spelled == VARIANTS else self._targets.lens(spelled)
         if lens is None:
             known = ", ".join(self._targets.by_name)
             raise NotFoundError(f"there is no target {spelled}; there is {known}")
@@ -412,8 +437,9 @@ class Site:
         promise = self._promises.of(project, snapshot)
         own = base if self._attested(shard) else None
         page = self._shared_page(
-            (up(path) + shard, lens.slug, marks, promise, rule, own),
-            lambda: self._project_page(project, shard, lens, marks, promise, rule, up(path), own),
+            # Pages with variants name the snapshot. Others are the same in every place.
+            (up(path) + shard + snapshot.id * lens.variants, lens.slug, marks, promise, rule, own),
+            lambda: self._project_page(project, snapshot, lens, marks, promise, rule, up(path), own),
         )
         return Kept(page, marked=marked, promised=promised, base=own)
 
@@ -424,7 +450,7 @@ class Site:
     def _project_page(
         self,
         project: str,
-        shard: str,
+        snapshot: Snapshot,
         lens: Lens,
         marks: ProjectMarks,
         promise: Promise,
@@ -433,10 +459,16 @@ class Site:
         base: str | None,
     ) -> Page:
         """Quarantined files are removed first, so that the next best wheel is shown."""
-        records = self._catalog.shard(shard).records
-        shown = view(marks.offered(records), lens, dict(marks.yanked))
+        records = self._catalog.shard(snapshot.projects[project].shard).records
+        offered, yanked = marks.offered(records), dict(marks.yanked)
+        beside: Sequence[Beside] = ()
+        if lens.variants:
+            shown, beside = self._variants.shown(snapshot, offered, lens, yanked, root)
+        else:
+            shown = view(offered, lens, yanked)
         untils = promise.untils(each.filename for each in shown)
-        return project_page(project, shown, marks, untils, listed_until(records, rule), root, secure(base))
+        listed = listed_until(records, rule)
+        return project_page(project, shown, marks, untils, listed, root, secure(base), beside)
 
     def _staging(self, path: str, session: str, rest: Sequence[str]) -> Answer:
         """The index of a session: all its files, for all targets."""

@@ -69,7 +69,7 @@ def _arrival(gates: Gates, candidate: Candidate) -> list[str]:
         found.append(f"it was never shown by {' or '.join(gates.sources)}")
     held = {
         Cell(tuned.recipe, tuned.version, tuned.python, tuned.target, tuned.backend)
-        for tuned in (record.tuned for record in candidate.records)
+        for tuned in (record.tuned for record in candidate.records if not record.label)
         if tuned is not None
     }
     found += [f"{cell} is required and not there" for cell in sorted(set(gates.required) - held)]

@@ -14,7 +14,7 @@ from packaging.tags import Tag, cpython_tags
 from packaging.version import InvalidVersion, Version
 
 from index_server.names import WheelName
-from index_server.targets import Targets
+from index_server.targets import GENERIC, Targets
 
 BUILD_DIGITS = 8  # of the wheel digest, in the build tag
 
@@ -26,7 +26,10 @@ def disagreements(passport: Mapping[str, Any], name: WheelName, targets: Targets
     except InvalidVersion:
         return [f"version {passport['version']!a} is not a version (PEP 440)"]
     target, python = passport["target"], passport["python"]
-    full = _full_version(version, target, None if passport["default_backend"] else passport["backend"])
+    label = passport.get("variant", {}).get("label", "")
+    # A variant has the version of the plain wheel: an installer chooses among the wheels of one version.
+    named = GENERIC if label else target
+    full = _full_version(version, named, None if passport["default_backend"] else passport["backend"])
     build = f"{name.project}-{passport['version']}-{python}-{target}"
     suffix = "_" + passport["digests"]["wheel"][:BUILD_DIGITS]
     checks = [
@@ -36,6 +39,11 @@ def disagreements(passport: Mapping[str, Any], name: WheelName, targets: Targets
         ),
         (target in targets.by_name, f"target {target} is not one of this index"),
         (version.local is None, "version has a local part; only the file name may have one"),
+        (name.label == label, f"the file name has the label {name.label!r}, and the passport {label!r}"),
+        (
+            not label or passport["default_backend"],
+            "is a variant, which has the recipe's default backend alone",
+        ),
         (name.version == full, f"the file name says version {name.version}, and the passport means {full}"),
         (
             taken_by(python, name.tags),

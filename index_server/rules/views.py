@@ -9,7 +9,8 @@ For each project, version (without the local part), Python tag and ABI tag, a vi
 4. Files without a passport are shown to every target. A Linux aarch64 wheel without a passport is hidden by a
    tuned wheel of the same version, Python and ABI. If both were shown, installers would choose between them by
    the order of local versions (PEP 440).
-5. A yanked wheel (PEP 592) takes the place of no other. It stays visible for those who pinned it, and the best
+5. Wheel variants (PEP 825) are in no such view. :mod:`index_server.rules.variants` shows them.
+6. A yanked wheel (PEP 592) takes the place of no other. It stays visible for those who pinned it, and the best
    wheel that is not yanked is shown beside it.
 """
 
@@ -25,7 +26,7 @@ EVERY_TARGET = "*"
 
 def view(records: Iterable[Record], lens: Lens, yanked: Container[str] = ()) -> list[Record]:
     """The records that ``lens`` shows, by file name; ``yanked`` holds the names of yanked files."""
-    listed = list(records)
+    listed = [record for record in records if not record.label]
     best = _best(listed, lens)
     standing = _best([record for record in listed if record.filename not in yanked], lens)
     untuned = [record for record in listed if record.tuned is None]
@@ -46,6 +47,8 @@ def offers(records: Iterable[Record]) -> tuple[str, ...]:
     """
     found = set()
     for record in records:
+        if record.label:  # shown beside a plain wheel alone
+            continue
         if record.tuned is None:
             found.add(EVERY_TARGET)
             continue

@@ -16,6 +16,7 @@ import numpy as np
 from builder.audit.decode import LlvmMc
 from builder.cpus import load_targets
 from builder.model.extensions import EXTENSIONS
+from builder.model.variants import VALUES, attributes
 from tests.helpers import DATA
 
 HERE = DATA / "decoder"
@@ -33,6 +34,7 @@ def main(tool: Path) -> None:
     known = load_targets()
     questions = {(target.llvm_cpu, target.llvm_attributes) for target in known.values()}
     questions |= {("generic", extension.attributes) for extension in EXTENSIONS} | {("generic", ("+all",))}
+    questions |= {("generic", attributes(label)) for label in VALUES}
     decoder = LlvmMc(tool)
     refused = {
         " ".join((cpu, *attributes)): [

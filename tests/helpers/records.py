@@ -19,14 +19,19 @@ def make_record(
     digest: str = "3fa9c2d1" + "0" * 56,
     at: str = "2026-11-23T00:00:00.000000Z",
     requires_python: str | None = None,
+    label: str = "",
 ) -> Record:
-    """A sound record; ``target=None`` makes one without a passport."""
+    """A sound record; ``target=None`` makes one without a passport, ``label`` a wheel variant."""
     local = ""
     if target is not None:
-        local = "+" + target.replace("-", ".") + ("" if default_backend else f".{backend}")
+        local = (
+            "+generic"
+            if label
+            else "+" + target.replace("-", ".") + ("" if default_backend else f".{backend}")
+        )
     build_tag = f"1_{digest[:8]}" if target else ""
     stem = f"{project}-{version}{local}" + (f"-{build_tag}" if build_tag else "")
-    filename = f"{stem}-{python}-{python}-{platform}.whl"
+    filename = f"{stem}-{python}-{python}-{platform}{f'-{label}' if label else ''}.whl"
     tuned = Tuned(
         build=f"{project}-{version}-{python}-{target}-{backend}",
         recipe=project,

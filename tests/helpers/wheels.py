@@ -10,6 +10,8 @@ import zipfile
 from collections.abc import Mapping
 from typing import Any
 
+from index_server.rules.variants import document
+
 EPOCH = (2026, 11, 23, 0, 0, 0)
 
 
@@ -32,9 +34,10 @@ def wheel_files(
     files: Mapping[str, bytes] | None = None,
     metadata: str = "",
     passport: Mapping[str, Any] | None = None,
+    variant: str = "",
 ) -> dict[str, bytes]:
-    """All members of a sound wheel of this name, RECORD last."""
-    stem = filename.removesuffix(".whl")
+    """All members of a sound wheel of this name, RECORD last; ``variant`` is the label at the end of the name."""
+    stem = filename.removesuffix(".whl").removesuffix(f"-{variant}")
     name, version, *_ = stem.split("-")
     python, abi, platform = stem.split("-")[-3:]
     tags = [f"{p}-{a}-{q}" for p in python.split(".") for a in abi.split(".") for q in platform.split(".")]
@@ -52,6 +55,8 @@ def wheel_files(
     members[f"{info}/WHEEL"] = ("\n".join(lines) + "\n").encode()
     if passport is not None:
         members[f"{info}/armwheels.json"] = json.dumps(passport).encode()
+    if variant:
+        members[f"{info}/variant.json"] = document([variant])
     record = "".join(record_line(path, data) for path, data in members.items()) + f"{info}/RECORD,,\n"
     members[f"{info}/RECORD"] = record.encode()
     return members
@@ -117,3 +122,17 @@ def tuned_wheel(**facts: Any) -> tuple[str, bytes]:
     filename = f"{recipe}-{version}+{local}-{number}_{digest}-{python}-{python}-manylinux_2_28_aarch64.whl"
     files = {f"{recipe}/salt.txt": salt.encode()} if salt else {}
     return filename, make_wheel(filename, passport=passport, files=files)
+
+
+def variant_wheel(
+    label: str, *, passport: Mapping[str, Any] | None = None, **facts: Any
+) -> tuple[str, bytes]:
+    """A sound wheel variant (PEP 825) made from a tuned wheel: its file name and bytes."""
+    salt, files = facts.pop("salt", ""), facts.pop("files", {})
+    facts.setdefault("wheel_digest", hashlib.sha256(f"{label}{salt}".encode()).hexdigest())
+    told = {**make_passport(**facts), "variant": {"label": label, "of": "5" * 64}, **(passport or {})}
+    recipe, version, python = told["recipe"], told["version"], told["python"]
+    digest = told["digests"]["wheel"][:8]
+    platform = "manylinux_2_28_aarch64"
+    filename = f"{recipe}-{version}+generic-1_{digest}-{python}-{python}-{platform}-{label}.whl"
+    return filename, make_wheel(filename, passport=told, variant=label, files=files)

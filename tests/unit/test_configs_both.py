@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -13,20 +14,24 @@ from pydantic import BaseModel
 from builder import load
 from builder.audit import open_wheel
 from builder.errors import ConfigError as BuilderConfigError
-from builder.errors import ToolboxError
+from builder.errors import RepairError, ToolboxError
+from builder.model import variants
 from builder.model.channel import Channel
 from builder.model.matrix import Matrix
 from builder.model.target import TargetTable
-from builder.model.wheel_name import disagreements
+from builder.model.wheel_name import disagreements, split_label
+from builder.repair.variant import make_variant
 from builder.toolbox import fetch
 from index_server.configs import ChannelTable, MatrixTable, load_configs
 from index_server.configs import TargetTable as IndexTargetTable
 from index_server.errors import ConfigError
 from index_server.intake.wheel import read_wheel
 from index_server.names import parse_name
+from index_server.names import split_label as index_split_label
+from index_server.rules import variants as rules
 from index_server.settings import ROOT, load_settings
 from index_server.upkeep.resolve import upstream_of_pip
-from tests.helpers.wheels import make_passport, make_wheel
+from tests.helpers.wheels import make_passport, make_wheel, tuned_wheel
 
 V1_RUNS = 'aliases = ["graviton3", "graviton3e"]\nalso_runs = ["neoverse-n1", "generic"]'
 MISSPELT = [
@@ -284,6 +289,16 @@ PASSPORTS = [
     ("1.0+neoverse.v1", "1_3fa9c2d1", "cp311-cp311", {"backend": "acl", "default_backend": False}, False),
     ("1.0+neoverse.v1.acl", "1_3fa9c2d1", "cp311-cp311", {"backend": "acl"}, False),
 ]
+VARIANT = {"variant": {"label": "armv8.2a", "of": "5" * 64}}
+VARIANTS = [
+    # version and label of the file name; what the passport states besides; whether the two agree
+    ("1.0+generic", "-armv8.2a", VARIANT, True),
+    ("1.0+generic", "-armv8.4a", VARIANT, False),
+    ("1.0+generic", "", VARIANT, False),
+    ("1.0+generic", "-armv8.2a", {}, False),
+    ("1.0+neoverse.v1", "-armv8.2a", VARIANT, False),
+    ("1.0+generic.acl", "-armv8.2a", {**VARIANT, "backend": "acl", "default_backend": False}, False),
+]
 
 
 @pytest.mark.parametrize(("version", "build", "tags", "facts", "agree"), PASSPORTS)
@@ -306,3 +321,83 @@ def test_whether_a_passport_agrees_with_the_file_name(
         tags=opened.tags,
     )
     assert (faults == []) is agree, faults
+
+
+@pytest.mark.parametrize(("version", "label", "facts", "agree"), VARIANTS)
+def test_whether_a_variant_s_passport_agrees_with_the_file_name(
+    tmp_path: Path, version: str, label: str, facts: dict[str, Any], agree: bool
+) -> None:
+    filename = f"demo-{version}-1_3fa9c2d1-cp311-cp311-manylinux_2_28_aarch64{label}.whl"
+    passport = {**make_passport(), **facts}
+    wheel = tmp_path / filename
+    wheel.write_bytes(make_wheel(filename, passport=passport, variant=label[1:]))
+    settings = load_settings()
+    faults = list(read_wheel(wheel, parse_name(filename), settings.targets, settings.passport).faults)
+    assert (not [fault for fault in faults if fault.startswith("passport: ")]) is agree, faults
+    opened = open_wheel(wheel)
+    faults = disagreements(
+        passport,
+        project=opened.project,
+        version=opened.version,
+        build=opened.build,
+        tags=opened.tags,
+        label=opened.label,
+    )
+    assert (faults == []) is agree, faults
+
+
+def test_both_have_the_same_labels_and_documents() -> None:
+    assert dict(variants.VALUES) == rules.LABELS
+    for label in rules.LABELS:
+        assert json.loads(variants.document(label)) == json.loads(rules.document([label]))
+        assert variants.document(label) == rules.document([label])
+
+
+@pytest.mark.parametrize(
+    "filename",
+    [
+        "demo-1.0-py3-none-any.whl",
+        "demo-1.0-py3-none-any-null.whl",
+        "demo-1.0-1a-py3-none-any.whl",
+        "x.whl",
+        "",
+    ],
+)
+def test_both_find_the_same_label(filename: str) -> None:
+    assert split_label(filename) == index_split_label(filename)
+
+
+def test_the_index_takes_the_variant_that_the_builder_makes(tmp_path: Path) -> None:
+    """The same tuned wheel gives the same bytes, and the index finds nothing wrong with them."""
+    name, data = tuned_wheel(target="neoverse-n1", number=3)
+    wheel = tmp_path / name
+    wheel.write_bytes(data)
+    first, second = (make_variant(wheel, "armv8.2a", tmp_path / out, print) for out in ("one", "two"))
+    assert first.name == second.name
+    assert first.read_bytes() == second.read_bytes()
+    opened = open_wheel(first)
+    assert (opened.version, opened.label, opened.build[:2]) == ("1.0+generic", "armv8.2a", "3_")
+    assert opened.passport is not None
+    assert opened.passport["variant"] == {"label": "armv8.2a", "of": make_passport()["digests"]["wheel"]}
+    assert (
+        make_variant(wheel, "armv8.4a", tmp_path / "one", print).name.split("-")[2]
+        != first.name.split("-")[2]
+    )
+    settings = load_settings()
+    contents = read_wheel(first, parse_name(first.name), settings.targets, settings.passport)
+    assert list(contents.faults) == []
+    assert contents.tuned is not None
+    assert contents.tuned.target == "neoverse-n1"
+    for refused, why in (
+        (first, "is a variant already"),
+        (tuned_wheel(target="generic"), "is the plain wheel"),
+        (tuned_wheel(backend="acl", default_backend=False), "has the backend acl"),
+        (("demo-1.0-py3-none-any.whl", make_wheel("demo-1.0-py3-none-any.whl")), "has no passport"),
+    ):
+        if isinstance(refused, tuple):
+            path = tmp_path / refused[0]
+            path.write_bytes(refused[1])
+        else:
+            path = refused
+        with pytest.raises(RepairError, match=why):
+            make_variant(path, "armv8.2a", tmp_path / "none", print)

@@ -19,6 +19,8 @@ from armwheels_verify.errors import UsageError
 
 CHUNK = 1 << 20  # bytes
 _OPTION = re.compile(r"(--?[a-z-]+)[= ]?(.*)")
+# PEP 825: a label after the platform tag. PEP 427: a build tag begins with a digit, a Python tag does not.
+_LABEL = re.compile(r"([^-]+-[^-]+(?:-[0-9][^-]*)?-[^0-9-][^-]*-[^-]+-[^-]+)-[0-9a-z_.]{1,16}\.whl\Z")
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 
 
@@ -64,7 +66,7 @@ def _wheel(path: Path) -> Wanted:
         while chunk := file.read(CHUNK):
             digest.update(chunk)
     try:
-        project = parse_wheel_filename(path.name)[0]
+        project = parse_wheel_filename(_LABEL.sub(r"\1.whl", path.name))[0]
     except InvalidWheelFilename as error:
         return Wanted("", digest.hexdigest(), path.name, fault=str(error))
     return Wanted(project, digest.hexdigest(), path.name)

@@ -209,3 +209,12 @@ def test_nothing_is_read_outside_a_saved_folder(tmp_path: Path) -> None:
             place_of(tmp_path / "saved", path)
     with pytest.raises(FileNotFoundError):
         read(Saved(tmp_path / "saved"), "tuf/timestamp.json", 10)
+
+
+@pytest.mark.parametrize("label", ["", "-armv8.2a"])
+@pytest.mark.parametrize("build", ["", "-1_3fa9c2d1"])
+def test_a_folder_may_hold_wheel_variants(tmp_path: Path, build: str, label: str) -> None:
+    name = f"a_b-1.0+generic{build}-cp311-cp311-manylinux_2_28_aarch64{label}.whl"
+    (tmp_path / name).write_bytes(b"")
+    [wanted] = read_wanted(tmp_path)
+    assert (wanted.project, wanted.filename, wanted.fault) == ("a-b", name, "")
