@@ -4,10 +4,11 @@
     .venv/bin/python -m scripts.bench_index --wheels 300 --large 100 --mib 20 --records 0 --peers armwheels
 
 The second is a trial. WHEELS small wheels of PROJECTS projects are uploaded to each server over HTTP: a project of
-LARGE files, the others of equal size, and one wheel of MIB mebibytes. nginx has the pages that Armwheels serves,
-compressed beforehand, and the big wheel. Each server then answers the requests that pip sends, over one connection.
-The servers take turns, ROUNDS times, and a server's smallest cost and its highest rate count. CPU time is that of
-all processes of a server, user and system. The store of RECORDS records has a snapshot and no wheels.
+LARGE files, the others of equal size, ten files a version, and one wheel of MIB mebibytes. nginx has the pages that
+Armwheels serves, compressed beforehand, and the big wheel. Each server then answers the requests that pip sends,
+over one connection. The servers take turns, ROUNDS times, and a server's smallest cost and its highest rate count.
+CPU time is that of all processes of a server, user and system. The store of RECORDS records has a snapshot and no
+wheels.
 """
 
 from __future__ import annotations
@@ -50,6 +51,7 @@ PIP = {  # what pip 26.3 sends
     "User-Agent": 'pip/26.3 {"ci":null,"cpu":"aarch64","implementation":{"name":"CPython","version":"3.13.5"}}',
 }
 LARGE, SMALL, BIG = "large", "small0", "big"
+TAGS = [f"cp3{minor}-none-any" for minor in range(6, 16)]  # of the wheels of a version
 OF_PROJECT = 50  # records of a project of the store of records
 BOTH = 8  # clients that upload, or download, at once
 _progress = Console(stderr=True)
@@ -80,14 +82,14 @@ class Server:
 
 def small_wheels(count: int, large: int, projects: int) -> Iterator[tuple[str, str, str, bytes]]:
     """Yield project, version, file name and bytes of each small wheel."""
-    rest = max(projects - 1, 1)
+    rest, of = max(projects - 1, 1), len(TAGS)
     for number in range(count):
-        of = (
-            (LARGE, number)
-            if number < large
-            else (f"small{(number - large) % rest}", (number - large) // rest)
-        )
-        yield (of[0], f"{of[1]}.0", *wheel(*of))
+        if number < large:
+            project, place = LARGE, number
+        else:
+            project, place = f"small{(number - large) % rest}", (number - large) // rest
+        name, data = wheel(project, place // of, tag=TAGS[place % of])
+        yield project, f"{place // of}.0", name, data
 
 
 def uploads(peer: Peer, wheels: Sequence[tuple[str, str, str, bytes]], clients: int) -> float:

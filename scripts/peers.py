@@ -27,13 +27,13 @@ DEVPI_SERVER, DEVPI_CLIENT = "devpi-server==6.20.1", "devpi-client==7.2.0"
 _PASSWORD = "conformance"  # noqa: S105 - of a server that lives for one run
 
 
-def wheel(project: str, number: int, data: bytes = b"") -> tuple[str, bytes]:
+def wheel(project: str, number: int, data: bytes = b"", tag: str = "py3-none-any") -> tuple[str, bytes]:
     """Return the name and bytes of a valid wheel that holds ``data``."""
     info = f"{project}-{number}.0.dist-info"
     files = {
         f"{project}/__init__.py": data,
         f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {project}\nVersion: {number}.0\n".encode(),
-        f"{info}/WHEEL": b"Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        f"{info}/WHEEL": f"Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: {tag}\n".encode(),
     }
     lines = [f"{info}/RECORD,,"]
     for name, data in files.items():
@@ -43,7 +43,7 @@ def wheel(project: str, number: int, data: bytes = b"") -> tuple[str, bytes]:
     with zipfile.ZipFile(buffer, "w") as archive:
         for name, data in {**files, f"{info}/RECORD": "\n".join(lines).encode()}.items():
             archive.writestr(name, data)
-    return f"{project}-{number}.0-py3-none-any.whl", buffer.getvalue()
+    return f"{project}-{number}.0-{tag}.whl", buffer.getvalue()
 
 
 def free_port() -> int:
