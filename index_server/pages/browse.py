@@ -30,6 +30,8 @@ from index_server.targets import Lens, Target, Targets
 _log = logging.getLogger(__name__)
 MOVES = 50  # on the page of a channel, and in its feed
 SNAPSHOTS = 60  # in the list
+NEWS = 6  # moves on the front page
+NAMED = 8  # projects that each names
 COMPARED = 50  # replaced wheels whose speed is compared with that of the one before
 HITS = 100  # of a search
 _QUERY = 100  # letters of a search
@@ -67,7 +69,26 @@ class Browser:
                     projects=len(shown.projects) if shown else 0,
                 )
             )
-        return people.landing_page(base, rows, self._targets.by_name.values())
+        return people.landing_page(base, rows, self._targets.by_name.values(), self._news())
+
+    def _news(self) -> list[people.News]:
+        """The last moves of all channels, the newest first, with the projects that each changed."""
+        found = []
+        for channel in self._catalog.channels:
+            with suppress(DamagedError, MissingObjectError):
+                moves = self._moves(channel)
+                pairs = zip([None, *moves], moves, strict=False)
+                found += [(move, before.snapshot if before else None) for before, move in pairs][-NEWS:]
+        found.sort(key=lambda pair: pair[0].at, reverse=True)
+        return [self._new(move, before) for move, before in found[:NEWS]]
+
+    def _new(self, move: Move, before: str | None) -> people.News:
+        changed: list[str] = []
+        with suppress(DamagedError, MissingObjectError):
+            new = self._catalog.snapshot(move.snapshot).projects
+            old = self._catalog.snapshot(before).projects if before else {}
+            changed = [name for name in sorted(new.keys() | old.keys()) if new.get(name) != old.get(name)]
+        return people.News(move.at, move.channel, move.snapshot, before, tuple(changed[:NAMED]), len(changed))
 
     def channel(self, base: str, channel: str) -> bytes:
         """The page of a channel: where it points, its targets, gates and moves."""

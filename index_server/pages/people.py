@@ -31,6 +31,21 @@ class ChannelRow:
 
 
 @dataclass(frozen=True)
+class News:
+    """A move of a channel, ``before`` being the snapshot that it pointed at, and the projects that changed."""
+
+    at: str
+    channel: str
+    snapshot: str
+    before: str | None
+    changed: tuple[str, ...]
+    """The first of them."""
+
+    count: int
+    """How many changed."""
+
+
+@dataclass(frozen=True)
 class SnapshotRow:
     """A snapshot in the list of snapshots. A damaged one has no facts."""
 
@@ -77,7 +92,9 @@ class _Advice:
     update: str
 
 
-def landing_page(base: str, channels: Sequence[ChannelRow], targets: Iterable[Target]) -> bytes:
+def landing_page(
+    base: str, channels: Sequence[ChannelRow], targets: Iterable[Target], news: Sequence[News] = ()
+) -> bytes:
     """The front page; ``base`` is the server's own address without a slash."""
     targets = list(targets)
     default = default_target(targets)
@@ -90,6 +107,7 @@ def landing_page(base: str, channels: Sequence[ChannelRow], targets: Iterable[Ta
         lines=install_lines(base, live[0].name, lens, "PROJECT"),
         target=default,
         channels=channels,
+        news=news,
         live=live[0].name,
         targets=targets,
         advice=_advice(base, live[0].name, lens, live[0].snapshot, "PROJECT"),

@@ -213,3 +213,10 @@ def test_a_lock_file_needs_a_snapshot_and_a_target(index: Index) -> None:
     query = "project=demo&python=3.11"
     for path in (f"/snapshots/{index.snapshots[1]}/itanium", "/snapshots/20200101-1/neoverse-v1"):
         assert index.http.get(f"{path}/pylock.toml?{query}").status_code == 404
+
+
+def test_the_front_page_says_what_is_new(index: Index) -> None:
+    told = text(soup(index.http, "/"))
+    assert "What is new" in told
+    first, second = index.snapshots
+    assert told.index(f"nightly {second} other since {first}") < told.index(f"nightly {first} demo, other")
