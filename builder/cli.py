@@ -34,6 +34,7 @@ PANELS: Mapping[str, Mapping[str, str]] = {  # by the heading in the help: each 
         "history": "channels",
         "yank": "channels",
         "quarantine": "channels",
+        "image": "image",
     },
     "Machine and pins": {"doctor": "machine", "targets": "machine", "python": "machine", "lock": "lock"},
     "Recipes": {"recipe": "recipe"},

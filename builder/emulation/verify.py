@@ -141,6 +141,22 @@ def verify_component(
     return tuple(_script(emulated, None, script, folder, limit_minutes * 60.0, {}))
 
 
+def run_script(emulated: EmulatedPython, recipe: Recipe, version: str) -> tuple[Check, ...]:
+    """Run a recipe's script by a Python that has the wheel already; ``version`` is the recipe's.
+
+    Raises:
+        VerifyError: the Python cannot be started, or did not end in time.
+        SourceError: the source with the tests' data cannot be fetched.
+    """
+    toolbox = emulated.toolbox
+    (toolbox.home / "tmp").mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=toolbox.home / "tmp", prefix="verify-") as scratch:
+        beside = requirements_beside(recipe, emulated.tag, toolbox)
+        lay_out_data(recipe, version, toolbox, Path(scratch) / "data")
+        limit = recipe.verify.timeout_minutes * 60.0
+        return tuple(_script(emulated, None, recipe.verify.script, Path(scratch), limit, beside))
+
+
 def what_it_lacks(expected: StandIn, shown: Shown) -> tuple[str, ...]:
     """The features of the server that the emulator cannot show, sorted.
 
