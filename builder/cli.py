@@ -15,6 +15,7 @@ PANELS: Mapping[str, Mapping[str, str]] = {  # by the heading in the help: each 
         "plan": "build",
         "nightly": "nightly",
         "build": "build",
+        "watch": "watch",
     },
     "Nights": {"worker": "worker", "engine": "schedule", "logs": "logs", "report": "logs"},
     "Check and measure": {

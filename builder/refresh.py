@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Callable, Mapping
 from email.parser import Parser
 from pathlib import Path
+from typing import Literal
 
 from builder.errors import ConfigError, ToolboxError
 from builder.locks import followed_lock, requirements_lock
@@ -87,13 +88,16 @@ def write_pins(pins: Pins) -> Path:
 class PrivateApt:
     """apt with its own lists and settings: it needs no root and changes nothing of this machine's apt."""
 
-    def __init__(self, folder: Path, suite: str, mirror: Mirror) -> None:
+    def __init__(
+        self, folder: Path, suite: str, mirror: Mirror, *, kind: Literal["deb", "deb-src"] = "deb"
+    ) -> None:
         self.suite = suite
         for name in ("state/lists/partial", "cache/archives/partial", "etc"):
             (folder / name).mkdir(parents=True, exist_ok=True)
         (folder / "state/status").touch()
         (folder / "etc/sources.list").write_text(
-            f"deb [arch=amd64,arm64 signed-by={KEYRING}] {mirror.bases[0]} {suite} main\n", encoding="utf-8"
+            f"{kind} [arch=amd64,arm64 signed-by={KEYRING}] {mirror.bases[0]} {suite} main\n",
+            encoding="utf-8",
         )
         self._config = folder / "apt.conf"
         self._config.write_text(
@@ -129,6 +133,10 @@ class PrivateApt:
         missing = [package for package in packages if package not in known]
         return tuple(known[package] for package in packages if package in known), missing
 
+    def source(self, package: str) -> str:
+        """What the indices of source packages say of one, in Debian's control format (deb822(5))."""
+        return self._run("apt-cache", "showsrc", "--only-source", package)
+
     def closure(
         self, packages: tuple[str, ...], architecture: str, installed: tuple[str, ...]
     ) -> tuple[str, ...]:
@@ -155,6 +163,14 @@ class PrivateApt:
         if done.returncode:
             raise ToolboxError(f"{' '.join(command)} failed: {done.stderr.strip()}")
         return done.stdout
+
+
+def compare_debian(one: str, other: str) -> int:
+    """-1, 0 or 1: how dpkg orders two versions of Debian packages (deb-version(7))."""
+    if one == other:
+        return 0
+    done = subprocess.run(["dpkg", "--compare-versions", one, "lt", other], check=False)
+    return -1 if done.returncode == 0 else 1
 
 
 def _as_installed(stanza: str) -> str:

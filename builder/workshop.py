@@ -26,6 +26,7 @@ from builder.bench.model import BenchVerdict
 from builder.child import Report, call_in_child
 from builder.compile import FINISHED, Driver, Progress
 from builder.compile.bazel import BazelDriver
+from builder.compile.container import ContainerDriver
 from builder.compile.cost import Cost, keep_cost, read_cost
 from builder.compile.cross import CrossDriver
 from builder.compile.record import build_record
@@ -53,6 +54,7 @@ CROSS = CrossDriver()
 DRIVERS: Mapping[str, Driver] = {
     **dict.fromkeys(("meson-python", "setuptools", "scikit-build-core", "maturin", "setuptools-rust"), CROSS),
     "bazel": BazelDriver(),
+    "cibuildwheel": ContainerDriver(),
 }
 
 

@@ -174,8 +174,8 @@ def frontend_options(build: Build, commands: Commands, work: Path, jobs: int) ->
             return [f"-Cbuild-dir={work / 'build'}", *(ninja if build.recipe.build.hot_paths else [])]
         case "maturin":
             return [f"-Cbuild-args={shlex.join(build.options)}"] if build.options else []
-        case "bazel":
-            raise CompileError("Bazel is not a PEP 517 frontend; it has its own driver")
+        case "bazel" | "cibuildwheel" as other:
+            raise CompileError(f"{other} is not a PEP 517 frontend; it has its own driver")
 
 
 def recipe_settings(build: Build, toolbox: Toolbox, work: Path, python: Path) -> list[str]:
