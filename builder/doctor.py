@@ -44,9 +44,7 @@ def _host(toolbox: Toolbox, parts: list[str]) -> list[HostCheck]:
             name="machine",
             detail=f"{machine}, {len(os.sched_getaffinity(0))} processors, "
             f"{psutil.virtual_memory().total / 2**30:.0f} GiB",
-            fault=""
-            if machine == "x86_64"
-            else "builds run on x86-64; native Arm hosts are not supported yet",
+            fault="" if machine in ("x86_64", "aarch64") else "builds run on x86-64 or arm64 hosts",
         )
     ]
     folder = next(folder for folder in (toolbox.home, *toolbox.home.parents) if folder.is_dir())

@@ -21,7 +21,15 @@ from builder.model.toolchains import PyPITool, Toolchains
 from builder.settings import configs_dir, nearest
 from builder.source import pin_followed
 from builder.toolbox.fetch import Mirror, resolve_pypi, uv_environment
-from builder.toolbox.pins import Parts, PinnedFile, Pins, asked_of, debian_parts
+from builder.toolbox.pins import (
+    ON_ARM64,
+    Parts,
+    PinnedFile,
+    Pins,
+    asked_of,
+    debian_parts,
+    wheels_for_arm64,
+)
 from builder.whole import write_text
 
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
@@ -44,7 +52,9 @@ def refresh_toolchains(
         ToolboxError: with every package that no index has, or every name in ``only`` that is not a part.
     """
     debian = debian_parts(toolchains)
-    known = {*debian, *toolchains.tools}
+    wheels = {name: tool for name, tool in toolchains.tools.items() if isinstance(tool, PyPITool)}
+    native = {f"{name}{ON_ARM64}": wheels[name] for name in wheels_for_arm64(toolchains)}
+    known = {*debian, *wheels, *native}
     if strange := sorted(set(only) - known):
         near = [f"no part '{name}'; {nearest(name, known)}".removesuffix("; ") for name in strange]
         raise ToolboxError("\n".join([*near, f"there are {', '.join(sorted(known))}"]))
@@ -67,10 +77,11 @@ def refresh_toolchains(
                 files, missing = apt.show(names, part.architecture)
             faults += [f"{name}: {suite} has no package {one} for {part.architecture}" for one in missing]
             pinned[name] += files
-    for name, tool in toolchains.tools.items():
-        if isinstance(tool, PyPITool) and (not only or name in only):
+    for name, tool in {**wheels, **native}.items():
+        if not only or name in only:
             report(f"asking pip about {', '.join(tool.requirements)}")
-            pinned[name] = tuple(_pypi_pin(entry) for entry in resolve_pypi(tool.requirements))
+            found = resolve_pypi(tool.requirements, arm64=name in native)
+            pinned[name] = tuple(_pypi_pin(entry) for entry in found)
     if faults:
         raise ToolboxError("\n".join(faults))
     asked = dict(kept.asked) if kept and only else {}

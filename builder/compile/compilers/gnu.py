@@ -94,7 +94,8 @@ class Gnu:
         programs = part / "usr/bin"
         ccache = shlex.quote(str(toolbox.ccache()))
         # The compiler calls helpers (`__aarch64_cas8_sync`) that the older libgcc of the sysroot lacks.
-        helpers = part / f"usr/lib/gcc-cross/aarch64-linux-gnu/{self._release}/libgcc.a"
+        # A compiler on an arm64 host has them in `gcc`, any other in `gcc-cross`.
+        [helpers] = part.glob(f"usr/lib/gcc*/aarch64-linux-gnu/{self._release}/libgcc.a")
 
         link = f'case "$linked,$compiled" in 1,) set -- "$@" {helpers};; esac\n'
 
