@@ -32,8 +32,7 @@ class DebianTool(Config):
     root: bool = False
     """Whether programs run with this folder as their root, so that no library path in them is changed."""
     arm64: Literal["same"] | tuple[str, ...] | None = None
-    """Packages with the same programs for arm64 hosts; ``same`` if they have the same names. Without this key such
-    a host lacks the part."""
+    """Packages of the part for arm64 hosts, ``same`` for the same names; without it they lack the part."""
 
 
 class PyPITool(Config):
