@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from packaging.requirements import InvalidRequirement, Requirement
-from packaging.utils import canonicalize_name, parse_wheel_filename
+from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
 
 from builder.commands.project import Project
 from builder.commands.terminal import out
@@ -153,7 +154,10 @@ def _project(projects: list[str]) -> str:
 
 
 def _newest_python(filenames: list[str], project: Project) -> str | None:
-    tags = [parse_wheel_filename(name)[3] for name in filenames]
+    tags = []
+    for name in filenames:
+        with suppress(InvalidWheelFilename):  # a wheel variant
+            tags.append(parse_wheel_filename(name)[3])
     known = sorted(project.toolbox.toolchains.pythons, key=release_of, reverse=True)
     return next((one for one in known if any(built_for(one, each) for each in tags)), None)
 
