@@ -15,6 +15,7 @@ PANELS: Mapping[str, Mapping[str, str]] = {  # by the heading in the help: each 
         "plan": "build",
         "nightly": "nightly",
         "build": "build",
+        "watch": "watch",
     },
     "Nights": {"worker": "worker", "engine": "schedule", "logs": "logs", "report": "logs"},
     "Check and measure": {
@@ -34,6 +35,7 @@ PANELS: Mapping[str, Mapping[str, str]] = {  # by the heading in the help: each 
         "history": "channels",
         "yank": "channels",
         "quarantine": "channels",
+        "image": "image",
     },
     "Machine and pins": {"doctor": "machine", "targets": "machine", "python": "machine", "lock": "lock"},
     "Recipes": {"recipe": "recipe"},

@@ -186,6 +186,8 @@ def compile_inputs(cell: Cell, flags: tuple[str, ...], ingredients: Ingredients)
         inputs["wrapper"] = ingredients.stages[settings.compiler]
     if settings.frontend in ("setuptools", "setuptools-rust"):
         inputs["frontend"] = ingredients.stages["setuptools"]
+    if settings.frontend == "cibuildwheel":
+        inputs["frontend"] = ingredients.stages["cibuildwheel"]
     if settings.rust is not None and ingredients.rust is not None:
         inputs["rust"] = [ingredients.stages["rust"], ingredients.rust.version, settings.rust.crates]
     if settings.config_settings:

@@ -13,6 +13,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from builder.compile import container
 from builder.emulation.environment import EmulatedPython
 from builder.errors import ToolboxError
 from builder.toolbox.fetch import APT_HELPER
@@ -43,9 +44,7 @@ def _host(toolbox: Toolbox, parts: list[str]) -> list[HostCheck]:
             name="machine",
             detail=f"{machine}, {len(os.sched_getaffinity(0))} processors, "
             f"{psutil.virtual_memory().total / 2**30:.0f} GiB",
-            fault=""
-            if machine == "x86_64"
-            else "builds run on x86-64; native Arm hosts are not supported yet",
+            fault="" if machine in ("x86_64", "aarch64") else "builds run on x86-64 or arm64 hosts",
         )
     ]
     folder = next(folder for folder in (toolbox.home, *toolbox.home.parents) if folder.is_dir())
@@ -113,6 +112,10 @@ def _emulation(toolbox: Toolbox, parts: list[str]) -> list[HostCheck]:
                 fault="" if works else f"delete {toolbox.path(part)} and run `armwheels doctor --fix`",
             )
         )
+    reason = container.why_not()
+    findings.append(
+        HostCheck(name="containers", detail=f"not run: {reason}" if reason else "by cibuildwheel")
+    )
     registered = Path("/proc/sys/fs/binfmt_misc/qemu-aarch64").exists()
     findings.append(
         HostCheck(name="binfmt_misc", detail="aarch64 registered, not used" if registered else "not used")

@@ -17,8 +17,15 @@ import psutil
 
 from builder.capacity import Resources
 
+MIDR = Path("/sys/devices/system/cpu/cpu0/regs/identification/midr_el1")
+"""The processor's identification on Linux on Arm. The file does not exist under user-mode emulation."""
 MEMBERSHIP = Path("/proc/self/cgroup")
 GROUPS = Path("/sys/fs/cgroup")
+
+
+def is_real(machine: str, midr: Path = MIDR) -> bool:
+    """Whether ``machine`` (from ``platform.machine()``) is aarch64 and is not emulated."""
+    return machine == "aarch64" and midr.is_file()
 
 
 def free_resources(folder: Path, *, membership: Path = MEMBERSHIP, groups: Path = GROUPS) -> Resources:

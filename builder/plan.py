@@ -158,7 +158,7 @@ def _unknown(
                 "registry in your own configuration of cargo (`[registry]` or `[source]` in its config.toml)"
             )
     faults += [
-        f"recipe {recipe.name} wants the part '{part}', which toolchains.lock does not pin; "
+        f"recipe {recipe.name} wants the part '{part}', which toolchains.lock does not pin for this kind of host; "
         f"run `armwheels lock --part {part}`"
         for part in sorted(wanted - set(ingredients.tool_digests))
     ]

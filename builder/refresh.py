@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Callable, Mapping
 from email.parser import Parser
 from pathlib import Path
+from typing import Literal
 
 from builder.errors import ConfigError, ToolboxError
 from builder.locks import followed_lock, requirements_lock
@@ -20,7 +21,15 @@ from builder.model.toolchains import PyPITool, Toolchains
 from builder.settings import configs_dir, nearest
 from builder.source import pin_followed
 from builder.toolbox.fetch import Mirror, resolve_pypi, uv_environment
-from builder.toolbox.pins import Parts, PinnedFile, Pins, asked_of, debian_parts
+from builder.toolbox.pins import (
+    ON_ARM64,
+    Parts,
+    PinnedFile,
+    Pins,
+    asked_of,
+    debian_parts,
+    wheels_for_arm64,
+)
 from builder.whole import write_text
 
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
@@ -43,7 +52,9 @@ def refresh_toolchains(
         ToolboxError: with every package that no index has, or every name in ``only`` that is not a part.
     """
     debian = debian_parts(toolchains)
-    known = {*debian, *toolchains.tools}
+    wheels = {name: tool for name, tool in toolchains.tools.items() if isinstance(tool, PyPITool)}
+    native = {f"{name}{ON_ARM64}": wheels[name] for name in wheels_for_arm64(toolchains)}
+    known = {*debian, *wheels, *native}
     if strange := sorted(set(only) - known):
         near = [f"no part '{name}'; {nearest(name, known)}".removesuffix("; ") for name in strange]
         raise ToolboxError("\n".join([*near, f"there are {', '.join(sorted(known))}"]))
@@ -66,10 +77,11 @@ def refresh_toolchains(
                 files, missing = apt.show(names, part.architecture)
             faults += [f"{name}: {suite} has no package {one} for {part.architecture}" for one in missing]
             pinned[name] += files
-    for name, tool in toolchains.tools.items():
-        if isinstance(tool, PyPITool) and (not only or name in only):
+    for name, tool in {**wheels, **native}.items():
+        if not only or name in only:
             report(f"asking pip about {', '.join(tool.requirements)}")
-            pinned[name] = tuple(_pypi_pin(entry) for entry in resolve_pypi(tool.requirements))
+            found = resolve_pypi(tool.requirements, arm64=name in native)
+            pinned[name] = tuple(_pypi_pin(entry) for entry in found)
     if faults:
         raise ToolboxError("\n".join(faults))
     asked = dict(kept.asked) if kept and only else {}
@@ -87,13 +99,16 @@ def write_pins(pins: Pins) -> Path:
 class PrivateApt:
     """apt with its own lists and settings: it needs no root and changes nothing of this machine's apt."""
 
-    def __init__(self, folder: Path, suite: str, mirror: Mirror) -> None:
+    def __init__(
+        self, folder: Path, suite: str, mirror: Mirror, *, kind: Literal["deb", "deb-src"] = "deb"
+    ) -> None:
         self.suite = suite
         for name in ("state/lists/partial", "cache/archives/partial", "etc"):
             (folder / name).mkdir(parents=True, exist_ok=True)
         (folder / "state/status").touch()
         (folder / "etc/sources.list").write_text(
-            f"deb [arch=amd64,arm64 signed-by={KEYRING}] {mirror.bases[0]} {suite} main\n", encoding="utf-8"
+            f"{kind} [arch=amd64,arm64 signed-by={KEYRING}] {mirror.bases[0]} {suite} main\n",
+            encoding="utf-8",
         )
         self._config = folder / "apt.conf"
         self._config.write_text(
@@ -129,6 +144,10 @@ class PrivateApt:
         missing = [package for package in packages if package not in known]
         return tuple(known[package] for package in packages if package in known), missing
 
+    def source(self, package: str) -> str:
+        """What the indices of source packages say of one, in Debian's control format (deb822(5))."""
+        return self._run("apt-cache", "showsrc", "--only-source", package)
+
     def closure(
         self, packages: tuple[str, ...], architecture: str, installed: tuple[str, ...]
     ) -> tuple[str, ...]:
@@ -155,6 +174,14 @@ class PrivateApt:
         if done.returncode:
             raise ToolboxError(f"{' '.join(command)} failed: {done.stderr.strip()}")
         return done.stdout
+
+
+def compare_debian(one: str, other: str) -> int:
+    """-1, 0 or 1: how dpkg orders two versions of Debian packages (deb-version(7))."""
+    if one == other:
+        return 0
+    done = subprocess.run(["dpkg", "--compare-versions", one, "lt", other], check=False)
+    return -1 if done.returncode == 0 else 1
 
 
 def _as_installed(stanza: str) -> str:

@@ -83,6 +83,11 @@ VARIABLES = (
         default="none",
     ),
     Variable(
+        name="ARMWHEELS_REGISTRY_LOGIN",
+        meaning="`USER:PASSWORD` for the registry of `armwheels image --push`.",
+        default="the registry is asked without a name",
+    ),
+    Variable(
         name="ARMWHEELS_SHARED_CACHE",
         meaning="`on` shares the compile cache through `ARMWHEELS_INDEX`; the token needs the scope `cache`.",
         default="off",
@@ -156,6 +161,11 @@ def index_url() -> str | None:
 def temporal_address() -> str | None:
     """``HOST:PORT`` of a Temporal cluster; ``None``: each run starts a server of its own."""
     return variable("ARMWHEELS_TEMPORAL")
+
+
+def registry_login() -> str | None:
+    """``USER:PASSWORD`` for registries of images, if set."""
+    return variable("ARMWHEELS_REGISTRY_LOGIN")
 
 
 def lease_seconds() -> float:

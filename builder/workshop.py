@@ -26,12 +26,14 @@ from builder.bench.model import BenchVerdict
 from builder.child import Report, call_in_child
 from builder.compile import FINISHED, Driver, Progress
 from builder.compile.bazel import BazelDriver
+from builder.compile.container import ContainerDriver
 from builder.compile.cost import Cost, keep_cost, read_cost
 from builder.compile.cross import CrossDriver
 from builder.compile.record import build_record
 from builder.compile.units import delete_commands, read_record, write_record
 from builder.digests import digest
 from builder.emulation.emulate import lesser_stand_in, stand_in
+from builder.emulation.native import own_cpu
 from builder.emulation.roots import root_key
 from builder.emulation.verify import VERIFY_VERSION, Check, VerifyReport, verify, verify_component
 from builder.errors import AuditError
@@ -53,6 +55,7 @@ CROSS = CrossDriver()
 DRIVERS: Mapping[str, Driver] = {
     **dict.fromkeys(("meson-python", "setuptools", "scikit-build-core", "maturin", "setuptools-rust"), CROSS),
     "bazel": BazelDriver(),
+    "cibuildwheel": ContainerDriver(),
 }
 
 
@@ -232,6 +235,7 @@ class Workshop:
         tests = requirements_lock(build.recipe.name, "tests", python)
         key = {
             "verify": VERIFY_VERSION,
+            **({"own": own} if (own := own_cpu(target, self.targets)) else {}),
             "models": [
                 [one.cpu, root_key(self.toolbox, one.server)]
                 for one in (model, *([lesser[1]] if lesser else []))

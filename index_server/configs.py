@@ -91,6 +91,9 @@ class CellsTable(Table):
     versions: Annotated[tuple[str, ...], Field(min_length=1)]
     """Versions of the project, as its recipe lists them."""
 
+    newest: Annotated[int, Field(ge=1)] = 1
+    """How many versions the builder leaves there when it adds one; without a meaning for the server."""
+
     pythons: Annotated[tuple[PythonTag, ...], Field(min_length=1)]
     """Python tags, such as ``cp313``."""
 

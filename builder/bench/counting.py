@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import platform
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -28,7 +29,7 @@ SOURCE = Path(__file__).with_name("count.c")
 CALLS = 3
 """Warm calls that are counted for each workload. The lowest count is compared, and the spread is reported."""
 
-_PLUGIN_TARGET = "x86_64-linux-gnu.2.17"
+_PLUGIN_TARGET = f"{platform.machine()}-linux-gnu.2.17"
 
 
 class CountingMachine:

@@ -21,15 +21,7 @@ from builder.targets import Fit
 SECONDS = 0.5
 """Seconds of measuring for each workload, wheel and number of threads. At least five samples are taken."""
 
-MIDR = Path("/sys/devices/system/cpu/cpu0/regs/identification/midr_el1")
-"""The processor's identification on Linux on Arm. The file does not exist under user-mode emulation."""
-
 Converse = Callable[[Sequence[str], Mapping[str, str], Path, Callable[[Line], None]], tuple[list[Line], str]]
-
-
-def is_real(machine: str, midr: Path = MIDR) -> bool:
-    """Whether ``machine`` (from ``platform.machine()``) is aarch64 and is not emulated."""
-    return machine == "aarch64" and midr.is_file()
 
 
 def thread_counts(cores: int) -> tuple[int, ...]:

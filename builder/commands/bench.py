@@ -28,13 +28,14 @@ from builder.bench.counting import CountingMachine
 from builder.bench.install import facts, fetch_reference
 from builder.bench.measure import Bencher, StepReport, Suite, program_for, workloads_of
 from builder.bench.model import BenchReport, Machine, Measured, WheelFacts, Workload
-from builder.bench.timing import TimingMachine, is_real, pythons_here
+from builder.bench.timing import TimingMachine, pythons_here
 from builder.commands.configs import read_configs
 from builder.commands.terminal import err, out
 from builder.emulation.install import python_of
 from builder.errors import ConfigError
 from builder.folders import script
 from builder.index.local import open_index
+from builder.machine import is_real
 from builder.model.pythons import installable_tags
 from builder.targets import DEFAULT_EMULATED
 from builder.toolbox.toolbox import Toolbox

@@ -21,7 +21,10 @@ from builder.emulation.environment import EmulatedPython, python_of
 from builder.errors import (
     ConfigError,
 )
+from builder.images.registry import Reference, Registry
+from builder.images.trial import pulled
 from builder.plan import no_python
+from builder.settings import registry_login
 from builder.targets import DEFAULT_EMULATED, DEFAULT_PYTHON
 from builder.toolbox.toolbox import Toolbox
 
@@ -85,8 +88,13 @@ def python(
         list[str] | None, typer.Argument(metavar="[ARG]…", help="Arguments for Python.")
     ] = None,
     target: Annotated[
-        str, typer.Option("--target", metavar="T", help="CPU target to emulate.")
-    ] = DEFAULT_EMULATED,
+        str | None,
+        typer.Option(
+            "--target",
+            metavar="T",
+            help=f"CPU target to emulate. Default: that of the image, else {DEFAULT_EMULATED}.",
+        ),
+    ] = None,
     server: Annotated[
         str | None,
         typer.Option(
@@ -105,21 +113,42 @@ def python(
         Path | None,
         typer.Option("--venv", metavar="DIR", help="Virtual environment to use; created if missing."),
     ] = None,
+    image: Annotated[
+        str | None,
+        typer.Option(
+            "--image",
+            metavar="REGISTRY/NAME:TAG",
+            help="Image of `armwheels image` to pull, whose Python, libraries and wheels to use.",
+        ),
+    ] = None,
 ) -> None:
-    """Run the toolbox's arm64 Python, with pip, on an emulated CPU.
+    """Run the toolbox's arm64 Python, with pip, or the Python of an image, on an emulated CPU.
 
     Example: armwheels python --venv var/try -- -m pip install --index-url URL numpy
     """
     toolbox = Toolbox(console.Live(err).say)
+    if image is not None:
+        if tag or environment or server:
+            raise ConfigError("--image brings a Python of its own: it goes with --target alone")
+        raise typer.Exit(_in_image(toolbox, image, target, arguments or []))
     present = python_of(environment) if environment else None
     if tag and present and tag != present:
         raise ConfigError(f"the environment {environment} has {present}, not {tag}; name another folder")
     tag = tag or present or DEFAULT_PYTHON
     if tag not in toolbox.toolchains.pythons:
         raise ConfigError(no_python(tag, toolbox.toolchains.pythons))
-    emulated = EmulatedPython.standing_in(toolbox, tag, stand_in(read_configs().emulated(target, server)))
+    emulated = EmulatedPython.standing_in(
+        toolbox, tag, stand_in(read_configs().emulated(target or DEFAULT_EMULATED, server))
+    )
     folder = environment.resolve() if environment else None
     if folder is not None and not folder.is_dir():
         emulated.create_environment(folder)
     command = emulated.command(arguments or [], environment=folder)
     raise typer.Exit(subprocess.run(command, env=emulated.variables(), check=False).returncode)
+
+
+def _in_image(toolbox: Toolbox, image: str, target: str | None, arguments: list[str]) -> int:
+    with Registry(Reference(image), registry_login()) as registry, pulled(registry, toolbox) as made:
+        model = stand_in(read_configs().targets[target or made.target])
+        emulated = EmulatedPython(toolbox, made.tag, model.cpu, root=made.root)
+        return subprocess.run(emulated.command(arguments), env=emulated.variables(), check=False).returncode

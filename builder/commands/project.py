@@ -6,6 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console
+
 from builder import audit as auditing
 from builder import workshop as stages
 from builder.commands import console
@@ -26,8 +28,8 @@ from builder.toolbox.toolbox import Toolbox
 class Project:
     """Configuration, toolbox and workshop of a command."""
 
-    def __init__(self) -> None:
-        self.live = console.Live(out)
+    def __init__(self, shown: Console = out) -> None:
+        self.live = console.Live(shown)
         self.configs = read_configs()
         self.toolbox = Toolbox(self.live.say)
         self.targets = self.configs.targets

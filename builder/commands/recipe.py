@@ -12,11 +12,9 @@ from builder.commands.terminal import err, out
 from builder.errors import ConfigError
 from builder.load import load_configs
 from builder.plan import no_python
-from builder.recipes.new import Subject, Written, examine, new_recipe
-from builder.recipes.sdist import read_sdist
-from builder.recipes.update import newest_version, update_recipe
+from builder.recipes.new import Written, examine, new_recipe
+from builder.recipes.update import move_to, newest_version
 from builder.refresh import built_pythons, refresh_requirements
-from builder.source import sdist_file
 
 recipe = typer.Typer(
     help="Write a recipe for a project of pip's index, or move a recipe to the newest version.",
@@ -93,13 +91,9 @@ def update(
     """
     configs = read_configs()
     before = configs.recipe(name)
-    home = settings.home_dir()
-    _, source = newest_version(before)
-    earlier = read_sdist(sdist_file(before.project, source, home))
-    subject: Subject = examine(before.project, version, configs.toolchains, home, _say)
-    files, changes = update_recipe(before, earlier, subject, home)
+    files, changes = move_to(before, version, configs.toolchains, settings.home_dir(), _say)
     if not files:
-        _print(f"recipe {name} has version {subject.release.version} already")
+        _print(f"recipe {name} has version {newest_version(before)[0]} already")
         return
     for change in changes:
         _print(change.what)

@@ -90,8 +90,10 @@ def source_faults(build: Build, tree: Path) -> Iterator[str]:
         return
     own: str = build.recipe.build.frontend
     fitting = frontend_of(pyproject, read)
-    if fitting not in (None, own, own.removesuffix("-rust")) and "build-backend" in pyproject.get(
-        "build-system", {}
+    if (
+        own != "cibuildwheel"
+        and fitting not in (None, own, own.removesuffix("-rust"))
+        and "build-backend" in pyproject.get("build-system", {})
     ):
         yield (
             f'{whose}: build.frontend is "{own}", but the build backend of the source is {backend_of(pyproject)}; '
@@ -107,7 +109,7 @@ def source_faults(build: Build, tree: Path) -> Iterator[str]:
     if own == "meson-python":
         yield from unknown_meson_options(build.options, tree, whose)
         return
-    if own == "maturin":  # cargo reads its options
+    if own in ("maturin", "cibuildwheel"):  # cargo reads its options
         return
     try:
         check_cmake_variables(build.options, tree, f"{whose}, backend {build.backend}")

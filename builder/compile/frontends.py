@@ -13,6 +13,7 @@ from builder.compile.compilers import compiler_of
 from builder.compile.compilers.base import Commands
 from builder.compile.host import link_host_programs
 from builder.compile.layout import (
+    SYSCONFIG_DATA,
     dependency_folder,
     framework_folder,
     library_folder,
@@ -73,7 +74,7 @@ def build_variables(
         "PYTHONDONTWRITEBYTECODE": "1",
         **compiler_of(build, toolbox).environment(toolbox),
         "_PYTHON_HOST_PLATFORM": "linux-aarch64",
-        "_PYTHON_SYSCONFIGDATA_NAME": "_sysconfigdata__aarch64-linux-gnu",
+        "_PYTHON_SYSCONFIGDATA_NAME": SYSCONFIG_DATA,
         "CMAKE_TOOLCHAIN_FILE": str(work / "toolchain.cmake"),
         "MAX_JOBS": str(jobs),
         "CMAKE_BUILD_PARALLEL_LEVEL": str(jobs),
@@ -174,8 +175,8 @@ def frontend_options(build: Build, commands: Commands, work: Path, jobs: int) ->
             return [f"-Cbuild-dir={work / 'build'}", *(ninja if build.recipe.build.hot_paths else [])]
         case "maturin":
             return [f"-Cbuild-args={shlex.join(build.options)}"] if build.options else []
-        case "bazel":
-            raise CompileError("Bazel is not a PEP 517 frontend; it has its own driver")
+        case "bazel" | "cibuildwheel" as other:
+            raise CompileError(f"{other} is not a PEP 517 frontend; it has its own driver")
 
 
 def recipe_settings(build: Build, toolbox: Toolbox, work: Path, python: Path) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import platform
 import re
 import shutil
 import sys
@@ -25,6 +26,11 @@ from builder.whole import create_in_place, create_once
 
 LIBRARY_VERSION = 2
 """Raise this by hand when a library is built or recorded differently. It enters the library's digest."""
+
+SYSCONFIG_DATA = (
+    "_sysconfigdata_of_headers" if platform.machine() == "aarch64" else "_sysconfigdata__aarch64-linux-gnu"
+)
+"""The module with the arm64 sysconfig data. On an arm64 host Python's own has the usual name, and would hide it."""
 
 # `/usr` as a whole word at the beginning of a path (pkg-config(1), "Metadata file syntax").
 _SYSTEM_FOLDER = re.compile(r"(?<![\w.}/-])/usr(?=[/\s]|$)|(?<=-[IL])/usr(?=/)", re.MULTILINE)
@@ -62,7 +68,7 @@ def build_environment(build: Build, toolbox: Toolbox) -> Path:
         )
         site = next(env.glob("lib/python3*/site-packages"))
         for data in (headers / "sysconfigdata").iterdir():
-            shutil.copyfile(data, site / data.name)
+            shutil.copyfile(data, site / f"{SYSCONFIG_DATA}.py")
 
     create_in_place(env, install)
     return python

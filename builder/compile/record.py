@@ -13,7 +13,10 @@ from builder.model.build import Build
 from builder.model.units import UnitRecord
 from builder.toolbox.toolbox import Toolbox
 
-_BAZEL_GAPS = "Bazel answers actions from its own caches without a call of the compiler"
+_GAPS = {
+    "bazel": "Bazel answers actions from its own caches without a call of the compiler",
+    "cibuildwheel": "the compiler of the container is called without our scripts",
+}
 
 
 def build_record(build: Build, toolbox: Toolbox, work: Path) -> UnitRecord:
@@ -32,5 +35,5 @@ def build_record(build: Build, toolbox: Toolbox, work: Path) -> UnitRecord:
         units += tuple(
             unit.model_copy(update={"unit": f"{library.name}:{unit.unit}"}) for unit in record.units
         )
-    gaps = _BAZEL_GAPS if build.recipe.build.frontend == "bazel" else ""
+    gaps = _GAPS.get(build.recipe.build.frontend, "")
     return UnitRecord(units=units, gaps=gaps, dropped=read_dropped(work))

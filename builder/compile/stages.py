@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from builder.compile.bazel_command import BAZEL_VERSION
 from builder.compile.compilers import compiler_named
 from builder.compile.compilers.base import WRAPPER_VERSION
+from builder.compile.container import CONTAINER_VERSION
 from builder.compile.cross import CROSS_VERSION
 from builder.compile.frontends import SETUPTOOLS_VERSION
 from builder.compile.rust import RUST_VERSION
@@ -17,7 +18,12 @@ def compile_stages(tables: Mapping[str, CompilerTable]) -> dict[str, int]:
     """Stage numbers as they enter compile digests: ``compile``, and frontends and compilers by their names."""
     named = {name: compiler_named(name, tables).stage for name in tables}
     compilers = {name: stage for name, stage in named.items() if stage is not None}
-    frontends = {"bazel": BAZEL_VERSION, "setuptools": SETUPTOOLS_VERSION, "rust": RUST_VERSION}
+    frontends = {
+        "bazel": BAZEL_VERSION,
+        "setuptools": SETUPTOOLS_VERSION,
+        "rust": RUST_VERSION,
+        "cibuildwheel": CONTAINER_VERSION,
+    }
     return {**compilers, "compile": combined(CROSS_VERSION, WRAPPER_VERSION), **frontends}
 
 

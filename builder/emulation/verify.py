@@ -18,6 +18,7 @@ from typing import Literal
 
 from builder.emulation.emulate import StandIn, lesser_stand_in, stand_in
 from builder.emulation.environment import EmulatedPython, Shown, install_requirements, write_bytecode
+from builder.emulation.native import NativePython, own_cpu
 from builder.errors import VerifyError
 from builder.folders import script, scripts
 from builder.locks import requirements_lock
@@ -56,8 +57,8 @@ class Lesser(Frozen):
 class VerifyReport(Frozen):
     """The results of a wheel under emulation.
 
-    ``server`` of ``servers.toml`` is the one that programs saw. ``server_lacks`` has its features that the emulator
-    could not show.
+    ``server`` of ``servers.toml`` is the one that programs saw, unless the wheel ran on this machine itself.
+    ``server_lacks`` has its features that the emulator could not show.
     """
 
     filename: str
@@ -84,29 +85,35 @@ def verify(
     toolbox: Toolbox,
     progress: Progress,
 ) -> VerifyReport:
-    """Install and run ``wheel`` under emulation; ``version`` is the recipe's.
+    """Install and run ``wheel``; ``version`` is the recipe's.
+
+    It runs on this machine if that has what the target's wheels may use, else under emulation; on the lesser CPU it
+    always runs under emulation.
 
     Raises:
         VerifyError: the emulated environment could not be made. A failed check is no error but in the report.
         SourceError: the source with the tests' data cannot be fetched.
     """
     model = stand_in(target)
-    emulated = EmulatedPython.standing_in(toolbox, python, model)
-    lacks = what_it_lacks(model, emulated.shown())
+    own = own_cpu(target, targets)
+    emulated = (
+        NativePython(toolbox, python, own) if own else EmulatedPython.standing_in(toolbox, python, model)
+    )
+    lacks = () if own else what_it_lacks(model, emulated.shown())
     limit = recipe.verify.timeout_minutes * 60.0
     (toolbox.home / "tmp").mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=toolbox.home / "tmp", prefix="verify-") as scratch:
-        progress(f"{target}: installing under emulation ({model.cpu})")
+        progress(f"{target}: installing ({emulated.cpu})")
         environment = emulated.create_environment(Path(scratch) / "env")
         checks = [_install(emulated, environment, wheel, limit)]
         if checks[0].outcome == "pass":
             write_bytecode(toolbox, python, *environment.glob("lib/python3*/site-packages"))
             beside = requirements_beside(recipe, python, toolbox)
             lay_out_data(recipe, version, toolbox, Path(scratch) / "data")
-            progress(f"{target}: running {recipe.verify.script} ({model.cpu})")
+            progress(f"{target}: running {recipe.verify.script} ({emulated.cpu})")
             checks += _script(emulated, environment, recipe.verify.script, Path(scratch), limit, beside)
             if recipe.verify.pytest:
-                progress(f"{target}: running part of {recipe.name}'s own suite ({model.cpu})")
+                progress(f"{target}: running part of {recipe.name}'s own suite ({emulated.cpu})")
                 checks.append(_own_suite(emulated, environment, recipe, Path(scratch), limit, beside))
             progress(f"{target}: trying a lesser CPU")
             lesser = _lesser(emulated, environment, recipe, target, targets, Path(scratch), limit, beside)
@@ -118,11 +125,11 @@ def verify(
         filename=wheel.name,
         sha256=sha256_of(wheel),
         target=target.name,
-        server=model.server.name,
+        server="this machine" if own else model.server.name,
         server_lacks=lacks,
-        emulator=_emulator_version(toolbox),
-        cpu=model.cpu,
-        cpu_note=model.described(lacks),
+        emulator="no emulator" if own else _emulator_version(toolbox),
+        cpu=emulated.cpu,
+        cpu_note=f"ran on {own}" if own else model.described(lacks),
         checks=tuple(checks),
         lesser=lesser,
         passed=all(check.outcome != "fail" for check in checks),
@@ -139,6 +146,22 @@ def verify_component(
     """
     emulated = EmulatedPython.standing_in(toolbox, python, stand_in(target))
     return tuple(_script(emulated, None, script, folder, limit_minutes * 60.0, {}))
+
+
+def run_script(emulated: EmulatedPython, recipe: Recipe, version: str) -> tuple[Check, ...]:
+    """Run a recipe's script by a Python that has the wheel already; ``version`` is the recipe's.
+
+    Raises:
+        VerifyError: the Python cannot be started, or did not end in time.
+        SourceError: the source with the tests' data cannot be fetched.
+    """
+    toolbox = emulated.toolbox
+    (toolbox.home / "tmp").mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=toolbox.home / "tmp", prefix="verify-") as scratch:
+        beside = requirements_beside(recipe, emulated.tag, toolbox)
+        lay_out_data(recipe, version, toolbox, Path(scratch) / "data")
+        limit = recipe.verify.timeout_minutes * 60.0
+        return tuple(_script(emulated, None, recipe.verify.script, Path(scratch), limit, beside))
 
 
 def what_it_lacks(expected: StandIn, shown: Shown) -> tuple[str, ...]:

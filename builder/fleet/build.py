@@ -16,7 +16,7 @@ from temporalio.common import RetryPolicy
 from temporalio.exceptions import ActivityError, ApplicationError, TimeoutType
 from temporalio.exceptions import TimeoutError as ActivityTimeout
 
-from builder.fleet.model import CONTROL, CROSS, BuildOrder, Finished, Planned, Result, Stage, Task
+from builder.fleet.model import COMPILE, CONTROL, BuildOrder, Finished, Planned, Result, Stage, Task
 
 T = TypeVar("T")
 _FOR_EVER = timedelta(days=14)  # a stage ends by its heartbeats; Temporal wants a limit all the same
@@ -97,7 +97,7 @@ class Stages:
                 result_type=gives,
                 start_to_close_timeout=_FOR_EVER,
                 # A queue that all may serve is waited for; that of one host only as long as the host lives.
-                schedule_to_start_timeout=None if queue in (CONTROL, CROSS) else self._lease,
+                schedule_to_start_timeout=None if queue in (CONTROL, COMPILE) else self._lease,
                 heartbeat_timeout=self._lease,
                 retry_policy=_ONCE,
                 # Not ABANDON: the late timeout of an abandoned activity damages the workflow (temporalio 1.35).
@@ -177,7 +177,7 @@ class BuildWorkflow(Stages):
             return done
 
         if step.held_on is None:
-            host = (await run("compile", CROSS)).host
+            host = (await run("compile", COMPILE)).host
             await run("repair", host)
         else:
             host = step.held_on

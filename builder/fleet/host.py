@@ -36,8 +36,8 @@ def examine(toolbox: Toolbox) -> Host:
         ConfigError: it is one on which nothing can be built.
     """
     machine = platform.machine()
-    if machine != "x86_64":
-        raise ConfigError(f"a worker builds and emulates on an x86-64 host; this one is {machine}")
+    if machine not in ("x86_64", "aarch64"):
+        raise ConfigError(f"a worker builds on an x86-64 or arm64 host; this one is {machine}")
     free = free_resources(toolbox.home)
     [qemu] = toolbox.pins.files("qemu")
     return Host(

@@ -5,14 +5,21 @@ Reports are too large for that. They stay on the host that made them, and go to 
 
 from __future__ import annotations
 
+import platform
+
 from pydantic import ConfigDict
 
 from builder.model.base import Frozen
 
-CONTROL = "armwheels"
+KINDS = ("", "-arm64")
+"""What follows the names of task queues on each kind of host: x86-64, arm64."""
+KIND = KINDS[platform.machine() == "aarch64"]
+"""The kind of this host. A night keeps to hosts of the kind that ordered it: native builds and cross builds have
+other compilers, and so other digests."""
+CONTROL = f"armwheels{KIND}"
 """The task queue of workflows and of what needs the index alone: plan, snapshot, move."""
-CROSS = "armwheels-cross"
-"""The task queue of compiles for arm64, which x86-64 hosts serve."""
+COMPILE = f"armwheels-compile{KIND}"
+"""The task queue of compiles."""
 
 
 class Told(Frozen):

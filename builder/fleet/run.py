@@ -36,7 +36,7 @@ from builder.errors import ArmwheelsError, EngineError
 from builder.fleet.activities import Activities, Shop
 from builder.fleet.connection import connect
 from builder.fleet.engine import LocalEngine
-from builder.fleet.model import CONTROL, Night, Order, Plan, Result, Working
+from builder.fleet.model import CONTROL, KIND, KINDS, Night, Order, Plan, Result, Working
 from builder.fleet.worker import host_queue, serving
 from builder.fleet.workflow import NightWorkflow
 from builder.index.client import Index
@@ -144,21 +144,24 @@ def workers_of(address: str) -> list[str]:
 
     async def ask() -> list[str]:
         client = await connect(address)
-        found = await client.workflow_service.describe_task_queue(
-            DescribeTaskQueueRequest(
-                namespace=client.namespace,
-                task_queue=TaskQueue(name=CONTROL),
-                task_queue_type=TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY,
+        found: set[str] = set()
+        for kind in KINDS:
+            queue = await client.workflow_service.describe_task_queue(
+                DescribeTaskQueueRequest(
+                    namespace=client.namespace,
+                    task_queue=TaskQueue(name=f"armwheels{kind}"),
+                    task_queue_type=TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY,
+                )
             )
-        )
-        return sorted({one.identity for one in found.pollers})
+            found |= {one.identity for one in queue.pollers}
+        return sorted(found)
 
     return asyncio.run(ask())
 
 
 def workflow_id(order: Order) -> str:
     """The id of the workflow of a night: a matrix has one at a time for a channel."""
-    return f"night-{order.matrix}-{order.channel}"
+    return f"night-{order.matrix}-{order.channel}{KIND}"
 
 
 def asked_for(builds: tuple[Build, ...]) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import platform
 import re
 import socket
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -18,7 +17,7 @@ from temporalio.worker import Worker
 
 from builder.fleet.activities import Activities
 from builder.fleet.build import BuildWorkflow
-from builder.fleet.model import CONTROL, CROSS
+from builder.fleet.model import COMPILE, CONTROL
 from builder.fleet.promotion import PromotionWorkflow
 from builder.fleet.workflow import NightWorkflow
 from builder.nightly import BUILDS_AT_ONCE, PROOFS_AT_ONCE
@@ -55,9 +54,8 @@ async def serving(client: Client, activities: Activities, host: str) -> AsyncIte
             worker(host, activities.at_host, PROOFS_AT_ONCE),
             worker(f"{host}-proof", activities.proofs, PROOFS_AT_ONCE),
             worker(f"{host}-pulse", [activities.pulse], 1),
+            worker(COMPILE, [activities.compile], BUILDS_AT_ONCE),
         ]
-        if platform.machine() == "x86_64":
-            workers.append(worker(CROSS, [activities.compile], BUILDS_AT_ONCE))
         async with AsyncExitStack() as stack:
             for one in workers:
                 await stack.enter_async_context(one)

@@ -64,6 +64,23 @@ class SnapshotAnswer(Answer):
     dropped: tuple[str, ...] = ()
 
 
+class FileSummary(Answer):
+    """A file of a snapshot; ``target`` is ``None`` for a wheel without a passport."""
+
+    project: str
+    filename: str
+    sha256: str
+    target: str | None = None
+
+
+class SnapshotContent(Answer):
+    """A snapshot; ``created_at`` is a moment of RFC 3339."""
+
+    id: str
+    created_at: str
+    files: tuple[FileSummary, ...]
+
+
 class Published(Answer):
     """A published wheel."""
 
@@ -82,6 +99,7 @@ class Index:
         self, url: str, token: str | None = None, *, transport: httpx2.BaseTransport | None = None
     ) -> None:
         self.url = url.rstrip("/")
+        self._token = token
         auth = httpx2.BasicAuth("__token__", token) if token else None
         self._client = httpx2.Client(
             base_url=self.url, auth=auth, timeout=_TIMEOUT, follow_redirects=True, transport=transport
@@ -113,10 +131,19 @@ class Index:
         found = self._request("GET", f"/api/channels/{_part(channel)}/moves").json()["moves"]
         return tuple(MoveEntry.model_validate(move) for move in found)
 
+    def snapshot(self, snapshot: str) -> SnapshotContent:
+        """A snapshot with all its files."""
+        answer = self._request("GET", f"/api/snapshots/{_part(snapshot)}")
+        return SnapshotContent.model_validate(answer.json())
+
     def snapshot_files(self, snapshot: str) -> dict[str, str]:
         """File names of a snapshot, each with its sha256."""
-        answer = self._request("GET", f"/api/snapshots/{_part(snapshot)}").json()
-        return {file["filename"]: file["sha256"] for file in answer["files"]}
+        return {file.filename: file.sha256 for file in self.snapshot(snapshot).files}
+
+    def pages(self, snapshot: str, target: str) -> str:
+        """The simple index (:pep:`503`) of a snapshot for a target, with the token in it, for pip and uv."""
+        url = httpx2.URL(f"{self.url}/snapshots/{_part(snapshot)}/{_part(target)}/simple/")
+        return str(url.copy_with(username="__token__", password=self._token) if self._token else url)
 
     def upload(self, wheel: Path, session: str) -> None:
         """Upload one wheel into a session by the legacy upload API, as twine sends it; repeating it is no error.

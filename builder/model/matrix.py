@@ -16,6 +16,8 @@ class Cells(Config):
     """Recipe to build, by its file name in ``configs/recipes``."""
     versions: Annotated[tuple[str, ...], Field(min_length=1)]
     """Versions of the recipe, or names of its ``[follows]`` tables."""
+    newest: Annotated[int, Field(ge=1)] = 1
+    """How many versions ``armwheels recipe update`` leaves in ``versions``: older ones leave the matrix."""
     pythons: Annotated[tuple[PythonTag, ...], Field(min_length=1)]
     """Python tags of ``toolchains.toml``, such as ``cp313``."""
     targets: Annotated[tuple[Name, ...], Field(min_length=1)]

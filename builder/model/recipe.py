@@ -106,9 +106,15 @@ class BuildSettings(Config):
     """
 
     frontend: Literal[
-        "meson-python", "setuptools", "scikit-build-core", "maturin", "setuptools-rust", "bazel"
+        "meson-python",
+        "setuptools",
+        "scikit-build-core",
+        "maturin",
+        "setuptools-rust",
+        "bazel",
+        "cibuildwheel",
     ]
-    """Build backend of the package."""
+    """Build backend of the package; ``cibuildwheel`` runs any in a manylinux container, on arm64 hosts alone."""
     compiler: str
     """Compiler of ``toolchains.toml``."""
     glibc: Annotated[str, Field(pattern=GLIBC_PATTERN)] = "2.28"
@@ -289,6 +295,11 @@ class Recipe(RecipeFile):
     def project(self) -> str:
         """The name on the index (PEP 503)."""
         return str(canonicalize_name(self.distribution or self.name))
+
+    @property
+    def followed_versions(self) -> frozenset[str]:
+        """The versions that are pinned commits of what the recipe follows."""
+        return frozenset(pinned.version for pinned in self.followed.values())
 
     def version_of(self, named: str) -> str:
         """The version that a matrix means: its own name, or the one that a followed branch stands at."""

@@ -31,6 +31,8 @@ class DebianTool(Config):
     """Members to unpack; without this key all are unpacked."""
     root: bool = False
     """Whether programs run with this folder as their root, so that no library path in them is changed."""
+    arm64: Literal["same"] | tuple[str, ...] | None = None
+    """Packages of the part for arm64 hosts, ``same`` for the same names; without it they lack the part."""
 
 
 class PyPITool(Config):
@@ -42,6 +44,8 @@ class PyPITool(Config):
     """One line about the part, for readers of the file."""
     requirements: tuple[str, ...]
     """Requirements (:pep:`508`) that name the wheels, without their dependencies."""
+    arm64: bool = False
+    """Whether wheels for arm64 hosts are pinned, too."""
 
 
 Tool = Annotated[DebianTool | PyPITool, Field(discriminator="kind")]
@@ -192,6 +196,11 @@ class Toolchains(Config):
     """The Rust compiler."""
     libraries: dict[Name, MeasuredLibrary] = Field(default_factory=dict)
     """Libraries that `armwheels libraries` measures."""
+
+    @property
+    def rust_parts(self) -> tuple[str, ...]:
+        """The parts of the Rust compiler, if there is one."""
+        return self.rust.parts if self.rust is not None else ()
 
     @model_validator(mode="after")
     def _libraries_are_parts_of_debian(self) -> Toolchains:

@@ -32,7 +32,9 @@ from builder.targets import Targets
 from builder.toolbox.fetch import Listed
 from builder.whole import write_text
 
-FRONTENDS: tuple[str, ...] = get_args(BuildSettings.model_fields["frontend"].annotation)
+FRONTENDS = tuple(
+    one for one in get_args(BuildSettings.model_fields["frontend"].annotation) if one != "cibuildwheel"
+)
 DEFAULT_TARGETS = ("generic", "neoverse-n1", "neoverse-v1")
 Report = Callable[[str], None]
 

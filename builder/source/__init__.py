@@ -2,13 +2,14 @@
 
 from builder.source.archives import sdist_file
 from builder.source.folder import pin_folders
-from builder.source.git import pin_followed
+from builder.source.git import newest_tag, pin_followed
 from builder.source.patches import checked_patches
 from builder.source.tree import SOURCE_VERSION, origin, prepare, source_digest, source_inputs, tree_folder
 
 __all__ = [
     "SOURCE_VERSION",
     "checked_patches",
+    "newest_tag",
     "origin",
     "pin_folders",
     "pin_followed",

@@ -26,6 +26,25 @@ def clone(source: GitSource, tree: Path) -> None:
         _run([*git, "submodule", "update", "--quiet", "--init", "--recursive", "--depth=1"], tree)
 
 
+def newest_tag(url: str) -> tuple[Version, str] | None:
+    """The newest final version that a tag of a repository names, such as ``v2.6.0``, and the tag.
+
+    Raises:
+        SourceError: the repository does not answer.
+    """
+    listed = _run(["git", "ls-remote", "--tags", "--refs", url], Path.cwd()).splitlines()
+    found = []
+    for line in listed:
+        tag = line.partition("\t")[2].removeprefix("refs/tags/")
+        try:
+            version = Version(tag)
+        except InvalidVersion:
+            continue
+        if not version.is_prerelease:
+            found.append((version, tag))
+    return max(found) if found else None
+
+
 def pin_followed(follow: Follow) -> Followed:
     """Ask a repository for the commit of the branch or tag that is followed, and for the version of that commit.
 

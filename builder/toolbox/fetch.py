@@ -254,14 +254,15 @@ def _download_pypi(index: str | None, project: str, filename: str, target: Path)
         raise ToolboxError(f"{type(error).__name__}: {error}") from error
 
 
-def resolve_pypi(requirements: tuple[str, ...]) -> list[dict[str, Any]]:
-    """Ask pip what it would install for ``requirements`` on this machine, without their dependencies.
+def resolve_pypi(requirements: tuple[str, ...], *, arm64: bool = False) -> list[dict[str, Any]]:
+    """Ask pip what it would install for ``requirements`` without their dependencies, here or on an ``arm64`` host.
 
     Returns the entries of pip's installation report (``metadata``, ``download_info``).
 
     Raises:
         ToolboxError: pip finds no wheel.
     """
+    platforms = [f"--platform=manylinux_2_{minor}_aarch64" for minor in (36, 28, 17)] if arm64 else []
     done = subprocess.run(
         [
             *(
@@ -269,6 +270,7 @@ def resolve_pypi(requirements: tuple[str, ...]) -> list[dict[str, Any]]:
                 "-m",
                 "pip",
                 "install",
+                *platforms,
                 "--quiet",
                 "--dry-run",
                 "--ignore-installed",

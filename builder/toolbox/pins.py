@@ -31,14 +31,20 @@ class PinnedFile(Frozen):
         return self.path.rsplit("/", 1)[-1]
 
 
+ON_ARM64 = "@arm64"
+"""What follows the name of a part in the lock for its files on arm64 hosts."""
+
+
 class Pins(Frozen):
     """``configs/toolchains.lock``: the pinned files of each part, such as ``zig`` or ``python-cp313``.
 
-    ``asked`` is the sha256 of what ``toolchains.toml`` said of each part when it was pinned.
+    ``asked`` is the sha256 of what ``toolchains.toml`` said of each part when it was pinned. ``lacking`` are parts
+    that the host of these pins cannot have.
     """
 
     parts: dict[str, tuple[PinnedFile, ...]]
     asked: dict[str, Sha256] = Field(default_factory=dict)
+    lacking: frozenset[str] = Field(default=frozenset(), exclude=True)
 
     def files(self, part: str) -> tuple[PinnedFile, ...]:
         """The pinned files of ``part``.
@@ -46,6 +52,8 @@ class Pins(Frozen):
         Raises:
             ConfigError: the lock does not contain the part.
         """
+        if part in self.lacking:
+            raise ConfigError(f"the part '{part}' has no programs for arm64 hosts")
         if part not in self.parts:
             raise ConfigError(f"toolchains.lock pins nothing for '{part}'; run `{REFRESH}`")
         return self.parts[part]
@@ -54,6 +62,32 @@ class Pins(Frozen):
         """sha256 over the part's pinned files and the way they are unpacked."""
         pinned = [UNPACK_VERSION, part, sorted(file.sha256 for file in self.files(part))]
         return hashlib.sha256(json.dumps(pinned).encode()).hexdigest()
+
+
+def pins_on(machine: str, pins: Pins, toolchains: Toolchains) -> Pins:
+    """The pins as a host of this machine, in the words of uname(1), has them. Pure.
+
+    On an arm64 host, the programs of a part are those for arm64, and the CPython that runs builds is the one that
+    other hosts emulate. So its builds have digests of their own.
+    """
+    if machine != "aarch64":
+        return pins
+    native = {
+        name.removesuffix(ON_ARM64): files for name, files in pins.parts.items() if name.endswith(ON_ARM64)
+    }
+    pythons = {
+        f"python-{tag}": pins.parts[f"userland-{tag}"]
+        for tag in toolchains.pythons
+        if f"userland-{tag}" in pins.parts
+    }
+    foreign = {
+        name
+        for name, tool in toolchains.tools.items()
+        if isinstance(tool, DebianTool) and tool.architecture == "amd64" and name not in native
+    }
+    lacking = frozenset({*foreign, *toolchains.rust_parts})
+    kept = {name: files for name, files in {**pins.parts, **pythons, **native}.items() if name not in lacking}
+    return pins.model_copy(update={"parts": kept, "lacking": lacking})
 
 
 def load_pins() -> Pins:
@@ -93,6 +127,10 @@ def debian_parts(toolchains: Toolchains) -> dict[str, tuple[Parts, ...]]:
         for name, tool in toolchains.tools.items()
         if isinstance(tool, DebianTool)
     }
+    for name, tool in toolchains.tools.items():
+        if isinstance(tool, DebianTool) and tool.arm64 is not None:
+            packages = tool.packages if tool.arm64 == "same" else tool.arm64
+            parts[f"{name}{ON_ARM64}"] = (Parts(suite=tool.suite, architecture="arm64", packages=packages),)
     for tag, python in toolchains.pythons.items():
         for kind, architecture, packages in (
             ("python", "amd64", python.build),
@@ -118,10 +156,16 @@ def asked_of(toolchains: Toolchains) -> dict[str, str]:
     asked |= {
         name: tool.requirements for name, tool in toolchains.tools.items() if isinstance(tool, PyPITool)
     }
+    asked |= {f"{name}{ON_ARM64}": asked[name] for name in wheels_for_arm64(toolchains)}
     return {
         name: hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
         for name, said in asked.items()
     }
+
+
+def wheels_for_arm64(toolchains: Toolchains) -> tuple[str, ...]:
+    """The parts of wheels that are pinned for arm64 hosts, too. Pure."""
+    return tuple(name for name, tool in toolchains.tools.items() if isinstance(tool, PyPITool) and tool.arm64)
 
 
 def stale_parts(toolchains: Toolchains, pins: Pins) -> frozenset[str]:

@@ -7,6 +7,7 @@ part, so that it loads no library of this machine.
 
 from __future__ import annotations
 
+import platform
 import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -18,7 +19,7 @@ from builder.model.toolchains import PyPITool
 from builder.settings import home_dir
 from builder.toolbox.fetch import Mirror, fetch_debian, fetch_pypi
 from builder.toolbox.moved import clear_moved
-from builder.toolbox.pins import REFRESH, PinnedFile, load_pins
+from builder.toolbox.pins import REFRESH, PinnedFile, load_pins, pins_on
 from builder.toolbox.tools import load_toolchains
 from builder.toolbox.unpack import (
     add_lib_folder,
@@ -47,7 +48,7 @@ class Toolbox:
     def __init__(self, report: Report = _silent, *, home: Path | None = None) -> None:
         self.home = home or home_dir()
         self.toolchains = load_toolchains()
-        self.pins = load_pins()
+        self.pins = pins_on(platform.machine(), load_pins(), self.toolchains)
         self.mirror = Mirror()
         self.report = report
         if any(sign.isspace() for sign in str(self.home)):

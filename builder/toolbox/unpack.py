@@ -3,17 +3,33 @@
 from __future__ import annotations
 
 import os
+import platform
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 from elftools.common.exceptions import ELFError
 from elftools.elf.dynamic import DynamicSection
 from elftools.elf.elffile import ELFFile
 
 from builder.errors import ToolboxError
+
+
+class _Machine(NamedTuple):
+    """A kind of host: its machine in ELF files, and the name of its dynamic loader."""
+
+    elf: str
+    loader: str
+
+
+_MACHINES = {
+    "x86_64": _Machine("EM_X86_64", "ld-linux-x86-64.so.2"),
+    "aarch64": _Machine("EM_AARCH64", "ld-linux-aarch64.so.1"),
+}
+_HOST = _MACHINES.get(platform.machine(), _MACHINES["x86_64"])
 
 UNPACK_VERSION = 1
 """Raise this by hand when the same files are unpacked differently. It enters the digest of every part."""
@@ -60,13 +76,14 @@ def restore_executables(folder: Path) -> None:
 def make_self_contained(folder: Path, final: Path) -> None:
     """Set the library path of every program in ``folder``, which will be renamed to ``final``.
 
-    If the folder contains an x86-64 dynamic loader, it becomes the interpreter of the programs; otherwise they use
-    the C library of this machine. DT_RPATH, unlike DT_RUNPATH, applies to modules loaded later, too (ld.so(8)), but
-    not to what a library with a DT_RUNPATH of its own needs: a search there would end in this machine's folders.
+    If the folder contains a dynamic loader of this machine, it becomes the interpreter of the programs; otherwise
+    they use the C library of this machine. DT_RPATH, unlike DT_RUNPATH, applies to modules loaded later, too
+    (ld.so(8)), but not to what a library with a DT_RUNPATH of its own needs: a search there would end in this
+    machine's folders.
     """
     folders = sorted({str(path.parent.relative_to(folder)) for path in folder.rglob("*.so*")})
     rpath = ":".join(str(final / inside) for inside in folders if "python" not in inside)
-    loaders = sorted(folder.rglob("ld-linux-x86-64.so.2"))
+    loaders = sorted(folder.rglob(_HOST.loader))
     for library in sorted(folder.rglob("*.so*")) if loaders else ():
         if not library.is_symlink() and library.is_file() and "/" in _run_path(library):
             patchelf("--remove-rpath", str(library))
@@ -83,14 +100,14 @@ def make_self_contained(folder: Path, final: Path) -> None:
 
 
 def _is_dynamic_program(path: Path) -> bool:
-    """Whether ``path`` is an x86-64 ELF file that names an interpreter."""
+    """Whether ``path`` is an ELF file of this machine that names an interpreter."""
     with path.open("rb") as file:
         if file.read(4) != b"\x7fELF":
             return False
         try:
             elf = ELFFile(file)
             machine: str = elf["e_machine"]
-            return machine == "EM_X86_64" and any(s["p_type"] == "PT_INTERP" for s in elf.iter_segments())
+            return machine == _HOST.elf and any(s["p_type"] == "PT_INTERP" for s in elf.iter_segments())
         except ELFError:
             return False
 

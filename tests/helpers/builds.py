@@ -63,7 +63,7 @@ def ingredients_for(recipe: Recipe, **changed: object) -> Ingredients:
         },
         "identifiers": {"cp311": "cp311-manylinux_aarch64"},
         "source_inputs": {(recipe.name, v): source_inputs(s) for v, s in recipe.versions.items()},
-        "stages": {"compile": 1, "repair": 1, "setuptools": 1},
+        "stages": {"compile": 1, "repair": 1, "setuptools": 1, "cibuildwheel": 1},
         "repair_tools": {"auditwheel": "6.8.2"},
     }
     return Ingredients(**{**given, **changed})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -53,6 +54,10 @@ rm -f "$record"
 exit "$status"
 """
 
+_NATIVE = platform.machine() == "aarch64"
+_OWN = "gcc" if _NATIVE else "gcc-cross"
+"""The folder of a compiler's own files, below ``usr/lib``."""
+
 STAGE = 1
 """Raise this by hand when the scripts below call GCC differently. It enters the compile digest."""
 
@@ -94,7 +99,7 @@ class Gnu:
         programs = part / "usr/bin"
         ccache = shlex.quote(str(toolbox.ccache()))
         # The compiler calls helpers (`__aarch64_cas8_sync`) that the older libgcc of the sysroot lacks.
-        helpers = part / f"usr/lib/gcc-cross/aarch64-linux-gnu/{self._release}/libgcc.a"
+        helpers = part / f"usr/lib/{_OWN}/aarch64-linux-gnu/{self._release}/libgcc.a"
 
         link = f'case "$linked,$compiled" in 1,) set -- "$@" {helpers};; esac\n'
 
@@ -143,6 +148,9 @@ class Gnu:
             f"-L{sysroot}/lib/aarch64-linux-gnu "
             f"-Wl,-rpath-link,{sysroot}/lib/aarch64-linux-gnu -Wl,-rpath-link,{sysroot}/usr/lib/aarch64-linux-gnu"
         )
+        if _NATIVE:
+            # Such a compiler looks for the assembler and the linker by their bare names.
+            search = f"-B{part}/usr/bin/ {search}"
         fortran = self._fortran(wrapping)
         if fortran:
             # First for every linker: Meson links with the C compiler, and adds folders of the newer libgfortran.

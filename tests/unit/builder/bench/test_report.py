@@ -28,10 +28,11 @@ from builder.bench.model import (
     WheelFacts,
     Workload,
 )
-from builder.bench.timing import TimingMachine, is_real, thread_counts
+from builder.bench.timing import TimingMachine, thread_counts
 from builder.commands import bench as command
 from builder.emulation.install import glibc_minor, python_of
 from builder.errors import ConfigError
+from builder.machine import is_real
 from builder.model.pythons import installable_tags
 from builder.targets import Targets
 from builder.toolbox.fetch import Listed

@@ -88,6 +88,7 @@ def test_stage_numbers_enter_digests_as_they_always_did() -> None:
         "bazel": 1,
         "setuptools": 1,
         "rust": 1,
+        "cibuildwheel": 1,
     }
 
 

@@ -17,8 +17,8 @@ from temporalio.worker import Replayer, Worker
 
 from builder.fleet.build import FAILURES, LOSSES, BuildWorkflow
 from builder.fleet.model import (
+    COMPILE,
     CONTROL,
-    CROSS,
     Finished,
     Night,
     Order,
@@ -136,7 +136,7 @@ def run(stages: Stages, order: Order = ORDER) -> Night:
             control = [stages.plan, stages.adopt, stages.snapshot, stages.move, stages.report]
             async with (
                 worker(CONTROL, control),
-                worker(CROSS, [stages.compile]),
+                worker(COMPILE, [stages.compile]),
                 worker("host", [stages.repair, stages.audit, stages.upload]),
                 worker("host-proof", [stages.verify, stages.bench]),
                 worker("host-pulse", [stages.pulse]),
