@@ -134,7 +134,7 @@ def test_a_commit_comes_with_its_submodules(tmp_path: Path) -> None:
 def test_an_unknown_commit_is_told(tmp_path: Path) -> None:
     outer = _repository(tmp_path, "outer", "outer\n")
     source = _source({"kind": "git", "url": str(outer), "commit": "0" * 40})
-    with pytest.raises(SourceError, match="gives nothing: .*not our ref"):
+    with pytest.raises(SourceError, match=r"gives nothing: .*not our ref"):
         prepare("demo", source, tmp_path / "home")
 
 

@@ -77,7 +77,12 @@ def test_a_target_that_a_compiler_does_not_know_is_refused_unless_its_table_name
     targets: Targets,
 ) -> None:
     facts = gather_ingredients({}, load_toolchains(), load_pins()).compilers["gcc"]
-    for name, since in (("neoverse-v3", "14.2"), ("neoverse-n3", "14.2"), ("ampere1a", "12.3"), ("ampere1b", "14")):
+    for name, since in (
+        ("neoverse-v3", "14.2"),
+        ("neoverse-n3", "14.2"),
+        ("ampere1a", "12.3"),
+        ("ampere1b", "14"),
+    ):
         reason = rf"gcc 12\.2\.0 does not support {name} \(.*\); it needs gcc {since} or later"
         with pytest.raises(ConfigError, match=reason):
             facts.flags(targets[name])

@@ -95,6 +95,10 @@ RUST = '[build-system]\nrequires = ["maturin"]\nbuild-backend = "maturin"\n'
     [
         ({"pyproject__toml": RUST, "Cargo__toml": "[package]", "Cargo__lock": ""}, "no vendored crates"),
         (
+            {"pyproject__toml": RUST, "src/native/Cargo__toml": "[package]", "src/native/Cargo__lock": ""},
+            "no vendored crates",
+        ),
+        (
             {
                 "pyproject__toml": CMAKE,
                 "CMakeLists__txt": "# FetchContent_Declare(x GIT_REPOSITORY y)\n"
