@@ -298,11 +298,12 @@ def _name_faults(tables: Mapping[str, TargetTable]) -> list[str]:
         if table.archspec not in archspec.cpu.TARGETS:
             advice = nearest(table.archspec, archspec.cpu.TARGETS)
             faults.append(f"{name}.archspec: archspec has no '{table.archspec}'; {advice}".removesuffix("; "))
-        if table.archspec in nodes:
+        if table.archspec in nodes and not table.unlisted:
             faults.append(
                 f"{name}.archspec: {nodes[table.archspec]} already uses archspec's {table.archspec}"
             )
-        nodes.setdefault(table.archspec, name)
+        if not table.unlisted:
+            nodes.setdefault(table.archspec, name)
         faults += [
             f"{name}.{key}: no target '{other}'; {nearest(other, tables)}".removesuffix("; ")
             for key, others in (("also_runs", table.also_runs), ("above", table.above))
@@ -315,8 +316,10 @@ def _name_faults(tables: Mapping[str, TargetTable]) -> list[str]:
 def _order(tables: Mapping[str, TargetTable]) -> dict[str, frozenset[str]]:
     """Return the names at or below each target: the transitive closure of archspec's order and our edges."""
     node = {name: archspec.cpu.TARGETS[table.archspec] for name, table in tables.items()}
+    # One that archspec does not have stands directly above its node, and below nothing by archspec's order.
+    listed = [name for name, table in tables.items() if not table.unlisted]
     below = {
-        name: {other for other in tables if node[other] <= node[name]} | {*table.above}
+        name: {name, *(other for other in listed if node[other] <= node[name]), *table.above}
         for name, table in tables.items()
     }
     changed = True

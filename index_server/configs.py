@@ -197,6 +197,9 @@ class TargetTable(Table):
     archspec: str | None = None
     """The microarchitecture of archspec that gives the features and the order of targets."""
 
+    unlisted: bool = False
+    """Whether archspec does not have the microarchitecture; ``archspec`` is then the one directly below it."""
+
     above: tuple[Name, ...] = ()
     """Targets that this one includes although archspec's order does not say so."""
 

@@ -19,8 +19,8 @@ from builder.compile.wrappers import write_wrappers
 from builder.errors import CompileError, ConfigError, SourceError
 from builder.model.build import Build
 from builder.model.pythons import version_of
-from builder.model.sources import ArchiveSource, FolderSource, SdistSource
-from builder.source import prepare, tree_folder
+from builder.model.sources import ArchiveSource, FolderSource, GitSource, SdistSource
+from builder.source import check_answers, prepare, tree_folder
 from builder.source.backend import FRONTENDS, backend_of, frontend_of, pyproject_of
 from builder.toolbox.toolbox import Toolbox
 
@@ -29,20 +29,23 @@ def early_faults(builds: Iterable[Build], toolbox: Toolbox) -> tuple[list[str], 
     """The faults of recipes that their sources and compilers show, and what could not be examined.
 
     Sources are fetched and unpacked, as the builds need them. Large ones, from git or Debian, are examined once
-    they are there, and flags once the compiler is.
+    they are there, and flags once the compiler is. A git repository is asked whether it answers.
     """
     faults: dict[str, None] = {}
     notes: dict[str, None] = {}
+    trees: dict[Path, Path | SourceError | None] = {}
     for build in builds:
         if build.recipe.build.frontend == "bazel":
             continue
-        try:
-            tree = _tree(build, toolbox.home)
-        except SourceError as error:
-            if "does not apply" in str(error):
-                faults[f"recipe {build.recipe.name} {build.version}: {error}"] = None
+        place = tree_folder(build.recipe.project, build.source, toolbox.home)
+        if place not in trees:
+            trees[place] = _tree(build, toolbox.home)
+        tree = trees[place]
+        if isinstance(tree, SourceError):
+            if "does not apply" in str(tree):
+                faults[f"recipe {build.recipe.name} {build.version}: {tree}"] = None
             else:
-                notes[f"{build.recipe.name} {build.version} was not examined: {error}"] = None
+                notes[f"{build.recipe.name} {build.version} was not examined: {tree}"] = None
             continue
         if tree is not None:
             faults |= dict.fromkeys([*source_faults(build, tree), *_crate_faults(build, tree)])
@@ -58,11 +61,19 @@ def _crate_faults(build: Build, tree: Path) -> Iterator[str]:
             yield f"recipe {build.recipe.name}: {error}"
 
 
-def _tree(build: Build, home: Path) -> Path | None:
-    if isinstance(build.source.source, SdistSource | ArchiveSource | FolderSource):
-        return prepare(build.recipe.project, build.source, home)
-    folder = tree_folder(build.recipe.project, build.source, home)
-    return folder if folder.is_dir() else None
+def _tree(build: Build, home: Path) -> Path | SourceError | None:
+    """The tree of a build's source, ``None`` while a large one is not here yet, or why it cannot be had."""
+    source = build.source.source
+    try:
+        if isinstance(source, SdistSource | ArchiveSource | FolderSource):
+            return prepare(build.recipe.project, build.source, home)
+        if (folder := tree_folder(build.recipe.project, build.source, home)).is_dir():
+            return folder
+        if isinstance(source, GitSource):
+            check_answers(source)
+    except SourceError as error:
+        return error
+    return None
 
 
 def check_source(build: Build, tree: Path) -> None:

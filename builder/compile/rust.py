@@ -172,18 +172,43 @@ def read_crates(work: Path) -> tuple[Unit, ...]:
 
 
 def check_crates(tree: Path, crates: str, whose: str) -> None:
-    """Check that a source tree brings the crates that its lock file names, unless a registry gives them.
+    """Check that a source tree brings the crates that its lock files name, unless a registry gives them.
 
     Raises:
         CompileError: it does not.
     """
-    lock = tree / "Cargo.lock"
-    needs = lock.is_file() and 'source = "registry+' in lock.read_text(encoding="utf-8")
-    if crates == "vendored" and needs and not _vendored(tree):
-        raise CompileError(
-            f'{whose} has no vendored crates, which its Cargo.lock names; with `crates = "registry"` cargo fetches '
-            "them from the registry that its own configuration names"
-        )
+    if crates != "vendored" or _vendored(tree):
+        return
+    for lock in lock_files(tree):
+        if 'source = "registry+' in lock.read_text(encoding="utf-8"):
+            raise CompileError(
+                f"{whose} has no vendored crates, which its {lock.relative_to(tree)} names; with "
+                '`crates = "registry"` cargo fetches them from the registry that its own configuration names'
+            )
+
+
+def lock_files(tree: Path) -> tuple[Path, ...]:
+    """The lock files of the crates that a source tree builds: each beside the manifest, or above it in the tree.
+
+    ``pyproject.toml`` names manifests that are not at the top (setuptools-rust's documentation, "Usage with
+    pyproject.toml"; Maturin User Guide, "Configuration").
+    """
+    path = tree / "pyproject.toml"
+    try:
+        tools = tomllib.loads(path.read_text(encoding="utf-8")).get("tool", {}) if path.is_file() else {}
+    except tomllib.TOMLDecodeError:
+        tools = {}
+    rust = tools.get("setuptools-rust", {})
+    named = [one.get("path", "Cargo.toml") for one in (*rust.get("ext-modules", ()), *rust.get("bins", ()))]
+    named.append(tools.get("maturin", {}).get("manifest-path", "Cargo.toml"))
+    found: dict[Path, None] = {}
+    for manifest in named:
+        folders = (tree / manifest).parents
+        inside = [folder for folder in folders if folder == tree or tree in folder.parents]
+        lock = next((folder / "Cargo.lock" for folder in inside if (folder / "Cargo.lock").is_file()), None)
+        if lock is not None:
+            found[lock] = None
+    return tuple(found)
 
 
 def _vendored(tree: Path) -> bool:

@@ -37,6 +37,8 @@ class ServerTable(Config):
     """Name of the server for people."""
     source: str
     """Where its ``/proc/cpuinfo`` was recorded or published."""
+    recorded: bool = True
+    """Whether its features were read off a real machine, and not taken from what compilers say of the CPU."""
     midr: Annotated[int, Field(ge=0, lt=1 << 32)]
     """Main ID register (MIDR_EL1): implementer, variant, part and revision of the CPU."""
     features: str

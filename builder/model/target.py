@@ -86,6 +86,8 @@ class TargetTable(Config):
     """Other targets whose wheels run on this CPU, best first."""
     archspec: str
     """Microarchitecture of archspec that gives the features and the order of targets."""
+    unlisted: bool = False
+    """Whether archspec does not have the microarchitecture; ``archspec`` is then the one directly below it."""
     above: tuple[Name, ...] = ()
     """Targets that this one includes although archspec's order does not say so."""
     parts: tuple[Annotated[str, Field(pattern=r"^0x[0-9a-f]{2}:0x[0-9a-f]{3}$")], ...]

@@ -51,7 +51,9 @@ def _rust(sdist: Sdist) -> str | None:
     if not sdist.is_rust:
         return None
     config = sdist.texts.get(".cargo/config.toml", "") + sdist.texts.get(".cargo/config", "")
-    if re.search(r"^directory\s*=", config, re.MULTILINE) or "Cargo.lock" not in sdist.names:
+    # setuptools-rust's crates are often in a folder of their own.
+    locks = any(name.rpartition("/")[2] == "Cargo.lock" and not aside(name) for name in sdist.names)
+    if re.search(r"^directory\s*=", config, re.MULTILINE) or not locks:
         return None
     return (
         "it is written in Rust, and its source distribution has no vendored crates: "

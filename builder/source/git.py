@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import tempfile
 from datetime import UTC, datetime
@@ -20,7 +21,7 @@ def clone(source: GitSource, tree: Path) -> None:
     local = [] if "://" in source.url else ["-c", "protocol.file.allow=always"]
     git = ["git", *local, "-C", str(tree)]
     _run([*git, "init", "--quiet"], tree)
-    _run([*git, "fetch", "--quiet", "--depth=1", source.url, source.commit], tree)
+    _from(source.url, [*git, "fetch", "--quiet", "--depth=1", source.url, source.commit], tree)
     _run([*git, "checkout", "--quiet", "FETCH_HEAD"], tree)
     if source.submodules:
         _run([*git, "submodule", "update", "--quiet", "--init", "--recursive", "--depth=1"], tree)
@@ -43,6 +44,15 @@ def newest_tag(url: str) -> tuple[Version, str] | None:
         if not version.is_prerelease:
             found.append((version, tag))
     return max(found) if found else None
+
+
+def check_answers(source: GitSource, seconds: float = 10) -> None:
+    """Ask a repository for the commit of its HEAD, for ``seconds`` at most.
+
+    Raises:
+        SourceError: it cannot be reached, or is no repository.
+    """
+    _from(source.url, ["git", "ls-remote", source.url, "HEAD"], Path(tempfile.gettempdir()), seconds)
 
 
 def pin_followed(follow: Follow) -> Followed:
@@ -82,8 +92,35 @@ def _release(text: str, where: str) -> str:
         raise SourceError(f"{where} holds '{text.strip()[:40]}', which is no version (PEP 440)") from None
 
 
-def _run(command: list[str], folder: Path) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder)
+def _from(url: str, command: list[str], folder: Path, seconds: float | None = None) -> None:
+    """Run a command that asks a repository.
+
+    Raises:
+        SourceError: with git's own reason, that it gave no answer in time included.
+    """
+    try:
+        _run(command, folder, seconds)
+    except SourceError as error:
+        reason = str(error).rpartition("fatal: ")[2]
+        raise SourceError(f"the repository {url} gives nothing: {reason}") from None
+
+
+def _run(command: list[str], folder: Path, seconds: float | None = None) -> str:
+    named = " ".join(command[:1] + command[-3:])
+    # Otherwise git waits for a password at the terminal (git(1), "Environment Variables").
+    environment = {**os.environ, "GIT_TERMINAL_PROMPT": "0"}
+    try:
+        done = subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=folder,
+            env=environment,
+            timeout=seconds,
+        )
+    except subprocess.TimeoutExpired:
+        raise SourceError(f"{named} failed: fatal: no answer in {seconds:g} seconds") from None
     if done.returncode:
-        raise SourceError(f"{' '.join(command[:1] + command[-3:])} failed: {done.stderr.strip()}")
+        raise SourceError(f"{named} failed: {done.stderr.strip()}")
     return done.stdout

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import socket
 import subprocess
 import tarfile
 from pathlib import Path
@@ -11,9 +12,9 @@ import pytest
 
 from builder.errors import SourceError
 from builder.model.recipe import Recipe
-from builder.model.sources import Follow, VersionSource
+from builder.model.sources import Follow, GitSource, VersionSource
 from builder.settings import validate
-from builder.source import origin, pin_followed, prepare, source_digest
+from builder.source import check_answers, origin, pin_followed, prepare, source_digest
 from tests.helpers.builds import tarball
 
 PATCH = """--- a/hello.c
@@ -133,7 +134,7 @@ def test_a_commit_comes_with_its_submodules(tmp_path: Path) -> None:
 def test_an_unknown_commit_is_told(tmp_path: Path) -> None:
     outer = _repository(tmp_path, "outer", "outer\n")
     source = _source({"kind": "git", "url": str(outer), "commit": "0" * 40})
-    with pytest.raises(SourceError, match="git"):
+    with pytest.raises(SourceError, match=r"gives nothing: .*not our ref"):
         prepare("demo", source, tmp_path / "home")
 
 
@@ -260,3 +261,21 @@ def test_a_debian_source_that_lacks_what_the_recipe_names_is_refused(
     home = tmp_path / "home"
     with pytest.raises(SourceError, match=reason):
         prepare("demo", _debian(home, **changed), home)
+
+
+def test_a_repository_is_asked_whether_it_answers(tmp_path: Path) -> None:
+    outer = _repository(tmp_path, "outer", "outer\n")
+    source = GitSource(kind="git", url=str(outer), commit="0" * 40)
+    check_answers(source)
+    absent = source.model_copy(update={"url": str(tmp_path / "absent")})
+    with pytest.raises(SourceError, match=f"the repository {tmp_path}/absent gives nothing: "):
+        check_answers(absent)
+
+
+def test_a_repository_that_is_silent_does_not_hold_the_plan(tmp_path: Path) -> None:
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        url = f"git://127.0.0.1:{silent.getsockname()[1]}/x"
+        with pytest.raises(SourceError, match=r"gives nothing: no answer in 0\.5 seconds"):
+            check_answers(GitSource(kind="git", url=url, commit="0" * 40), seconds=0.5)

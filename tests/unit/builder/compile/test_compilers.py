@@ -61,6 +61,9 @@ def test_every_compiler_has_its_parts_and_flags(name: str, targets: Targets) -> 
         ("gcc-14", "neoverse-v2", "-mcpu=neoverse-v2"),
         ("gcc-14", "neoverse-v3", "-mcpu=neoverse-v3"),
         ("zig", "neoverse-v3", "-mcpu=neoverse_v3"),
+        ("gcc-14", "neoverse-n3", "-mcpu=neoverse-n3"),
+        ("gcc-14", "ampere1b", "-mcpu=ampere1b"),
+        ("gcc-14", "grace", "-mcpu=neoverse-v2"),
     ],
 )
 def test_a_table_may_name_the_cpu_of_a_target(
@@ -74,8 +77,15 @@ def test_a_target_that_a_compiler_does_not_know_is_refused_unless_its_table_name
     targets: Targets,
 ) -> None:
     facts = gather_ingredients({}, load_toolchains(), load_pins()).compilers["gcc"]
-    with pytest.raises(ConfigError, match=r"gcc 12\.2\.0 does not support neoverse-v3"):
-        facts.flags(targets["neoverse-v3"])
+    for name, since in (
+        ("neoverse-v3", "14.2"),
+        ("neoverse-n3", "14.2"),
+        ("ampere1a", "12.3"),
+        ("ampere1b", "14"),
+    ):
+        reason = rf"gcc 12\.2\.0 does not support {name} \(.*\); it needs gcc {since} or later"
+        with pytest.raises(ConfigError, match=reason):
+            facts.flags(targets[name])
     lesser = facts._replace(cpus={"neoverse-v3": "demeter"})
     assert lesser.flags(targets["neoverse-v3"]) == ("-mcpu=demeter",)
 

@@ -13,6 +13,7 @@ from builder.compile.compilers.base import Commands
 from builder.errors import ConfigError, SourceError
 from builder.model.build import Build
 from builder.model.recipe import Recipe
+from builder.model.sources import GitSource
 from builder.settings import validate
 from builder.targets import Targets
 from tests.helpers.builds import RECIPE, build_for
@@ -89,6 +90,25 @@ def test_patches_that_do_not_apply_are_faults_and_absent_sources_are_not(
     message = "the index does not answer"
     found, notes = early.early_faults([build(targets)], toolbox)
     assert (found, notes) == ([], [f"demo 1.0 was not examined: {message}"])
+
+
+def test_a_git_source_is_asked_once_for_all_its_builds(
+    tmp_path: Path, targets: Targets, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def answers(source: GitSource) -> None:
+        asked.append(source.url)
+        raise SourceError(f"the repository {source.url} gives nothing: Could not resolve host")
+
+    monkeypatch.setattr(early, "check_answers", answers)
+    url, commit = "https://example.org/demo", "a" * 40
+    versions = {"1.0": {"epoch": 1_700_000_000, "source": {"kind": "git", "url": url, "commit": commit}}}
+    recipe = validate(Recipe, {**RECIPE, "versions": versions}, origin="x")
+    toolbox: Any = SimpleNamespace(home=tmp_path)
+    found, notes = early.early_faults([build_for(recipe, targets)] * 3, toolbox)
+    assert (found, asked) == ([], [url])
+    assert notes == [f"demo 1.0 was not examined: the repository {url} gives nothing: Could not resolve host"]
 
 
 def test_a_flag_that_the_compiler_does_not_know_is_named(

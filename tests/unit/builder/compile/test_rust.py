@@ -199,6 +199,27 @@ def test_crates_are_looked_for_before_the_build(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("tool", "lock"),
+    [
+        ('[[tool.setuptools-rust.ext-modules]]\npath = "src/native/Cargo.toml"\n', "src/native/Cargo.lock"),
+        ('[[tool.setuptools-rust.ext-modules]]\npath = "src/native/Cargo.toml"\n', "src/Cargo.lock"),
+        ('[[tool.setuptools-rust.bins]]\npath = "native/Cargo.toml"\n', "native/Cargo.lock"),
+        ('[tool.maturin]\nmanifest-path = "native/Cargo.toml"\n', "native/Cargo.lock"),
+    ],
+)
+def test_the_lock_of_a_crate_below_the_top_is_found(tmp_path: Path, tool: str, lock: str) -> None:
+    (tmp_path / "pyproject.toml").write_text(tool)
+    path = tmp_path / lock
+    path.parent.mkdir(parents=True)
+    path.write_text('[[package]]\nname = "itoa"\nsource = "registry+https://example/"\n')
+    with pytest.raises(CompileError, match=rf"no vendored crates, which its {lock} names"):
+        check_crates(tmp_path, "vendored", "demo 1.0")
+    (tmp_path / "examples").mkdir()
+    path.rename(tmp_path / "examples/Cargo.lock")  # of a crate that the build does not compile
+    check_crates(tmp_path, "vendored", "demo 1.0")
+
+
+@pytest.mark.parametrize(
     ("flag", "cpu"),
     [
         ("-mcpu=neoverse_v1", "neoverse-v1"),

@@ -51,8 +51,11 @@ def test_the_lesser_cpu_has_another_model(targets: Targets) -> None:
         "a64fx": "generic",
         "neoverse-n1": "generic",
         "ampere1": "neoverse-n1",
+        "ampere1a": "neoverse-n1",
+        "ampere1b": "neoverse-n1",
         "neoverse-v1": "neoverse-n1",
         "neoverse-n2": "neoverse-v1",
+        "neoverse-n3": "neoverse-v1",
         "neoverse-v2": "neoverse-v1",
         "neoverse-v3": "neoverse-v2",
     }

@@ -95,6 +95,10 @@ RUST = '[build-system]\nrequires = ["maturin"]\nbuild-backend = "maturin"\n'
     [
         ({"pyproject__toml": RUST, "Cargo__toml": "[package]", "Cargo__lock": ""}, "no vendored crates"),
         (
+            {"pyproject__toml": RUST, "src/native/Cargo__toml": "[package]", "src/native/Cargo__lock": ""},
+            "no vendored crates",
+        ),
+        (
             {
                 "pyproject__toml": CMAKE,
                 "CMakeLists__txt": "# FetchContent_Declare(x GIT_REPOSITORY y)\n"
@@ -109,7 +113,7 @@ RUST = '[build-system]\nrequires = ["maturin"]\nbuild-backend = "maturin"\n'
         ({"setup__py": 'subprocess.run(["git", "clone", "x"])'}, "downloads sources itself (setup.py"),
         ({"fast__c": "", "setup__py": "", "pyproject__toml": "a = ["}, "pyproject.toml is not valid TOML"),
     ],
-    ids=["rust", "cmake", "backend", "clone", "toml"],
+    ids=["rust", "rust below the top", "cmake", "backend", "clone", "toml"],
 )
 def test_what_cannot_be_built_is_refused_with_the_reason(
     index: FakeIndex,
