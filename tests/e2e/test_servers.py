@@ -34,7 +34,7 @@ CORES = {
     "axion": "neoversev2",
     "thor": "neoversev2",
 }
-"""What NumPy 2.4.6's OpenBLAS says of each; it has one core for N2 and V2. Servers that nobody recorded are left out."""
+"""What NumPy 2.4.6's OpenBLAS says of each; it has one core for N2 and V2. Unrecorded servers are left out."""
 WFXT = {"wfxt"}  # a timed wait, which compilers do not emit
 
 
