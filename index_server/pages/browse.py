@@ -15,7 +15,7 @@ from packaging.version import Version
 
 from index_server.catalog.catalog import Catalog, cell
 from index_server.errors import DamagedError, MissingObjectError
-from index_server.model import Move, Record, Snapshot
+from index_server.model import Move, Record, Snapshot, StatusEntry
 from index_server.pages import people
 from index_server.pages.measured import Speed, speed
 from index_server.pages.promises import Promises
@@ -30,6 +30,7 @@ from index_server.targets import Lens, Target, Targets
 _log = logging.getLogger(__name__)
 MOVES = 50  # on the page of a channel, and in its feed
 SNAPSHOTS = 60  # in the list
+MARKED = 60  # yanks and quarantines in a list
 NEWS = 6  # moves on the front page
 NAMED = 8  # projects that each names
 COMPARED = 50  # replaced wheels whose speed is compared with that of the one before
@@ -119,9 +120,12 @@ class Browser:
         """The list of snapshots, the newest first."""
         ids = self._catalog.snapshot_ids()[::-1]
         heads = self._heads()
-        return people.snapshots_page(
-            [self._row(one, heads) for one in ids[:SNAPSHOTS]], max(0, len(ids) - SNAPSHOTS)
-        )
+        rows = [self._row(one, heads) for one in ids[:SNAPSHOTS]]
+        return people.snapshots_page(rows, max(0, len(ids) - SNAPSHOTS), self._marks()[:MARKED])
+
+    def _marks(self) -> list[StatusEntry]:
+        """The yanks and quarantines and their undoing, the newest first, without damaged entries."""
+        return [entry for entry in reversed(self._catalog.status.journal.readable()) if entry is not None]
 
     def snapshot(self, base: str, snapshot_id: str) -> bytes:
         """The page of one snapshot.
@@ -130,8 +134,21 @@ class Browser:
             NotFoundError: there is no such snapshot.
         """
         snapshot = self._catalog.find_snapshot(snapshot_id)
-        shown_by = [name for name, head in self._heads().items() if head == snapshot_id]
-        return people.snapshot_page(base, snapshot, shown_by=shown_by, targets=self._seen(snapshot))
+        moves = [
+            move
+            for channel in self._catalog.channels
+            for move in self._moves(channel)
+            if move.snapshot == snapshot_id
+        ]
+        return people.snapshot_page(
+            base,
+            snapshot,
+            shown_by=[name for name, head in self._heads().items() if head == snapshot_id],
+            moves=sorted(moves, key=lambda move: move.at, reverse=True),
+            gated={name for name in self._catalog.channels if _told(self._gates.get(name))},
+            marks=[entry for entry in self._marks() if entry.project in snapshot.projects][:MARKED],
+            targets=self._seen(snapshot),
+        )
 
     def changes(self, after: str, before: str) -> bytes:
         """What one snapshot has that another has not. Only projects that differ are read.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from index_server.model import Move, Snapshot
+from index_server.model import Move, Snapshot, StatusEntry
 from index_server.pages.measured import Speed
 from index_server.rules.changes import Change, grown
 from index_server.targets import Lens, Target
@@ -203,15 +203,31 @@ def person_page(
     )
 
 
-def snapshots_page(rows: Sequence[SnapshotRow], older: int) -> bytes:
-    """The list of snapshots, the newest first; ``older`` counts those that it leaves out."""
-    return _page("snapshots.html.jinja", title="Snapshots: Armwheels", root="../", rows=rows, older=older)
+def snapshots_page(rows: Sequence[SnapshotRow], older: int, marks: Sequence[StatusEntry]) -> bytes:
+    """The list of snapshots, the newest first; ``older`` counts those that it leaves out.
+
+    ``marks`` are the yanks and quarantines and their undoing, the newest first.
+    """
+    return _page(
+        "snapshots.html.jinja", title="Snapshots: Armwheels", root="../", rows=rows, older=older, marks=marks
+    )
 
 
 def snapshot_page(
-    base: str, snapshot: Snapshot, *, shown_by: Sequence[str], targets: Sequence[tuple[Target, int]]
+    base: str,
+    snapshot: Snapshot,
+    *,
+    shown_by: Sequence[str],
+    moves: Sequence[Move],
+    gated: Collection[str],
+    marks: Sequence[StatusEntry],
+    targets: Sequence[tuple[Target, int]],
 ) -> bytes:
-    """The page of one snapshot; ``targets`` have the number of projects that each sees."""
+    """The page of one snapshot; ``targets`` have the number of projects that each sees.
+
+    ``moves`` point channels at it, of which ``gated`` have gates. ``marks`` are yanks and quarantines of its
+    projects.
+    """
     lens = Lens(default_target(target for target, _ in targets))
     return _page(
         "snapshot.html.jinja",
@@ -220,6 +236,9 @@ def snapshot_page(
         snapshot=snapshot,
         files=sum(ref.files for ref in snapshot.projects.values()),
         shown_by=shown_by,
+        moves=moves,
+        gated=gated,
+        marks=marks,
         targets=targets,
         lines=install_lines(base, f"snapshots/{snapshot.id}", lens, "PROJECT"),
     )

@@ -220,3 +220,11 @@ def test_the_front_page_says_what_is_new(index: Index) -> None:
     assert "What is new" in told
     first, second = index.snapshots
     assert told.index(f"nightly {second} other since {first}") < told.index(f"nightly {first} demo, other")
+
+
+def test_snapshots_show_promotions_and_yanks(index: Index) -> None:
+    page = text(soup(index.http, f"/snapshots/{index.snapshots[0]}/"))
+    assert "Promotions when channel by gates approved by message" in page
+    assert "nightly ann none" in page
+    assert f"yank {DEMO[0]} bad ann" in page
+    assert f"yank {DEMO[0]} bad ann" in text(soup(index.http, "/snapshots/"))
