@@ -258,9 +258,11 @@ class LimitedProtocol(HttpToolsProtocol):
         await self._empty_buffer()
         if not cycle.disconnected:
             descriptor = self.transport.get_extra_info("socket").fileno()
-            self._sender = FileSender(self.loop, descriptor, self._note_progress)
-            whole = await self._sender.send(message["file"], message["offset"], message["count"])
-            self._sender = None
+            self._sender = FileSender(self.loop, descriptor, message["file"], self._note_progress)
+            try:
+                whole = await self._sender.send(message["offset"], message["count"])
+            finally:
+                self._sender = None
             if not whole:
                 self.transport.abort()
                 return

@@ -10,30 +10,36 @@ PIECE = 8 << 20  # bytes that one call may send; the socket's buffer takes fewer
 
 
 class FileSender:
-    """Sends parts of files over one connection, beside the transport whose write buffer must be empty."""
+    """Sends a part of a file over a connection, beside the transport, whose write buffer must be empty."""
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, descriptor: int, progressed: Callable[[], object]
+        self, loop: asyncio.AbstractEventLoop, descriptor: int, file: int, progressed: Callable[[], object]
     ) -> None:
-        """``descriptor`` is of a socket that does not block. It is duplicated, since the transport watches it.
+        """``descriptor`` is of a socket that does not block, ``file`` of an open file.
 
+        Both are duplicated: the transport watches the socket, and a call in a thread may outlive its caller.
         ``progressed`` is called when the client has taken some bytes.
         """
         self._loop = loop
         self._progressed = progressed
         self._socket = os.dup(descriptor)
+        self._file = os.dup(file)
+        self._call: asyncio.Future[int] | None = None
         self._writable: asyncio.Future[None] | None = None
         self._stopped = False
 
-    async def send(self, file: int, offset: int, count: int) -> bool:
-        """Send bytes of an open file. Return whether all were sent before the connection or the file ended."""
+    async def send(self, offset: int, count: int) -> bool:
+        """Send bytes of the file. Return whether all were sent before the connection or the file ended."""
         end = offset + count
         try:
             while offset < end and not self._stopped:
+                # In a thread: the disk may be slow.
+                piece = min(end - offset, PIECE)
+                self._call = self._loop.run_in_executor(
+                    None, os.sendfile, self._socket, self._file, offset, piece
+                )
                 try:
-                    # In a thread: the disk may be slow.
-                    piece = min(end - offset, PIECE)
-                    sent = await asyncio.to_thread(os.sendfile, self._socket, file, offset, piece)
+                    sent = await asyncio.shield(self._call)
                 except BlockingIOError:
                     await self._until_writable()
                     continue
@@ -44,7 +50,10 @@ class FileSender:
         except OSError:  # the client is gone
             return False
         finally:
-            os.close(self._socket)
+            if self._call is None or self._call.done():
+                self._close()
+            else:
+                self._call.add_done_callback(lambda _: self._close())
         return offset == end
 
     @property
@@ -69,3 +78,7 @@ class FileSender:
     def _wake(self) -> None:
         if self._writable is not None and not self._writable.done():
             self._writable.set_result(None)
+
+    def _close(self) -> None:
+        os.close(self._socket)
+        os.close(self._file)

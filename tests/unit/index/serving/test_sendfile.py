@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import os
 import socket
+import threading
 import time
+import unittest.mock
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,6 +19,7 @@ from starlette.types import Receive, Send
 from index_server.api.app import create_app
 from index_server.extensions import Scope, part_of_file, sends_files
 from index_server.limits import Limits
+from index_server.serving.sendfile import FileSender
 from index_server.settings import Settings
 from index_server.store.interface import ObjectStore
 from tests.helpers.connections import Running, read_message, serving
@@ -158,3 +162,32 @@ def test_the_index_sends_wheels_so(make_store: Callable[[str], ObjectStore], set
         (store.root / stored).chmod(0o600)  # type: ignore[attr-defined]
         (store.root / stored).write_bytes(wheel[:-3])  # type: ignore[attr-defined]
         assert running.get(get(path))[0] == 500
+
+
+def test_a_call_that_outlives_its_caller_keeps_its_descriptors(tmp_path: Path) -> None:
+    """The thread of a cancelled task must not write to a descriptor that another connection has got."""
+    (tmp_path / "data").write_bytes(b"x")
+    entered, go, seen = threading.Event(), threading.Event(), []
+
+    def slow(out: int, source: int, offset: int, count: int) -> int:
+        entered.set()
+        go.wait(10)
+        seen.append((os.fstat(out).st_mode, os.fstat(source).st_size))
+        return count
+
+    async def cancelled() -> None:
+        ours, theirs = socket.socketpair()
+        with ours, theirs, (tmp_path / "data").open("rb") as file:
+            sender = FileSender(asyncio.get_running_loop(), ours.fileno(), file.fileno(), lambda: None)
+            with unittest.mock.patch("os.sendfile", slow):
+                task = asyncio.create_task(sender.send(0, 1))
+                await asyncio.to_thread(entered.wait, 10)
+                task.cancel()
+                await asyncio.wait([task])
+        go.set()
+        await asyncio.sleep(0.1)
+
+    before = descriptors()
+    asyncio.run(cancelled())
+    assert [size for _, size in seen] == [1]
+    assert descriptors() == before
