@@ -287,6 +287,7 @@ def torch_results() -> dict[str, Any]:
         "sve_dispatch": None,
         "parallel": sum(n % 1009 for n in range(200_003)),
         "matmul": matmul(),
+        "dot": dots(),
         "conv2d": conv2d_cases(),
         "attention": attention(),
         "quantised_linear": quantised_linear(),
@@ -305,6 +306,16 @@ def torch_results() -> dict[str, Any]:
         "rendezvous": None,
         "rpc": None,
         "profiler": None,
+    }
+
+
+def dots() -> dict[str, list[float]]:
+    """Products of whole numbers, which are exact in every type."""
+    a, b = (spread((257,), seed, 17) + 1j * spread((257,), seed + 1, 17) for seed in (81, 83))
+    return {
+        "real": [float(a.real @ b.real)],
+        "plain": [float((a @ b).real), float((a @ b).imag)],
+        "conjugated": [float(np.vdot(a, b).real), float(np.vdot(a, b).imag)],
     }
 
 

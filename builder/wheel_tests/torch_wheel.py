@@ -82,6 +82,19 @@ def check_matmul(torch: Any, expected: Any) -> Result:
     return not wrong, f"wrong for {', '.join(wrong)}" if wrong else "97x128x61, exact for four types"
 
 
+def check_dot(torch: Any, expected: Any) -> Result:
+    """CMake cannot try how BLAS returns complex numbers where it cross-compiles, so that it has to be told."""
+    wrong = []
+    for real, whole in ((torch.float32, torch.complex64), (torch.float64, torch.complex128)):
+        parts = [spread(torch, (257,), seed, 17).to(real) for seed in (81, 82, 83, 84)]
+        a, b = torch.complex(parts[0], parts[1]), torch.complex(parts[2], parts[3])
+        found = {"plain": torch.dot(a, b), "conjugated": torch.vdot(a, b)}
+        shown = {name: [float(value.real), float(value.imag)] for name, value in found.items()}
+        shown["real"] = [float(torch.dot(parts[0], parts[2]))]
+        wrong += [f"{name} of {whole}: {value}" for name, value in shown.items() if value != expected[name]]
+    return not wrong, "; ".join(wrong) or "real and complex, conjugated and not: exact"
+
+
 def check_conv2d(torch: Any, expected: Any) -> Result:
     wrong = []
     for case in expected:
