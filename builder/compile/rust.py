@@ -24,7 +24,7 @@ from builder.model.toolchains import RustTool
 from builder.model.units import Unit
 from builder.toolbox.toolbox import Toolbox
 
-RUST_VERSION = 1
+RUST_VERSION = 2
 """Raise this by hand when Rust packages are compiled differently. It enters their compile digests."""
 
 TARGET = "aarch64-unknown-linux-gnu"
@@ -244,9 +244,15 @@ def named_registry() -> str | None:
 def _assemble_record(
     line: str, folder: Path, level: str, commands: Commands, environment: Mapping[str, str]
 ) -> None:
-    """Make an object with the section in which other compilers record their flags, which the audit reads."""
+    """Make an object with the section in which other compilers record their flags, which the audit reads.
+
+    Its byte of data is retained (SHF_GNU_RETAIN): with ``--gc-sections``, which rustc passes, GNU ld drops all of a
+    file that has no section to be loaded.
+    """
     source = folder / f"{level}.s"
-    source.write_text(f'\t.section .GCC.command.line,"MS",@progbits,1\n\t.asciz "{line}"\n', encoding="utf-8")
+    kept = '\t.section .rodata.armwheels,"aR",%progbits\n\t.byte 0\n'
+    record = f'\t.section .GCC.command.line,"MS",%progbits,1\n\t.asciz "{line}"\n'
+    source.write_text(kept + record, encoding="utf-8")
     command = [str(commands.cc), "-c", str(source), "-o", str(source.with_suffix(".o"))]
     done = subprocess.run(command, env=dict(environment), capture_output=True, text=True, check=False)
     if done.returncode:

@@ -36,8 +36,11 @@ def pin_folders(recipe: Recipe, base: Path = ROOT) -> Recipe:
     return recipe.model_copy(update={"versions": versions})
 
 
-_NOT_SOURCES = ("__pycache__", "build", "dist", "*.egg-info", ".*")
-"""What builds and editors write into a folder."""
+_NOT_SOURCES = (
+    *("__pycache__", "build", "dist", "*.egg-info", "*~", ".*.sw?", ".#*", ".DS_Store"),
+    *(".git", ".hg", ".svn", ".venv", ".tox", ".nox", ".eggs", ".*_cache", ".hypothesis", ".idea", ".vscode"),
+)
+"""What builds, tests, editors and version control write. Other names with a dot are sources, such as ``.cargo``."""
 
 
 def _folder(path: str) -> Path:
