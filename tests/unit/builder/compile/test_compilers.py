@@ -97,7 +97,7 @@ def test_stage_numbers_enter_digests_as_they_always_did() -> None:
         "gcc-14": 1,
         "bazel": 1,
         "setuptools": 1,
-        "rust": 1,
+        "rust": 2,
         "cibuildwheel": 1,
     }
 
