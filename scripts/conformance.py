@@ -158,9 +158,9 @@ class Trial:
 
     def tool(self, requirement: str, program: str) -> list[object]:
         """Return the command of a tool. It is installed before, from the indexes of this machine."""
-        folder = (
-            Path(tempfile.gettempdir()) / f"armwheels-conformance-{re.sub(r'[^a-z0-9.]+', '-', requirement)}"
-        )
+        name = re.sub(r"[^a-z0-9.]+", "-", requirement)
+        # A folder of this user's: another one could not use it, nor be trusted with it.
+        folder = Path(tempfile.gettempdir()) / f"armwheels-conformance-{os.getuid()}" / name
         if not (folder / "bin" / program).exists():
             subprocess.run([BIN / "uv", "venv", "--quiet", "--clear", folder], check=True)
             subprocess.run(
