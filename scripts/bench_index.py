@@ -304,6 +304,7 @@ def compare(
         (scratch / name).mkdir()
         peer = ends.enter_context(PEERS[name](scratch / name))
         _progress.print(f"{name}: {len(wheels) - 1:,} uploads")
+        assert peer.start is not None
         server = Server(name, peer.simple, peer.process, peer.start)
         # devpi 6.20 answers 500 when eight clients upload at once to a large project.
         server.uploads = uploads(peer, wheels[:-1], 1 if name == "devpi" else BOTH)

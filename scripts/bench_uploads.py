@@ -30,6 +30,7 @@ from itertools import repeat
 from pathlib import Path
 
 import psutil
+from tenacity import retry, retry_if_exception_type, stop_after_attempt
 
 from scripts.peers import BIN, PEER, free_port, running, wheel
 
@@ -52,6 +53,13 @@ def form(name: str, data: bytes, fields: Mapping[str, str] | None = None) -> byt
     return head.encode() + data + f"\r\n--{BOUNDARY}--\r\n".encode()
 
 
+@retry(
+    retry=retry_if_exception_type(TimeoutError), stop=stop_after_attempt(5)
+)  # a full queue of the listener
+def _connect(port: int) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", port), timeout=300)
+
+
 def send(port: int, path: str, authorization: str | None, bodies: Iterable[bytes]) -> None:
     """Upload all bodies over one connection. A plain socket leaves the processors to the server.
 
@@ -66,7 +74,7 @@ def send(port: int, path: str, authorization: str | None, bodies: Iterable[bytes
         head += f"Authorization: {authorization}\r\n"
     connection = None
     for body in bodies:
-        connection = connection or socket.create_connection(("127.0.0.1", port), timeout=300)
+        connection = connection or _connect(port)
         connection.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
         answer = b""
         while not (whole := ANSWER.match(answer)) or len(answer) < whole.end() + int(whole["length"]):

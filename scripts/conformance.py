@@ -33,6 +33,7 @@ from urllib.parse import urljoin
 import httpx2
 import psutil
 
+from builder.toolbox.fetch import uv_environment
 from scripts.peers import BIN, PEERS, Peer
 
 POETRY, PDM = "poetry==2.5.1", "pdm[locked]==2.29.1"
@@ -166,6 +167,7 @@ class Trial:
             subprocess.run(
                 [BIN / "uv", "pip", "install", "--quiet", "--python", folder, requirement, "packaging>=26"],
                 check=True,
+                env=uv_environment(),
             )
         return [folder / "bin" / program]
 

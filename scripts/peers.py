@@ -21,6 +21,8 @@ from pathlib import Path
 import httpx2
 import psutil
 
+from builder.toolbox.fetch import uv_environment
+
 BIN = Path(sys.executable).parent
 PEER = "pypiserver[passlib]==2.4.2"
 DEVPI_SERVER, DEVPI_CLIENT = "devpi-server==6.20.1", "devpi-client==7.2.0"
@@ -88,8 +90,8 @@ class Peer:
     password: str
     process: psutil.Process
     publish: Callable[[], None]
-    start: Callable[[], AbstractContextManager[psutil.Process]]
-    """Starts the same server again, once it has ended."""
+    start: Callable[[], AbstractContextManager[psutil.Process]] | None = None
+    """Starts the same server again, once it has ended; None for one that was running already."""
 
 
 def _nothing() -> None:
@@ -147,7 +149,7 @@ def pypiserver(folder: Path) -> Iterator[Peer]:
         "--disable-fallback",
     ]
     command += ["-i", "127.0.0.1", "-p", str(port), str(folder)]
-    start = partial(running, command, f"http://127.0.0.1:{port}/")
+    start = partial(running, command, f"http://127.0.0.1:{port}/", uv_environment())
     with start() as process:
         yield Peer(
             name="pypiserver",
@@ -171,9 +173,10 @@ def devpi(folder: Path) -> Iterator[Peer]:
         [uvx, "--from", DEVPI_SERVER, "devpi-init", "--serverdir", server, "--no-root-pypi"],
         check=True,
         capture_output=True,
+        env=uv_environment(),
     )
     command = [uvx, "--from", DEVPI_SERVER, "devpi-server", "--serverdir", str(server), "--port", str(port)]
-    start = partial(running, command, f"{url}/")
+    start = partial(running, command, f"{url}/", uv_environment())
     with start() as process:
 
         def call(*arguments: str) -> None:
@@ -181,6 +184,7 @@ def devpi(folder: Path) -> Iterator[Peer]:
                 [uvx, "--from", DEVPI_CLIENT, "devpi", *arguments, "--clientdir", str(client)],
                 check=True,
                 capture_output=True,
+                env=uv_environment(),
             )
 
         call("use", url)
