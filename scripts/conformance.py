@@ -153,7 +153,7 @@ class Trial:
 
     def succeeds(self, *command: object, cwd: Path | None = None) -> str:
         done = self.run(*command, cwd=cwd)
-        lines = (done.stderr + done.stdout).strip().splitlines() or [""]
+        lines = (done.stdout + done.stderr).strip().splitlines() or [""]  # the error comes last
         need(done.returncode == 0, f"exit code {done.returncode}: {lines[-1].strip()[:100]}")
         return done.stdout
 
