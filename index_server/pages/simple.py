@@ -1,7 +1,7 @@
 """Simple-repository pages from records. Pure: the same records always give the same bytes.
 
-HTML by PEP 503 and 629 (frozen at API 1.4 by PEP 833), JSON by PEP 691 and 700, metadata by PEP 658 and 714 under
-both names, project status by PEP 792. Everything that API 1.4 requires is included. Each page is kept in every form
+HTML by PEP 503 and 629 (frozen at API 1.4 by PEP 833), JSON by PEP 691 and 700, metadata by PEP 658 and 714, in HTML
+under both names, project status by PEP 792. Everything that API 1.4 requires is included. Each page is kept in every form
 that clients request, each with its own strong ETag.
 """
 
@@ -145,8 +145,7 @@ def _file(record: Record, root: str, yanked: str | None, provenance: str | None)
         "size": record.size,
         "upload-time": record.uploaded_at,
         "yanked": yanked or False,
-        "core-metadata": metadata,
-        "dist-info-metadata": metadata,
+        "core-metadata": metadata,  # not under the older name, at which pip 22.3 to 23.1 fail (PEP 714)
     }
     if record.requires_python is not None:
         entry["requires-python"] = record.requires_python

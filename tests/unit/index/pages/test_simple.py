@@ -66,6 +66,7 @@ def test_html_and_json_say_the_same(records: list[Record]) -> None:
         assert url.fragment == "sha256=" + file["hashes"]["sha256"]
         assert link["data-core-metadata"] == link["data-dist-info-metadata"]
         assert link["data-core-metadata"] == "sha256=" + file["core-metadata"]["sha256"]
+        assert "dist-info-metadata" not in file  # PEP 714
         assert link.get("data-requires-python") == file.get("requires-python") == record.requires_python
         assert file["size"] == record.size
         assert file["upload-time"].endswith("Z")
