@@ -1,8 +1,8 @@
 """Simple-repository pages from records. Pure: the same records always give the same bytes.
 
-HTML by PEP 503 and 629 (frozen at API 1.4 by PEP 833), JSON by PEP 691 and 700, metadata by PEP 658 and 714 (in HTML
-under both names), project status by PEP 792. Everything that API 1.4 requires is included. Each page is kept in every
-form that clients request, each with its own strong ETag.
+HTML by PEP 503 and 629 (frozen at API 1.4 by PEP 833), JSON by PEP 691 and 700, metadata by PEP 658 and 714, in
+HTML under both names, project status by PEP 792. Everything that API 1.4 requires is included. Each page is kept
+in every form that clients request, each with its own strong ETag.
 """
 
 from __future__ import annotations
