@@ -133,7 +133,7 @@ def _member(path: Path, name: str) -> tarfile.TarInfo:
     member.uid = member.gid = USER if name == _USERS_FOLDER else 0
     found = path.lstat()
     if stat.S_ISLNK(found.st_mode):
-        member.type, member.linkname, member.mode = tarfile.SYMTYPE, os.readlink(path), 0o777  # noqa: PTH115
+        member.type, member.linkname, member.mode = tarfile.SYMTYPE, os.readlink(path), 0o777  # noqa: PTH115 - a string
     elif stat.S_ISDIR(found.st_mode):
         member.type, member.mode = tarfile.DIRTYPE, 0o1777 if name in _SHARED_FOLDERS else 0o755
     else:
