@@ -306,6 +306,7 @@ def torch_results() -> dict[str, Any]:
         "rendezvous": None,
         "rpc": None,
         "profiler": None,
+        "kernels": {"versions": ["2.6.0"]},
     }
 
 

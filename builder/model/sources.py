@@ -128,6 +128,17 @@ class FolderSource(Config):
     """Files of other projects to put beside the folder's own."""
 
 
+class FolderPart(Config):
+    """A folder of this project, copied into a larger tree before the patches."""
+
+    path: str
+    """The folder; a relative path starts at the project's folder or, in ARMWHEELS_RECIPES, at the recipe's."""
+    into: str
+    """Folder of the tree to copy it to."""
+    sha256: Sha256 | None = None
+    """sha256 over all files, which the folder must match; without this key it is computed."""
+
+
 Source = Annotated[
     SdistSource | ArchiveSource | GitSource | DebianSource | FolderSource, Field(discriminator="kind")
 ]
@@ -138,6 +149,8 @@ class VersionSource(Config):
 
     source: Source
     """Where the source comes from; ``kind`` selects one of five tables."""
+    folders: Annotated[tuple[FolderPart, ...], Field(exclude_if=lambda folders: not folders)] = ()
+    """Folders of this project to put into the tree, before the patches."""
     patches: tuple[Patch, ...] = ()
     """Patches to apply after those of the source, in this order."""
     epoch: Annotated[int, Field(ge=315532800)]

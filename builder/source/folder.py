@@ -6,12 +6,15 @@ import hashlib
 import shutil
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import TypeVar
 
 from builder.errors import SourceError
 from builder.model.recipe import Recipe
-from builder.model.sources import FolderSource
+from builder.model.sources import FolderPart, FolderSource
 from builder.settings import ROOT
 from builder.whole import sha256_of
+
+_Folder = TypeVar("_Folder", FolderSource, FolderPart)
 
 
 def pin_folders(recipe: Recipe, base: Path = ROOT) -> Recipe:
@@ -24,16 +27,19 @@ def pin_folders(recipe: Recipe, base: Path = ROOT) -> Recipe:
     """
     versions = {}
     for version, source in recipe.versions.items():
+        update: dict[str, object] = {"folders": tuple(_pinned(part, base) for part in source.folders)}
         if isinstance(source.source, FolderSource):
-            pinned = source.source.sha256
-            path = source.source.path if base == ROOT else str(base / source.source.path)
-            found = _folder_sha256(_folder(path))
-            if pinned not in (None, found):
-                raise SourceError(f"{path}: sha256 of its files is {found}, the recipe pins {pinned}")
-            folder = source.source.model_copy(update={"sha256": found, "path": path})
-            source = source.model_copy(update={"source": folder})
-        versions[version] = source
+            update["source"] = _pinned(source.source, base)
+        versions[version] = source.model_copy(update=update)
     return recipe.model_copy(update={"versions": versions})
+
+
+def _pinned(folder: _Folder, base: Path) -> _Folder:
+    path = folder.path if base == ROOT else str(base / folder.path)
+    found = _folder_sha256(_folder(path))
+    if folder.sha256 not in (None, found):
+        raise SourceError(f"{path}: sha256 of its files is {found}, the recipe pins {folder.sha256}")
+    return folder.model_copy(update={"sha256": found, "path": path})
 
 
 _NOT_SOURCES = (
@@ -71,7 +77,7 @@ def _folder_sha256(folder: Path) -> str:
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
-def copy_folder(source: FolderSource, tree: Path) -> None:
+def copy_folder(source: FolderSource | FolderPart, tree: Path) -> None:
     """Copy the folder's sources, and check that they are still what was hashed.
 
     Raises:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 from builder.model.sources import (
     ArchiveSource,
@@ -27,10 +28,10 @@ SOURCE_VERSION = 1
 
 def source_inputs(source: VersionSource) -> dict[str, object]:
     """The pins of the source and of its patches, as plain data: all that decides what is in the tree."""
-    unread = {}
+    unread: dict[str, Any] = {"folders": {"__all__": {"path"}}}
     if isinstance(source.source, FolderSource):
         # The files of a folder decide, and not where it is.
-        unread = {"source": {"path"} if source.source.taken else {"path", "taken"}}
+        unread["source"] = {"path"} if source.source.taken else {"path", "taken"}
     tree = source.model_dump(mode="json", exclude={**unread, "options": True, "environment": True})
     return {"source_version": SOURCE_VERSION, **tree}
 
@@ -88,6 +89,8 @@ def prepare(project: str, source: VersionSource, home: Path) -> Path:
                 copy_folder(folder, tree)
                 for taken in folder.taken:
                     extract(debian_file(taken.path, taken.sha256, home), taken.keep, tree)
+        for part in source.folders:
+            copy_folder(part, tree / part.into)
         for patch in patches:
             apply_patch(patch, tree)
 

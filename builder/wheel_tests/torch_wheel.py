@@ -379,6 +379,25 @@ def check_profiler(torch: Any, _: Any) -> Result:
     return recorded, f"{'aten::mm recorded' if recorded else 'aten::mm not recorded'}, {kineto} kineto"
 
 
+def check_kernels(torch: Any, expected: Any) -> Result:
+    """The tuned kernels came with our own wheel, ``import torch`` has loaded them, and they are right."""
+    ours, _, local = version("torch").partition("+")
+    if ours not in expected["versions"] or not local:
+        return True, "none in this wheel"
+    pack = import_module("torch_tuned_kernels")
+    taken = pack.taken_over()
+    wrong = []
+    for dtype in (torch.bfloat16, torch.float16):
+        row, weight = (spread(torch, shape, 91, 7).to(dtype) for shape in ((1, 96), (64, 96)))
+        calls = pack.calls("addmm")
+        found = torch.nn.functional.linear(row, weight, torch.ones(64, dtype=dtype))
+        exact = row.double() @ weight.double().T + 1
+        if not torch.equal(found, exact.to(dtype)) or pack.calls("addmm") != calls + 1:
+            wrong.append(str(dtype))
+    why = f"wrong or not served: {', '.join(wrong)}" if wrong else pack.why_not()
+    return bool(taken) and not why, why or f"{len(taken)} operations taken over; products of one row exact"
+
+
 def check(name: str, expected: Any) -> Result:
     result: Result = globals()[f"check_{name}"](import_module("torch"), expected)
     return result

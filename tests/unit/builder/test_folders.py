@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 
 from builder import cli
-from builder.errors import ConfigError
+from builder.errors import ConfigError, SourceError
 from builder.folders import lock_folder, recipe_folders, script
 from builder.load import load_configs, load_recipes
 from builder.locks import requirements_lock
+from builder.model.sources import VersionSource
 from builder.settings import ROOT, WHEEL_TESTS
-from builder.source import checked_patches, source_inputs
+from builder.source import checked_patches, prepare, source_inputs
 from builder.whole import sha256_of
 
 RECIPE = """
@@ -162,3 +163,41 @@ def test_a_fault_is_found_when_the_matrix_is_planned(
     (own / "demo.toml").write_text(text.replace(right, wrong))
     assert run(monkeypatch, "plan", "--matrix", "demo") == 3
     assert message in capsys.readouterr().err
+
+
+PART = """[[versions."1.0".folders]]
+path = "part"
+into = "inner/part"
+
+[build]
+"""
+
+
+def test_a_folder_is_laid_into_a_larger_tree_and_its_files_are_pins(own: Path, tmp_path: Path) -> None:
+    def source() -> VersionSource:
+        return load_recipes()["demo"].versions["1.0"]
+
+    without = source_inputs(source())
+    assert "folders" not in without
+    (own / "part").mkdir()
+    (own / "part/kernel.c").write_text("int one;\n")
+    recipe = own / "demo.toml"
+    patch = sha256_of(own / "demo.patch")
+    (own / "demo.patch").write_text(
+        "--- a/inner/part/kernel.c\n+++ b/inner/part/kernel.c\n@@ -1 +1 @@\n-int one;\n+int two;\n"
+    )
+    recipe.write_text(
+        recipe.read_text().replace("[build]\n", PART, 1).replace(patch, sha256_of(own / "demo.patch"))
+    )
+    before = source_inputs(source())
+    tree = prepare("demo", source(), tmp_path / "home")
+    assert (tree / "inner/part/kernel.c").read_text() == "int two;\n"  # patches come after folders
+    assert (tree / "setup.py").is_file()
+    pinned = source()
+    (own / "part/kernel.c").write_text("int three;\n")
+    assert source_inputs(source()) != before
+    with pytest.raises(SourceError, match="part was changed after the run had begun"):
+        prepare("demo", pinned, tmp_path / "other")
+    shutil.rmtree(own / "part")
+    with pytest.raises(ConfigError, match="part: no such folder"):
+        load_configs()

@@ -7,6 +7,7 @@
 
 #include <ATen/Parallel.h>
 #include <ATen/native/CPUBlas.h>
+#include <torch/csrc/api/include/torch/version.h>
 
 #include <algorithm>
 #include <memory>
@@ -69,6 +70,9 @@ void gemm(ScalarType type, TransposeType transa, TransposeType transb, int64_t m
     gemm_calls.count();
 }
 
+// 2.6 has no such stub, 2.9 has.
+#if TORCH_VERSION_MAJOR > 2 || TORCH_VERSION_MINOR >= 9
+#define WIDE_GEMM
 void wide_gemm(ScalarType type, TransposeType transa, TransposeType transb, int64_t m, int64_t n, int64_t k,
                const Scalar& alpha, const void* a, int64_t lda, const void* b, int64_t ldb, const Scalar& beta, void* c,
                int64_t ldc) {
@@ -83,12 +87,15 @@ void wide_gemm(ScalarType type, TransposeType transa, TransposeType transb, int6
            });
     wide_gemm_calls.count();
 }
+#endif
 
 }  // namespace
 
 void take_gemm(Taken& taken) {
     take(taken, at::native::cpublas::gemm_stub, gemm, gemm_calls);
+#ifdef WIDE_GEMM
     take(taken, at::native::cpublas::gemm_no_downcast_stub, wide_gemm, wide_gemm_calls);
+#endif
 }
 
 }  // namespace glue
