@@ -19,7 +19,9 @@ from torch.testing._internal.common_methods_invocations import op_db
 NAMES = (
     *("mm", "addmm", "bmm", "baddbmm", "addbmm", "mv", "addmv", "matmul", "__rmatmul__", "inner", "dot"),
     *("nn.functional.linear", "nn.functional.bilinear", "nn.functional.scaled_dot_product_attention"),
-    *("nn.functional.conv1d", "nn.functional.conv2d", "nn.functional.max_pool2d"),
+    *("nn.functional.conv1d", "nn.functional.conv2d", "nn.functional.conv3d"),
+    *("nn.functional.conv_transpose1d", "nn.functional.conv_transpose2d", "nn.functional.conv_transpose3d"),
+    "nn.functional.max_pool2d",
     *("exp", "sigmoid", "tanh", "erf", "nn.functional.silu", "nn.functional.gelu"),
     *("softmax", "log_softmax", "nn.functional.softmin"),
 )

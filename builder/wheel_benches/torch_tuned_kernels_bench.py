@@ -81,6 +81,33 @@ def _conv(dtype: str, channels: int, groups: int, size: int, kernel: int = 3) ->
     return make
 
 
+def _conv_transposed(dtype: str) -> Make:
+    def make(torch: Any) -> Callable[[], object]:
+        layer = torch.nn.ConvTranspose2d(32, 32, 4, stride=2, padding=1).to(getattr(torch, TYPES[dtype]))
+        x = _random(torch, dtype, 1, 32, 14, 14)
+        return lambda: layer(x)
+
+    return make
+
+
+def _conv_backward(dtype: str) -> Make:
+    def make(torch: Any) -> Callable[[], object]:
+        x, weight = _random(torch, dtype, 1, 32, 28, 28), _random(torch, dtype, 32, 32, 3, 3)
+        backward, sides = torch.ops.aten.convolution_backward, ([1, 1], [1, 1], [1, 1], False, [0, 0], 1)
+        return lambda: backward(x, x, weight, [32], *sides, [True, True, True])
+
+    return make
+
+
+def _conv3d(dtype: str) -> Make:
+    def make(torch: Any) -> Callable[[], object]:
+        layer = torch.nn.Conv3d(16, 16, 3, padding=1).to(getattr(torch, TYPES[dtype]))
+        x = _random(torch, dtype, 1, 16, 8, 14, 14)
+        return lambda: layer(x)
+
+    return make
+
+
 def _decoder(dtype: str, tokens: int) -> Make:
     """One block of a decoder: width 512, 8 heads, feed-forward of 2048, 128 tokens in the cache."""
 
@@ -162,6 +189,18 @@ for _type in ("f32", "bf16", "f16"):
     MAKES[f"depthwise-{_type}"] = (
         f"depthwise convolution, 64 channels, 28 x 28, {_type}",
         _conv(_type, 64, 64, 28),
+    )
+    MAKES[f"transposed-{_type}"] = (
+        f"transposed convolution 4 x 4, stride 2, 32 channels, 14 x 14, {_type}",
+        _conv_transposed(_type),
+    )
+    MAKES[f"convgrad-{_type}"] = (
+        f"gradients of a convolution 3 x 3, 32 channels, 28 x 28, {_type}",
+        _conv_backward(_type),
+    )
+    MAKES[f"conv3d-{_type}"] = (
+        f"convolution 3 x 3 x 3, 16 channels, 8 x 14 x 14, {_type}",
+        _conv3d(_type),
     )
     for _tokens in (1, 32):
         MAKES[f"decoder{_tokens}-{_type}"] = (

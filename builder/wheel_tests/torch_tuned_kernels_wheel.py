@@ -461,22 +461,94 @@ class Checks:
         ), f"{worst:.2f} of four roundoffs of the largest value, {ran} of 6 by ours"
 
     def check_convolutions(self) -> Result:
-        """Whatever way PyTorch takes for a convolution in 16 bits, the result is that of float64."""
-        worst, f = 0.0, self.torch.nn.functional
+        """Forward and gradients within the bound of a sum in fp32 that is rounded once; each by ours."""
+        torch, f, worst, wrong = self.torch, self.torch.nn.functional, 0.0, []
+        names = "_convolution", "convolution_backward"
+        before = {name: self.pack.calls(name) for name in names}
+        cases: tuple[tuple[str, tuple[int, ...], tuple[int, ...], dict[str, Any]], ...] = (
+            ("conv2d", (2, 8, 11, 13), (16, 8, 3, 3), {"padding": 1}),
+            ("conv2d", (2, 8, 11, 13), (16, 4, 3, 3), {"padding": 1, "stride": 2, "groups": 2}),
+            ("conv2d", (1, 8, 11, 13), (8, 1, 3, 3), {"padding": 2, "dilation": 2, "groups": 8}),
+            ("conv2d", (1, 24, 5, 5), (8, 24, 1, 1), {}),
+            ("conv1d", (2, 6, 30), (4, 6, 5), {"padding": 2, "stride": 3}),
+            ("conv3d", (1, 4, 5, 6, 7), (6, 2, 3, 3, 3), {"padding": 1, "groups": 2}),
+            ("conv_transpose2d", (2, 8, 6, 5), (8, 3, 4, 4), {"stride": 2, "padding": 1, "groups": 2}),
+            ("conv_transpose1d", (1, 5, 9), (5, 4, 3), {"stride": 2, "output_padding": 1}),
+        )
+        total = 0
         for dtype in HALVES:
-            for groups, stride in ((1, 1), (2, 2), (8, 1)):
-                x = self._random(2, 8, 11, 13, dtype=dtype)
-                w, b = self._random(16, 8 // groups, 3, 3, dtype=dtype), self._random(16, dtype=dtype)
-                exact = f.conv2d(x.double(), w.double(), b.double(), stride, 1, 1, groups)
-                size = f.conv2d(x.double().abs(), w.double().abs(), b.double().abs(), stride, 1, 1, groups)
-                found = f.conv2d(x, w, b, stride, 1, 1, groups)
-                # The sum and the bias may each be rounded.
-                bound = (
-                    self._bound(exact, size, 8 * 9, dtype)
-                    + (exact.abs() + b.abs().max()) * ROUNDOFF[dtype][0]
-                )
-                worst = max(worst, float(((found.double() - exact).abs() / bound).max()))
-        return worst <= 1, f"{worst:.2f} of the bound"
+            for name, shape, sizes, how in cases:
+                function = partial(getattr(f, name), **how)
+                outputs = sizes[1] * how.get("groups", 1) if "transpose" in name else sizes[0]
+                leaves = [self._random(*one, dtype=dtype) for one in (shape, sizes, (outputs,))]
+                for last in (False, True):
+                    if last and len(shape) == 4:
+                        leaves[0] = leaves[0].contiguous(memory_format=torch.channels_last)
+                    elif last:  # every second value of a longer tensor
+                        leaves[0] = leaves[0].repeat_interleave(2, -1)[..., ::2]
+                    mine, right, absolute = (
+                        [change(one.detach()).requires_grad_() for one in leaves]
+                        for change in (lambda x: x, lambda x: x.double(), lambda x: x.double().abs())
+                    )
+                    found, exact, size = function(*mine), function(*right), function(*absolute)
+                    if (
+                        last
+                        and len(shape) == 4
+                        and not found.is_contiguous(memory_format=torch.channels_last)
+                    ):
+                        wrong.append(f"{name} {how}: not channels_last")
+                    depth = max(sizes[0], sizes[1]) * leaves[1][0, 0].numel()
+                    worst = max(worst, self._beyond(found, exact, size, depth, dtype))
+                    slope = self._random(*found.shape, dtype=dtype)
+                    of = [
+                        torch.autograd.grad(result, inputs, side)
+                        for result, inputs, side in (
+                            (found, mine, slope),
+                            (exact, right, slope.double()),
+                            (size, absolute, slope.double().abs()),
+                        )
+                    ]
+                    most = max(depth, slope.numel())
+                    away = [self._beyond(x, y, z, most, dtype) for x, y, z in zip(*of, strict=True)]
+                    worst, total = max(worst, *away), total + 1
+        ran = [self.pack.calls(name) - before[name] for name in names]
+        return worst <= 1 and not wrong and ran == [total, total], "; ".join(wrong[:3]) or (
+            f"{total} cases with gradients, ours ran {ran}; {worst:.2f} of the bound"
+        )
+
+    def check_convolutions_at_the_edge(self) -> Result:
+        """Autocast is ours; fp32, nothing to convolve, mixed types and faulty calls are PyTorch's."""
+        torch, f = self.torch, self.torch.nn.functional
+        x, w, b = torch.randn(1, 4, 7, 7), torch.randn(4, 2, 3, 3), torch.randn(4)
+        before = self.pack.calls("_convolution")
+        with torch.autocast("cpu", torch.bfloat16):
+            cast = f.conv2d(x, w, b, groups=2)
+        good = cast.dtype == torch.bfloat16 and self.pack.calls("_convolution") == before + 1
+        good &= torch.equal(cast, f.conv2d(*(one.bfloat16() for one in (x, w, b)), groups=2))
+        layer = torch.nn.Conv2d(4, 4, 3, groups=2).half()
+        with torch.inference_mode():
+            good &= torch.equal(layer(x.half()), layer(x[0].half())[None])
+        halves, before, refused = (x.half(), w.half(), b.half()), self.pack.calls("_convolution"), 0
+        good &= f.conv2d(x, w, b, groups=2).dtype == torch.float32
+        good &= f.conv2d(halves[0][:0], *halves[1:], groups=2).shape == (0, 4, 5, 5)
+        faulty: tuple[tuple[tuple[Any, ...], int], ...] = (
+            ((halves[0], w, b), 2),
+            ((halves[0], halves[1], b), 2),
+            ((halves[0], halves[1], torch.ones(5).half()), 2),
+            ((halves[0], halves[1], torch.ones(6).half()), 2),
+            ((*halves,), 1),
+            ((*halves,), 3),
+            ((halves[0][..., :2], *halves[1:]), 2),
+        )
+        for arguments, groups in faulty:
+            try:
+                f.conv2d(*arguments, groups=groups)
+            except RuntimeError:
+                refused += 1
+        same = self.pack.calls("_convolution") == before
+        return bool(good) and same and refused == len(faulty), (
+            f"autocast by ours; {refused} of {len(faulty)} faulty calls refused; fp32 and nothing by PyTorch's"
+        )
 
     def check_max_pooling(self) -> Result:
         """Values and places as in float64, whose kernel is PyTorch's: paddings, steps, gaps, edges, NaN, ties."""

@@ -58,5 +58,6 @@ void take_elementwise(Taken& taken);
 void take_gemm(Taken& taken);
 void take_pool(Taken& taken);
 void take_attention(Taken& taken);
+void take_convolution(Taken& taken);
 
 }  // namespace glue

@@ -37,6 +37,7 @@ std::string take_over() {
     take_gemm(*taken);
     take_pool(*taken);
     take_attention(*taken);
+    take_convolution(*taken);
     return why;
 }
 
