@@ -109,6 +109,7 @@ def update(
 
 def _next(written: Written, *, locked: bool) -> str:
     first = f"{written.name}-{written.version}-{written.pythons[0]}-{written.targets[0]}"
+    first += "" if written.backend == "none" else f"-{written.backend}"
     steps = [] if locked else [f"armwheels lock --recipe {written.name}"]
     steps.append(f"armwheels build {first} --matrix {written.matrix or written.name}")
     return "next: " + " && ".join(steps)

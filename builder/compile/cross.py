@@ -31,6 +31,7 @@ from builder.compile.layout import (
     build_environment,
     lay_out_dependency,
     lay_out_framework,
+    lay_out_headers,
     lay_out_part,
     library_folder,
     licensed_folder,
@@ -170,6 +171,8 @@ def _prepare(build: Build, toolbox: Toolbox, work: Path, progress: Progress) -> 
         lay_out_part(toolbox.ensure(part), work)
     for dependency in build.dependencies:
         lay_out_dependency(dependency, toolbox, work)
+    for site in python.parent.parent.glob("lib/python3*/site-packages"):
+        lay_out_headers(site, work)
     if build.framework:
         lay_out_framework(build.framework, toolbox)
     for library in build.built:

@@ -34,6 +34,7 @@ SYSCONFIG_DATA = (
 
 # `/usr` as a whole word at the beginning of a path (pkg-config(1), "Metadata file syntax").
 _SYSTEM_FOLDER = re.compile(r"(?<![\w.}/-])/usr(?=[/\s]|$)|(?<=-[IL])/usr(?=/)", re.MULTILINE)
+_LIBRARIES = re.compile(r"^Libs(\.private)?:[ \t]*\S", re.MULTILINE)
 _NEWER = tuple(Path(__file__).with_name(name) for name in ("newer_glibc.c", "newer_libstdcxx.cpp"))
 
 
@@ -110,6 +111,21 @@ def lay_out_part(root: Path, work: Path) -> None:
             if not (into / module.name).exists():
                 text = _SYSTEM_FOLDER.sub(str(root / "usr"), module.read_text(encoding="utf-8"))
                 (into / module.name).write_text(text, encoding="utf-8")
+
+
+def lay_out_headers(site: Path, work: Path) -> None:
+    """Copy the pkg-config files of build requirements that bring headers alone, such as NumPy and pybind11.
+
+    ``${pcfiledir}`` becomes the folder of the file (pkg-config(1)). A module with ``Libs`` is left out, since its
+    library is for this machine; so is one that a part of the toolbox or a dependency has.
+    """
+    into = work / "pkgconfig"
+    into.mkdir(exist_ok=True)
+    for module in sorted(site.rglob("pkgconfig/*.pc")):
+        text = module.read_text(encoding="utf-8")
+        if not _LIBRARIES.search(text) and not (into / module.name).exists():
+            text = text.replace("${pcfiledir}", str(module.parent))
+            (into / module.name).write_text(text, encoding="utf-8")
 
 
 def dependency_folder(dependency: WheelDependency, work: Path) -> Path:

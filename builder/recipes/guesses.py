@@ -85,7 +85,8 @@ def guess_libraries(
         if match := _GRAFTED.search(member):
             seen.setdefault(_plain(match[1]), f"PyPI's wheel has {member.rsplit('/', 1)[-1]}")
     for name, text in sdist.texts.items():
-        if aside(name):
+        # The project says which libraries its Meson subprojects look for, and their defaults do not count.
+        if aside(name) or name.startswith("subprojects/"):
             continue
         for found in _named(name, text):
             seen.setdefault(_plain(found), f"{name} names {found}")

@@ -11,9 +11,11 @@ from typing import get_args
 from builder.errors import ConfigError
 from builder.folders import recipe_files, recipe_folders, scripts
 from builder.load import Configs
+from builder.model.libraries import WheelDependency
 from builder.model.recipe import BuildSettings, RecipeFile
 from builder.model.toolchains import Toolchains
 from builder.recipes.guesses import guess_libraries, guess_licence
+from builder.recipes.openblas import openblas_wheel
 from builder.recipes.project import (
     Release,
     WheelFiles,
@@ -50,6 +52,7 @@ class Written:
     cells: str
     pythons: tuple[str, ...]
     targets: tuple[str, ...]
+    backend: str
     guesses: tuple[str, ...]
 
 
@@ -62,6 +65,7 @@ class Subject:
     sdist: Sdist
     frontend: str
     wheel: WheelFiles | None
+    openblas: WheelDependency | None
 
 
 def examine(
@@ -104,7 +108,12 @@ def examine(
         report(f"reading {chosen.filename}")
     wheel = read_wheel(fetch(release.project, chosen, home)) if chosen is not None else None
     return Subject(
-        release=release, file=release.sdist, sdist=sdist, frontend=str(sdist.frontend), wheel=wheel
+        release=release,
+        file=release.sdist,
+        sdist=sdist,
+        frontend=str(sdist.frontend),
+        wheel=wheel,
+        openblas=openblas_wheel(sdist, home, report),
     )
 
 
@@ -137,6 +146,7 @@ def new_recipe(
         frontend=subject.frontend,
         compiler=newest_gnu(configs.toolchains),
         libraries=guess_libraries(subject.sdist, wheel.members, configs.toolchains),
+        openblas=subject.openblas,
         licence=guess_licence(subject.sdist),
         wheel_bytes=wheel.bytes or None,
         stable_abi="-abi3-" in wheel.filename,
@@ -148,7 +158,7 @@ def new_recipe(
     validate(RecipeFile, tomllib.loads(text), origin=str(path))
     write_text(script, test_script(name, wheel))
     write_text(path, text)
-    cells = matrix_text(name, version, fitting, known)
+    cells = matrix_text(name, version, fitting, known, draft.backend)
     matrices, added = add_matrix(name, cells, folder, configs)
     return Written(
         name=name,
@@ -158,6 +168,7 @@ def new_recipe(
         cells="" if added else cells,
         pythons=fitting,
         targets=known,
+        backend=draft.backend,
         guesses=draft.guesses,
     )
 

@@ -157,4 +157,6 @@ def _is_text(name: str, size: int) -> bool:
         return False
     if name in ("PKG-INFO", ".cargo/config.toml", ".cargo/config") or path.name in _TEXTS[2:]:
         return True
+    if path.match("requirements/*.txt") and len(path.parts) == 2:
+        return True
     return path.name == "pyproject.toml" or (path.suffix in _TEXT_SUFFIXES and len(path.parts) <= 3)

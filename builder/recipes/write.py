@@ -11,7 +11,9 @@ import tomlkit
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
+from builder.model.libraries import WheelDependency
 from builder.recipes.guesses import LibraryGuess
+from builder.recipes.openblas import ALLOWED, OPTIONS
 from builder.recipes.sdist import FORTRAN, Sdist
 from builder.toolbox.fetch import Listed
 
@@ -39,6 +41,8 @@ class Draft:
     frontend: str
     compiler: str
     libraries: tuple[LibraryGuess, ...]
+    """Those that the project may link; BLAS and LAPACK are left out where ``openblas`` has them."""
+    openblas: WheelDependency | None
     licence: str
     wheel_bytes: int | None
     stable_abi: bool
@@ -46,11 +50,30 @@ class Draft:
     test_requires: tuple[str, ...]
     test_hint: str | None
 
+    def __post_init__(self) -> None:
+        if self.openblas is not None:
+            kept = tuple(one for one in self.libraries if one.name not in ("blas", "lapack"))
+            object.__setattr__(self, "libraries", kept)
+
+    @property
+    def backend(self) -> str:
+        """The name of the only backend."""
+        return "openblas" if self.openblas else "none"
+
+    @property
+    def has_fortran(self) -> bool:
+        """Whether the build needs a Fortran compiler."""
+        return any(name.endswith(FORTRAN) for name in self.sdist.compiled)
+
     @property
     def guesses(self) -> tuple[str, ...]:
         """What a person should check, one sentence each."""
         lines = [f"the licence of the project: {self.licence}"]
         lines.append(f"the compiler {self.compiler} and -O3: `armwheels bench` says whether they are good")
+        if self.openblas is not None:
+            lines.append(
+                f"it links OpenBLAS of {self.openblas.name} {self.openblas.version}, and its licence"
+            )
         for one in self.libraries:
             where = f"the part {one.part} has it" if one.part else f"no part has {', '.join(one.packages)}"
             lines.append(f"it links the system library {one.name} ({one.seen}): {where}")
@@ -97,13 +120,14 @@ def recipe_text(draft: Draft) -> str:
         "[build]",
         f"frontend = {value(draft.frontend)}",
         f"compiler = {value(draft.compiler)}",
-        'glibc = "2.28"',
+        # libgfortran 5 of Debian 11 asks for glibc 2.29.
+        f'glibc = "{"2.31" if draft.has_fortran else "2.28"}"',
         f"requires = {_listed(requires)}",
         'cflags = ["-O3"]  # guess',
     ]
     if draft.stable_abi:
         lines.append("stable_abi = true  # as PyPI's wheel")
-    if any(name.endswith(FORTRAN) for name in draft.sdist.compiled):
+    if draft.has_fortran:
         lines.append("fortran = true")
     if parts := [one.part for one in draft.libraries if one.part]:
         lines.append(f"libraries = {_listed(dict.fromkeys(parts))}  # guess")
@@ -111,9 +135,15 @@ def recipe_text(draft: Draft) -> str:
         lines += [] if one.part else _missing_part(one)
     if draft.frontend in ("maturin", "setuptools-rust"):
         lines += ["", "[build.rust]", 'crates = "vendored"']
-    lines += ["", "[backends.none]", "default = true", "", "[audit]"]
+    lines += ["", f"[backends.{draft.backend}]", "default = true"]
+    if draft.openblas is not None:
+        lines += _openblas(draft.openblas)
+    lines += ["", "[audit]"]
     origin = f": {_SIZE_ROOM} times PyPI's wheel" if draft.wheel_bytes else ""
     lines.append(f"max_size_bytes = {rounded}  # guess{origin}")
+    if draft.openblas is not None:
+        member = value(f"{draft.name.replace('-', '_')}.libs/libscipy_openblas*")
+        lines += ["", "[[audit.allow]]", f"member = {member}", f"why = {value(ALLOWED)}"]
     lines += ["", "[verify]", f"script = {value(draft.script)}"]
     if draft.test_requires:
         lines.append(f"requires = {_listed(draft.test_requires)}")
@@ -121,6 +151,17 @@ def recipe_text(draft: Draft) -> str:
         lines.append(f"# The project tests its own wheels so: {draft.test_hint}")
     lines.append("timeout_minutes = 10")
     return "\n".join(lines) + "\n"
+
+
+def _openblas(wheel: WheelDependency) -> list[str]:
+    """The backend that links OpenBLAS from a wheel, every key of it."""
+    keys = wheel.model_dump()
+    return [
+        f"options = {_listed(OPTIONS)}",
+        "",
+        "[[backends.openblas.dependencies]]",
+        *(f"{name} = {_listed(one) if isinstance(one, tuple) else value(one)}" for name, one in keys.items()),
+    ]
 
 
 def _missing_part(one: LibraryGuess) -> list[str]:
@@ -147,7 +188,7 @@ def _rounded(number: int) -> str:
     return f"{math.ceil(number / scale) * scale:_}"
 
 
-def matrix_text(name: str, version: str, pythons: Sequence[str], targets: Sequence[str]) -> str:
+def matrix_text(name: str, version: str, pythons: Sequence[str], targets: Sequence[str], backend: str) -> str:
     """The matrix that builds a recipe, as TOML."""
     return (
         f"\n[{name}]\n"
@@ -157,7 +198,7 @@ def matrix_text(name: str, version: str, pythons: Sequence[str], targets: Sequen
         f"versions = {_listed([version])}\n"
         f"pythons = {_listed(pythons)}\n"
         f"targets = {_listed(targets)}\n"
-        'backends = ["none"]\n'
+        f"backends = {_listed([backend])}\n"
     )
 
 

@@ -111,7 +111,9 @@ unit=
 kept=
 linked=
 compiled=
+lto=
 for argument; do
+    case "$argument" in -flto*) lto=1;; -fno-lto) lto=;; esac
     case "$argument" in
         -o) linked=1;;
         -c|-S|-E) compiled=1;;
@@ -123,6 +125,8 @@ for argument; do
         -O*|-f[a-z]*) case "$argument" in *[=/]*|-fdiagnostics*) ;; *) kept="$kept $argument";; esac;;
     esac
 done
+# With -flto the link compiles, for the CPU that it is told.
+case "$unit,$compiled,$lto" in ,,1) cpu={cpu};; esac
 count=$#
 option=
 while [ "$count" -gt 0 ]; do

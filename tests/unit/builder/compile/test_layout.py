@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from builder.compile.compilers.base import Commands
-from builder.compile.layout import lay_out_part, relink
+from builder.compile.layout import lay_out_headers, lay_out_part, relink
 from builder.errors import CompileError
 from builder.model.libraries import StaticDependency
 
@@ -103,3 +103,21 @@ def test_the_first_part_with_a_pkg_config_module_provides_it(tmp_path: Path) -> 
         (modules / "z.pc").write_text("prefix=/usr\n")
         lay_out_part(tmp_path / name, tmp_path)
     assert (tmp_path / "pkgconfig/z.pc").read_text() == f"prefix={tmp_path}/one/usr\n"
+
+
+def test_header_packages_of_the_build_requirements_are_found_by_pkg_config(tmp_path: Path) -> None:
+    """SciPy's Meson build asks for the module numpy; a library of the build environment is for another machine."""
+    site = tmp_path / "site-packages"
+    modules = site / "numpy/_core/lib/pkgconfig"
+    modules.mkdir(parents=True)
+    header = "prefix=${pcfiledir}/../..\nName: numpy\nVersion: 2.5.5\nCflags: -I${prefix}/include\n"
+    (modules / "numpy.pc").write_text(header)
+    (modules / "npymath.pc").write_text("Name: npymath\nLibs: -L${pcfiledir}/.. -lnpymath\n")
+    (modules / "openblas.pc").write_text("Name: openblas\n")
+    own = tmp_path / "pkgconfig/openblas.pc"
+    own.parent.mkdir()
+    own.write_text("Name: the dependency's\n")
+    lay_out_headers(site, tmp_path)
+    assert (own.parent / "numpy.pc").read_text() == header.replace("${pcfiledir}", str(modules))
+    assert not (own.parent / "npymath.pc").exists()
+    assert own.read_text() == "Name: the dependency's\n"

@@ -44,6 +44,19 @@ def test_a_mere_link_uses_the_baseline_so_that_its_support_libraries_are_shared(
 @pytest.mark.parametrize(
     ("asked", "given"),
     [
+        (["-flto"], "-mcpu=neoverse-v1"),
+        (["-flto=auto", "-fno-fat-lto-objects"], "-mcpu=neoverse-v1"),
+        (["-flto", "-fno-lto"], "-mcpu=generic"),
+    ],
+)
+def test_a_link_that_compiles_is_told_the_target(gcc: Wrapped, asked: list[str], given: str) -> None:
+    passed = gcc.cxx("-shared", *asked, "a.o", "b.o", "-o", "m.so")
+    assert [flag for flag in passed if flag.startswith("-mcpu")] == [given]
+
+
+@pytest.mark.parametrize(
+    ("asked", "given"),
+    [
         ("-march=armv8.2-a+sve", "-mcpu=neoverse_v1+v8_2a+sve"),
         ("-march=armv8-a+simd", "-mcpu=neoverse_v1+neon"),
         ("-march=armv8.2-a+fp16+dotprod", "-mcpu=neoverse_v1+v8_2a+fullfp16+dotprod"),

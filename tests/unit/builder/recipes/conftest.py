@@ -46,8 +46,9 @@ class FakeIndex:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.listed: list[Listed] = []
+        self.others: dict[str, list[Listed]] = {}
 
-    def add(self, name: str, members: Mapping[str, str]) -> None:
+    def add(self, name: str, members: Mapping[str, str], project: str = "demo-pack") -> None:
         path = self.folder / name
         if name.endswith(".whl"):
             with zipfile.ZipFile(path, "w") as archive:
@@ -59,7 +60,8 @@ class FakeIndex:
                     info = tarfile.TarInfo(f"top/{inside}")
                     info.size, info.mtime = len(text.encode()), 1_700_000_000
                     tar.addfile(info, io.BytesIO(text.encode()))
-        self.listed.append(Listed(name, sha256_of(path)))
+        files = self.listed if project == "demo-pack" else self.others.setdefault(project, [])
+        files.append(Listed(name, sha256_of(path)))
 
     def sdist(self, version: str = "1.0", **changed: str) -> None:
         members = {**SDIST, **{name.replace("__", "."): text for name, text in changed.items()}}
@@ -68,7 +70,7 @@ class FakeIndex:
         )
 
     def list_files(self, name: str) -> list[Listed]:
-        return self.listed if name == "demo-pack" else []
+        return self.listed if name == "demo-pack" else self.others.get(name, [])
 
     def fetch(self, name: str, filename: str, sha256: str, target: Path) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -208,3 +208,70 @@ def test_a_backend_in_the_source_counts_as_the_one_it_wraps(index: FakeIndex, ow
     index.add("demo_pack-1.0.tar.gz", members)
     assert run("recipe", "new", "demo-pack", "--no-lock") == 0
     assert tomllib.loads((own / "demo-pack.toml").read_text())["build"]["frontend"] == "setuptools"
+
+
+MESON = '[build-system]\nrequires = ["meson-python"]\nbuild-backend = "mesonpy"\n'
+BLAS = {
+    **SDIST,
+    "pyproject.toml": MESON,
+    "setup.py": "",
+    "scipy/meson.build": "blas = dependency('scipy-openblas', required: false)\nlapack = dependency('lapack')\n",
+    "subprojects/highs/meson.build": "dependency('zlib', required: get_option('use_zlib'))\n",
+    "requirements/openblas.txt": "# as in CI\nscipy-openblas32==0.3.31.22.0\n",
+    "odr.f": "      end\n",
+}
+OPENBLAS = {
+    "scipy_openblas32/lib/libscipy_openblas.so": "machine code",
+    "scipy_openblas32-0.3.dist-info/licenses/": "",
+    "scipy_openblas32-0.3.dist-info/licenses/LICENSE.txt": "BSD",
+}
+
+
+def test_a_source_that_asks_for_openblas_links_the_wheel_that_it_pins(
+    index: FakeIndex, own: Path, run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    index.add("demo_pack-1.0.tar.gz", BLAS)
+    for version in ("0.3.31.22.0", "0.3.34"):
+        for platform in ("manylinux_2_17_x86_64", AARCH64):
+            index.add(f"scipy_openblas32-{version}-py3-none-{platform}.whl", OPENBLAS, "scipy-openblas32")
+    assert run("recipe", "new", "demo-pack", "--no-lock", "--python", "cp313") == 0
+    configs = load_configs()
+    recipe = configs.recipe("demo-pack")
+    [dependency] = recipe.backends["openblas"].dependencies
+    assert dependency.filename == f"scipy_openblas32-0.3.31.22.0-py3-none-{AARCH64}.whl"
+    assert dependency.licence_files == ("scipy_openblas32-0.3.dist-info/licenses/LICENSE.txt",)
+    assert recipe.build.fortran
+    assert recipe.build.glibc == "2.31"
+    assert recipe.build.libraries == ()  # neither LAPACK nor what a subproject may look for
+    assert [one.member for one in recipe.audit.allow] == ["demo_pack.libs/libscipy_openblas*"]
+    assert configs.matrix("demo-pack").cells[0].backends == ("openblas",)
+    assert "system library" not in (own / "demo-pack.toml").read_text()
+    assert "armwheels build demo-pack-1.0-cp313-generic-openblas" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("wheel", "members", "reason"),
+    [
+        ("manylinux_2_17_x86_64", OPENBLAS, "has no wheel for arm64 Linux"),
+        (
+            AARCH64,
+            {"scipy_openblas32/libopenblas.so": ""},
+            "has no scipy_openblas32/lib/libscipy_openblas.so",
+        ),
+    ],
+    ids=["another machine", "another layout"],
+)
+def test_openblas_that_cannot_be_linked_is_refused(
+    index: FakeIndex,
+    own: Path,
+    run: Run,
+    capsys: pytest.CaptureFixture[str],
+    wheel: str,
+    members: dict[str, str],
+    reason: str,
+) -> None:
+    index.add("demo_pack-1.0.tar.gz", BLAS)
+    index.add(f"scipy_openblas32-0.3.31.22.0-py3-none-{wheel}.whl", members, "scipy-openblas32")
+    assert run("recipe", "new", "demo-pack", "--no-lock") == 3
+    assert reason in capsys.readouterr().err
+    assert list(own.iterdir()) == []
