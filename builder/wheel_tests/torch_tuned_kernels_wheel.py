@@ -10,6 +10,7 @@ import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from ctypes import CDLL
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -477,7 +478,9 @@ class Checks:
         )
         total = 0
         for dtype in HALVES:
-            for name, shape, sizes, how in cases:
+            # PyTorch's dense kernel in bf16 stays where the CPU has instructions for it.
+            own = dtype == "bfloat16" and bool(CDLL(None).getauxval(26) >> 14 & 1)  # AT_HWCAP2, BF16
+            for name, shape, sizes, how in cases[1:] if own else cases:
                 function = partial(getattr(f, name), **how)
                 outputs = sizes[1] * how.get("groups", 1) if "transpose" in name else sizes[0]
                 leaves = [self._random(*one, dtype=dtype) for one in (shape, sizes, (outputs,))]
