@@ -478,8 +478,9 @@ class Checks:
         )
         total = 0
         for dtype in HALVES:
-            # PyTorch's dense kernel in bf16 stays where the CPU has instructions for it.
-            own = dtype == "bfloat16" and bool(CDLL(None).getauxval(26) >> 14 & 1)  # AT_HWCAP2, BF16
+            # PyTorch's dense kernel in bf16 stays since 2.9 where the CPU has instructions for it.
+            recent = tuple(map(int, torch.__version__.split(".")[:2])) >= (2, 9)
+            own = recent and dtype == "bfloat16" and bool(CDLL(None).getauxval(26) >> 14 & 1)  # AT_HWCAP2, BF16
             for name, shape, sizes, how in cases[1:] if own else cases:
                 function = partial(getattr(f, name), **how)
                 outputs = sizes[1] * how.get("groups", 1) if "transpose" in name else sizes[0]

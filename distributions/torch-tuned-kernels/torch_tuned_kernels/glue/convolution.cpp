@@ -10,6 +10,8 @@
 #include <ATen/ops/cat.h>
 #include <ATen/ops/convolution_backward_compositeexplicitautograd_dispatch.h>
 
+#include <torch/csrc/api/include/torch/version.h>
+
 #include <array>
 #include <optional>
 #include <tuple>
@@ -59,9 +61,12 @@ bool ours(const Tensor& x, const Tensor& weight) {
     return (type == at::kBFloat16 || type == at::kHalf) && is(x, type) && is(weight, type);
 }
 
-// PyTorch's dense 3 x 3 in bf16 is well made where the CPU has BFMMLA (docs/evidence/kernels.md).
+// PyTorch's dense 3 x 3 in bf16 is well made in 2.9 where the CPU has BFMMLA (docs/evidence/kernels.md), and reference code
+// in 2.6 (docs/evidence/bench.md).
+constexpr bool kRecent = TORCH_VERSION_MAJOR > 2 || TORCH_VERSION_MINOR >= 9;
+
 bool well_made(const Tensor& x, const Tensor& weight, bool transposed, int64_t groups) {
-    return x.scalar_type() == at::kBFloat16 && machine_has_bf16() && !transposed && groups == 1 && weight.dim() == 4 &&
+    return kRecent && x.scalar_type() == at::kBFloat16 && machine_has_bf16() && !transposed && groups == 1 && weight.dim() == 4 &&
            weight.size(2) * weight.size(3) > 1;
 }
 
