@@ -476,11 +476,18 @@ class Checks:
             ("conv_transpose2d", (2, 8, 6, 5), (8, 3, 4, 4), {"stride": 2, "padding": 1, "groups": 2}),
             ("conv_transpose1d", (1, 5, 9), (5, 4, 3), {"stride": 2, "output_padding": 1}),
         )
+        changes: tuple[Callable[[Any], Any], ...] = (
+            lambda x: x,
+            lambda x: x.double(),
+            lambda x: x.double().abs(),
+        )
         total = 0
         for dtype in HALVES:
             # PyTorch's dense kernel in bf16 stays since 2.9 where the CPU has instructions for it.
             recent = tuple(map(int, torch.__version__.split(".")[:2])) >= (2, 9)
-            own = recent and dtype == "bfloat16" and bool(CDLL(None).getauxval(26) >> 14 & 1)  # AT_HWCAP2, BF16
+            own = (
+                recent and dtype == "bfloat16" and bool(CDLL(None).getauxval(26) >> 14 & 1)
+            )  # AT_HWCAP2, BF16
             for name, shape, sizes, how in cases[1:] if own else cases:
                 function = partial(getattr(f, name), **how)
                 outputs = sizes[1] * how.get("groups", 1) if "transpose" in name else sizes[0]
@@ -491,8 +498,7 @@ class Checks:
                     elif last:  # every second value of a longer tensor
                         leaves[0] = leaves[0].repeat_interleave(2, -1)[..., ::2]
                     mine, right, absolute = (
-                        [change(one.detach()).requires_grad_() for one in leaves]
-                        for change in (lambda x: x, lambda x: x.double(), lambda x: x.double().abs())
+                        [change(one.detach()).requires_grad_() for one in leaves] for change in changes
                     )
                     found, exact, size = function(*mine), function(*right), function(*absolute)
                     if (
