@@ -66,8 +66,8 @@ bool ours(const Tensor& x, const Tensor& weight) {
 constexpr bool kRecent = TORCH_VERSION_MAJOR > 2 || TORCH_VERSION_MINOR >= 9;
 
 bool well_made(const Tensor& x, const Tensor& weight, bool transposed, int64_t groups) {
-    return kRecent && x.scalar_type() == at::kBFloat16 && machine_has_bf16() && !transposed && groups == 1 && weight.dim() == 4 &&
-           weight.size(2) * weight.size(3) > 1;
+    return kRecent && x.scalar_type() == at::kBFloat16 && machine_has_bf16() && !transposed && groups == 1 &&
+           weight.dim() == 4 && weight.size(2) * weight.size(3) > 1;
 }
 
 // Whether groups of more than a channel can be cut apart. One channel each, a depthwise convolution, has its own kernel.
