@@ -17,7 +17,7 @@ from builder.compile.units import dropped_file, recording_script
 from builder.model.build import Build
 from builder.toolbox.toolbox import Toolbox
 
-WRAPPER_VERSION = 4
+WRAPPER_VERSION = 5
 """Raise this by hand when the wrappers of all compilers call them differently. It enters the compile digest."""
 
 

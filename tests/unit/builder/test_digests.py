@@ -8,10 +8,10 @@ from builder.plan import make_builds
 from builder.toolbox.pins import load_pins
 
 QUICK = {
-    "numpy-2.4.6-cp313-generic-openblas": "7e0606a3",
-    "numpy-2.4.6-cp313-neoverse-n1-openblas": "e17ad683",
-    "numpy-2.4.6-cp313-neoverse-v1-openblas": "55c9e185",
-    "tflite-runtime-2.14.1-cp313-neoverse-v1-ruy": "a6c49966",
+    "numpy-2.4.6-cp313-generic-openblas": "e70501c7",
+    "numpy-2.4.6-cp313-neoverse-n1-openblas": "57f7f224",
+    "numpy-2.4.6-cp313-neoverse-v1-openblas": "e900e378",
+    "tflite-runtime-2.14.1-cp313-neoverse-v1-ruy": "b89336c6",
 }
 
 
